@@ -1,0 +1,60 @@
+"""Runs a plan in this process, its batches spread over threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from pipeline.manifest import Shard
+from pipeline.plan import Group, Outcome, process
+from pipeline.shards import Job, Report
+
+
+def capacity() -> tuple[int, int]:
+    """CPU cores and GPUs that this process may use."""
+    import torch
+
+    return len(os.sched_getaffinity(0)), torch.cuda.device_count()
+
+
+def execute(
+    groups: list[Group], shards: list[Shard], job: Job, workers: int, ready: Callable[[], None]
+) -> Iterator[Report]:
+    """Process shards and commit them in order.
+
+    Decoding, the network and the boxes release Python's lock, so threads that each take a batch from
+    bytes to boxes keep all cores busy without copying pixels between processes.
+
+    Args:
+        groups: The plan.
+        shards: Those still to do.
+        job: What they share.
+        workers: Threads.
+        ready: Called once the stages are set up.
+
+    Yields:
+        A report after each commit.
+    """
+    stages = [stage for group in groups for stage in group.stages]
+    for group in groups:
+        group.setup()
+    ready()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="wsl-pipeline")
+    # Two shards at once: the next one's batches fill the cores while the last batches of one finish.
+    running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
+    try:
+        for shard in shards:
+            running.append((shard, [pool.submit(process, stages, batch) for batch in job.batches(shard)]))
+            if len(running) == 2:
+                yield _finish(running.popleft(), job)
+        while running:
+            yield _finish(running.popleft(), job)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finish(entry: tuple[Shard, list[Future[Outcome]]], job: Job) -> Report:
+    shard, batches = entry
+    return job.commit(shard, [batch.result() for batch in batches])

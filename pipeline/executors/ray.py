@@ -1,0 +1,237 @@
+"""Runs a plan on Ray: worker processes on this machine or on a cluster. The only module that imports ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from pipeline.manifest import Shard
+from pipeline.plan import Group, Outcome, process
+from pipeline.shards import Job, Report
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+log = logging.getLogger("wsl_pipeline")
+
+ATTEMPTS = 3
+"""Times that a shard is tried when workers die; deterministic errors are not retried."""
+IN_FLIGHT = 2
+"""Shards that a worker has at once, so that the next one's pixels are there when it is done."""
+
+
+class ShardFailedError(Exception):
+    """A shard killed its workers as often as it was tried."""
+
+
+class Worker:
+    """An actor that holds the stages of one group."""
+
+    def __init__(self, group: Group, job: Job, commits: bool) -> None:
+        self.group, self.job, self.commits = group, job, commits
+
+    def setup(self) -> None:
+        """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
+        self.group.setup()
+
+    def alive(self) -> bool:
+        """Answer."""
+        return True
+
+    def run(self, shard: Shard, outcomes: list[Outcome] | None = None) -> list[Outcome] | Report:
+        """Take a shard through the group: from the manifest, or from what the group before made of it."""
+        outcomes = advance(self.group, self.job, shard, outcomes)
+        return self.job.commit(shard, outcomes) if self.commits else outcomes
+
+
+def advance(group: Group, job: Job, shard: Shard, outcomes: list[Outcome] | None) -> list[Outcome]:
+    """Take a shard's batches through one group."""
+    if outcomes is None:
+        return [process(group.stages, batch) for batch in job.batches(shard)]
+    done = []
+    for before in outcomes:
+        after = process(group.stages, before.rows)
+        done.append(Outcome(after.rows, before.errors + after.errors, before.seconds + after.seconds))
+    return done
+
+
+def _load(group: Group, job: Job, shard: Shard) -> list[Outcome]:
+    group.setup()
+    return advance(group, job, shard, None)
+
+
+def _finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+    group.setup()
+    return job.commit(shard, advance(group, job, shard, outcomes))
+
+
+def capacity() -> tuple[int, float]:
+    """CPU cores and GPUs of the cluster."""
+    _connect()
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 1)), resources.get("GPU", 0)
+
+
+def execute(
+    groups: list[Group], shards: list[Shard], job: Job, workers: int, ready: Callable[[], None]
+) -> Iterator[Report]:
+    """Process shards on Ray and commit each in the worker that finished it.
+
+    A plan of one group runs whole in actors. A plan of three groups runs as CPU tasks that load, actors
+    that hold the network, and CPU tasks that make boxes and commit; what flows between them goes through
+    the object store, never through the driver.
+
+    Args:
+        groups: The plan: one group, or three of which the middle one holds the network.
+        shards: Those still to do.
+        job: What they share.
+        workers: Actors that hold the network.
+        ready: Called when the first of them is.
+
+    Yields:
+        A report after each commit, in order of completion.
+
+    Raises:
+        ShardFailedError: Workers died on the same shard :data:`ATTEMPTS` times.
+    """
+    _connect()
+    pool = _Pool(groups, job, min(workers, len(shards)), ready)
+    todo = deque((shard, 1) for shard in shards)
+    try:
+        while todo or pool.busy:
+            while todo and pool.dispatch(*todo[0]):
+                todo.popleft()
+            for shard, attempt, result in pool.wait():
+                if isinstance(result, Report):
+                    yield result
+                elif attempt == ATTEMPTS:
+                    raise ShardFailedError(
+                        f"shard {shard.index} (manifest rows {shard.start} to {shard.stop - 1}) killed its worker "
+                        f"{ATTEMPTS} times; committed shards are safe. Last cause: {result}"
+                    )
+                else:
+                    log.warning("shard %d lost its worker, trying again: %s", shard.index, result)
+                    todo.append((shard, attempt + 1))
+    finally:
+        pool.stop()
+
+
+class _Pool:
+    """The model workers and the shards that are with them. The driver owns recovery, Ray restarts nothing."""
+
+    def __init__(self, groups: list[Group], job: Job, workers: int, ready: Callable[[], None]) -> None:
+        self.ready, self.was_ready = ready, False
+        self.groups, self.job = groups, job
+        self.model = groups[0] if len(groups) == 1 else groups[1]
+        self.shared = [ray.put(group) for group in groups], ray.put(job)
+        self.starting: dict[ray.ObjectRef, ray.actor.ActorHandle] = {}
+        self.load: dict[ray.actor.ActorHandle, int] = {}
+        self.busy: dict[ray.ObjectRef, tuple[Shard, int, ray.actor.ActorHandle]] = {}
+        self.failed_starts = 0
+        for _ in range(workers):
+            self._start()
+
+    def _start(self) -> None:
+        wanted = self.model.resources
+        # Without GPUs the actors are all there is, and as many as there are cores: they reserve nothing.
+        cpus = 0 if len(self.groups) == 1 else wanted.cpus
+        actor = (
+            ray.remote(Worker)
+            .options(num_cpus=cpus, num_gpus=wanted.gpus, max_restarts=0, max_task_retries=0)
+            .remote(self.shared[0][self.groups.index(self.model)], self.shared[1], len(self.groups) == 1)
+        )
+        self.starting[actor.setup.remote()] = actor
+
+    def dispatch(self, shard: Shard, attempt: int) -> bool:
+        """Give a shard to the worker with the least to do; False while all have enough.
+
+        Only workers that have answered count: a dead one fails at once and would look idle. A shard that
+        is tried again runs alone on its worker, so that it takes no other shard down with it.
+        """
+        room = 1 if attempt > 1 else IN_FLIGHT
+        free = [actor for actor, load in self.load.items() if load < room]
+        if not free:
+            return False
+        actor = min(free, key=lambda one: self.load[one])
+        refs, job = self.shared
+        if len(self.groups) == 1:
+            done = actor.run.remote(shard)
+        else:
+            retry = {"max_retries": 0}
+            loaded = ray.remote(_load).options(num_cpus=1, **retry).remote(refs[0], job, shard)
+            explained = actor.run.remote(shard, loaded)
+            done = ray.remote(_finish).options(num_cpus=1, **retry).remote(refs[2], job, shard, explained)
+        self.busy[done] = (shard, attempt, actor)
+        self.load[actor] += IN_FLIGHT if attempt > 1 else 1
+        return True
+
+    def wait(self) -> Iterator[tuple[Shard, int, Report | RayError]]:
+        """What came back: reports, or the errors of shards whose workers died.
+
+        Raises:
+            Exception: What a stage or a worker's set-up raised; trying again would raise it again.
+        """
+        ready, _ = ray.wait([*self.busy, *self.starting], num_returns=1, timeout=1)
+        for ref in ready:
+            if ref in self.starting:
+                self._started(ref)
+                continue
+            shard, attempt, actor = self.busy.pop(ref)
+            if actor in self.load:
+                self.load[actor] -= IN_FLIGHT if attempt > 1 else 1
+            try:
+                yield shard, attempt, ray.get(ref)
+            except RayTaskError as error:
+                raise error.cause from None
+            except RayError as error:
+                self._check(actor)
+                yield shard, attempt, error
+
+    def _started(self, ref: ray.ObjectRef) -> None:
+        actor = self.starting.pop(ref)
+        try:
+            ray.get(ref)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            self.failed_starts += 1
+            if self.failed_starts == ATTEMPTS:
+                raise ShardFailedError(f"workers die while they start: {error}") from None
+            self._start()
+        else:
+            self.failed_starts = 0
+            self.load[actor] = 0
+            if not self.was_ready:
+                self.was_ready = True
+                self.ready()
+
+    def _check(self, actor: ray.actor.ActorHandle) -> None:
+        """Replace a worker that does not answer."""
+        if actor not in self.load:
+            return
+        try:
+            ray.get(actor.alive.remote(), timeout=60)
+        except (RayError, GetTimeoutError):
+            ray.kill(actor)
+            del self.load[actor]
+            self._start()
+
+    def stop(self) -> None:
+        """Let go of the workers."""
+        for actor in [*self.load, *self.starting.values()]:
+            ray.kill(actor)
+
+
+def _connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        ray.init(include_dashboard=False, **quiet)

@@ -1,0 +1,110 @@
+"""The images to do, in a stable order, cut into shards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.schema import MANIFEST
+from stages.batch import Batch, ragged
+from stages.ingest.dataset import ImageRecord
+
+ROW_GROUP = 1024
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A slice of the manifest: the unit of scheduling, retry, commit and resume.
+
+    Attributes:
+        index: Names the shard's files.
+        start: First row.
+        stop: One past the last row.
+    """
+
+    index: int
+    start: int
+    stop: int
+
+
+def shard_length(images: int, shard_size: int | str) -> int:
+    """Images a shard; ``auto`` aims at 32 shards of 32 to 1024 images.
+
+    >>> shard_length(333, "auto"), shard_length(5000, "auto"), shard_length(50_000, "auto")
+    (32, 157, 1024)
+    """
+    return min(1024, max(32, math.ceil(images / 32))) if shard_size == "auto" else int(shard_size)
+
+
+def cut_into_shards(images: int, size: int) -> list[Shard]:
+    """Equal slices of the manifest; the last may be shorter.
+
+    >>> cut_into_shards(100, 60)
+    [Shard(index=0, start=0, stop=60), Shard(index=1, start=60, stop=100)]
+    """
+    starts = range(0, images, size)
+    return [Shard(index, start, min(start + size, images)) for index, start in enumerate(starts)]
+
+
+def select(records: list[ImageRecord], sample: int | None, limit: int | None, seed: int) -> list[ImageRecord]:
+    """A seeded sample that takes the same share of every class, then the first images by id."""
+    if sample is not None and sample < len(records):
+        generator = np.random.default_rng(seed)
+        labels = np.array([record.label for record in records])
+        by_class = np.lexsort((generator.random(len(records)), labels))
+        evenly = (np.arange(sample) + generator.random()) * (len(records) / sample)
+        records = [records[row] for row in np.sort(by_class[evenly.astype(np.int64)])]
+    return records[:limit]
+
+
+def relabel(records: list[ImageRecord], outputs: np.ndarray) -> list[ImageRecord]:
+    """Records whose labels are network outputs.
+
+    Args:
+        records: Records whose labels are indices into the dataset's classes.
+        outputs: (classes,) int32 network output of each class, -1 for none.
+    """
+    with_none = np.append(outputs, np.int32(-1))  # index -1, no label, stays -1
+    return [
+        replace(record, label=int(with_none[record.label]), box_labels=with_none[record.box_labels])
+        for record in records
+    ]
+
+
+def to_table(records: list[ImageRecord]) -> pa.Table:
+    """The manifest as it is stored."""
+    columns = {
+        name: [getattr(record, name) for record in records]
+        for name in ("image_id", "uri", "file_name", "label", "width", "height")
+    }
+    columns["boxes"] = [record.boxes.tolist() for record in records]
+    columns["box_labels"] = [record.box_labels.tolist() for record in records]
+    return pa.table(columns, schema=MANIFEST)
+
+
+def read_shard(path: Path, shard: Shard) -> Batch:
+    """The rows of one shard as the first batch of the stages.
+
+    ``boxes`` are those of the image's label: where a dataset names the class of every box, a box around
+    another object is no right answer.
+    """
+    groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))
+    with pq.ParquetFile(path) as file:
+        table = file.read_row_groups(list(groups))
+    table = table.slice(shard.start - groups.start * ROW_GROUP, shard.stop - shard.start)
+    batch: Batch = {
+        name: table[name].to_numpy() for name in ("image_id", "label", "width", "height")
+    }
+    batch["uri"] = ragged(table["uri"].to_pylist())
+    batch["boxes"] = ragged(
+        np.array(boxes, dtype=np.float32).reshape(-1, 4)[np.array(labels, dtype=np.int32) == label]
+        for boxes, labels, label in zip(
+            table["boxes"].to_pylist(), table["box_labels"].to_pylist(), batch["label"], strict=True
+        )
+    )
+    return batch

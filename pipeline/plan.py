@@ -1,0 +1,89 @@
+"""The stages of a run, in order, grouped by the resources that they need."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.batch import Batch, ImageError, Resources, Stage, length, take
+
+MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring stages that run in the same worker.
+
+    Attributes:
+        stages: In order.
+        resources: Of one worker.
+    """
+
+    stages: list[Stage]
+    resources: Resources
+
+    def setup(self) -> None:
+        """Prepare every stage; once per worker."""
+        for stage in self.stages:
+            stage.setup()
+
+
+@dataclass
+class Outcome:
+    """What came of a batch.
+
+    Attributes:
+        rows: The batch that the last stage returned; empty where no image was left.
+        errors: (image_id, uri, error) of the images that stages took out.
+        seconds: Per stage.
+    """
+
+    rows: Batch
+    errors: list[tuple[int, str, ImageError]] = field(default_factory=list)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+
+def plan(stages: list[Stage]) -> list[Group]:
+    """Group neighbours that need a GPU, or need none, after checking that every column is there when read.
+
+    Without a GPU everything is one group: a worker takes a shard from its bytes to its boxes, and no
+    pixels travel between processes.
+
+    Raises:
+        ValueError: A stage reads a column that no earlier one leaves behind.
+    """
+    known = set(MANIFEST_COLUMNS)
+    groups: list[Group] = []
+    for stage in stages:
+        missing = set(stage.reads) - known
+        if missing:
+            raise ValueError(f"{type(stage).__name__} reads {sorted(missing)}, which no stage before it adds")
+        known |= set(stage.adds)
+        if groups and groups[-1].resources.gpus == stage.resources.gpus:
+            groups[-1].stages.append(stage)
+        else:
+            groups.append(Group([stage], stage.resources))
+    return groups
+
+
+def process(stages: list[Stage], batch: Batch) -> Outcome:
+    """Take one batch through stages; images that a stage gave up leave the batch behind it."""
+    outcome = Outcome(batch)
+    for stage in stages:
+        if not length(outcome.rows):
+            return Outcome({}, outcome.errors, outcome.seconds)
+        started = time.perf_counter()
+        rows = stage(outcome.rows)
+        outcome.seconds[type(stage).__name__.lower()] += time.perf_counter() - started
+        failed = rows.pop("error", None)
+        if failed is not None:
+            bad = np.array([error is not None for error in failed], dtype=bool)
+            outcome.errors += [
+                (int(rows["image_id"][row]), str(rows["uri"][row]), failed[row]) for row in np.flatnonzero(bad)
+            ]
+            rows = take(rows, ~bad) if bad.any() else rows
+        outcome.rows = rows
+    return outcome

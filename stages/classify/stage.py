@@ -1,0 +1,103 @@
+"""The forward pass: the probabilities, the best classes, and the trace that explainers read."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.batch import Batch, Resources
+from stages.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOP_K = 5
+
+
+class Classify:
+    """Runs the network once per batch and cuts its graph at the explained layer.
+
+    With every parameter frozen autograd records nothing until a forward hook replaces the layer's
+    output by a detached leaf that requires a gradient. What follows is the head, so a backward pass
+    costs the head alone and the trunk's activations are freed as it runs.
+
+    Args:
+        spec: ``model.spec``.
+        layer: Dotted name of the explained layer, or ``last``.
+        size: Side of the input in pixels.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``fp32``, ``bf16`` or ``fp16`` of the network's forward pass.
+        gpus: Share of a GPU that one worker occupies.
+    """
+
+    reads = ("image",)
+    adds = ("trace", "probs", "top_class")
+
+    def __init__(
+        self, spec: str, layer: str, size: int, device: str = "cpu", precision: str = "fp32", gpus: float = 0
+    ) -> None:
+        self.spec, self.layer, self.size = spec, layer, size
+        self.device, self.precision = device, precision
+        self.resources = Resources(cpus=1, gpus=gpus)
+
+    def setup(self) -> None:
+        """Load the network, find its head, and hook the layer.
+
+        Raises:
+            ConfigurationError: Unknown network or layer, or a layer without spatial extent.
+        """
+        import torch
+
+        from stages.classify.probe import gap_linear_head
+        from stages.classify.sources import load_network
+
+        network = load_network(self.spec)
+        self.network = network
+        layer = network.find_layer(self.layer)
+        self.head = gap_linear_head(network.module, layer, self.size)
+        self.module = network.module.to(self.device, memory_format=torch.channels_last)
+        # Several threads may share the network, each with a batch of its own.
+        self._seen = threading.local()
+        layer.register_forward_hook(self._cut)
+        if torch.device(self.device).type == "cpu":
+            # Workers share the cores batch by batch: faster than sharing them inside every operator,
+            # and the bits do not depend on the number of cores.
+            torch.set_num_threads(1)
+        scale, shape = 255.0, (1, 3, 1, 1)
+        mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
+        std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
+        self._mean, self._std = mean * scale, std * scale
+        self._autocast = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    def _cut(self, module: object, inputs: object, output: Tensor) -> Tensor:
+        if output.ndim != 4:
+            raise ConfigurationError(
+                f"explain.layer: the output of {self.layer!r} has shape {tuple(output.shape)}, "
+                "not (N, K, h, w); name a convolutional layer"
+            )
+        self._seen.activations = output.detach().requires_grad_()
+        # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
+        return self._seen.activations.clone()
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Add ``trace``, ``probs`` (N, C) and the best five classes, (N, 5)."""
+        import torch
+
+        from stages.explain.trace import Trace
+
+        pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        inputs = (pixels.float() - self._mean) / self._std
+        with torch.autocast(torch.device(self.device).type, self._autocast, enabled=self._autocast is not None):
+            logits = self.module(inputs)
+        trace = Trace(self._seen.activations, logits, self.head)
+        del self._seen.activations
+        probs = logits.detach().float().softmax(1)
+        top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
+        kept = {name: column for name, column in batch.items() if name != "image"}
+        return kept | {
+            "trace": trace,
+            "probs": probs.cpu().numpy(),
+            "top_class": top.cpu().numpy().astype(np.int32),
+        }

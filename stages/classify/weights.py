@@ -1,0 +1,78 @@
+"""Checkpoints on disk: read without running code from them, and fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stages.errors import ConfigurationError, WeightsUnavailableError
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_sha256(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of a module's tensors, for weights that came from no file."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file or of a PyTorch checkpoint.
+
+    A training checkpoint that nests its tensors under ``state_dict`` or ``model`` is unwrapped, and
+    ``module.`` prefixes of data-parallel training are removed.
+
+    Raises:
+        WeightsUnavailableError: The file does not exist.
+        ConfigurationError: The file holds something else than tensors, or is damaged.
+    """
+    if not path.is_file():
+        raise WeightsUnavailableError(f"model.spec: no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigurationError(f"model.spec: {path} is no readable checkpoint of tensors: {reason}") from None
+    except ImportError:
+        raise ConfigurationError(f"model.spec: {path} needs pip install safetensors") from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigurationError(f"model.spec: {path} holds no dict of tensors")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_into(module: nn.Module, path: Path) -> None:
+    """Fill a module with a checkpoint, every tensor of it.
+
+    Raises:
+        ConfigurationError: Names or shapes do not fit; the message counts and names the first.
+    """
+    state = load_tensors(path)
+    own = module.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    extra = [name for name in state if name not in own]
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
+    for what, names in (("lacks", missing), ("has beside the network's", extra), ("has of another shape", shapes)):
+        if names:
+            raise ConfigurationError(
+                f"model.spec: {path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}"
+            )
+    module.load_state_dict(state, strict=False)

@@ -1,0 +1,185 @@
+"""Connected components of a mask, the chosen one, and its box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from stages.batch import Batch, Resources, ragged
+from stages.evaluate.frame import scored_empty, scored_in_frame
+from stages.evaluate.protocols import Protocol
+from stages.ingest.geometry import to_displayed
+from stages.sweep import sweep_boxes
+
+
+def largest_pixels(mask: np.ndarray, connectivity: int) -> np.ndarray | None:
+    """Box of the component with most pixels.
+
+    Among equals it is the one whose first pixel in raster order comes first.
+
+    Args:
+        mask: (h, w) bool.
+        connectivity: 4 or 8.
+
+    Returns:
+        (4,) float32 xyxy, half-open pixel edges; None where the mask is empty.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=connectivity)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if not len(areas):
+        return None
+    largest = np.flatnonzero(areas == areas.max()) + 1
+    # OpenCV's numbering follows its algorithm, not the raster, so a tie is looked up in the image.
+    chosen = largest[0] if len(largest) == 1 else labels.ravel()[np.isin(labels, largest).argmax()]
+    x, y, width, height = stats[chosen, :4]
+    return np.array([x, y, x + width, y + height], np.float32)
+
+
+def contour_boxes(mask: np.ndarray) -> np.ndarray:
+    """Boxes of all contours of a mask, those of holes and of what lies in holes included.
+
+    The contours are 8-connected. The first box is that of the contour that encloses the largest
+    polygon, first in OpenCV's order among equals; the others follow in OpenCV's order.
+
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        (n, 4) float32 xyxy, half-open pixel edges.
+    """
+    contours = list(cv2.findContours(mask.view(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0])
+    if not contours:
+        return np.zeros((0, 4), np.float32)
+    contours.insert(0, contours.pop(int(np.argmax([cv2.contourArea(contour) for contour in contours]))))
+    boxes = np.array([cv2.boundingRect(contour) for contour in contours], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def component_box(mask: np.ndarray, protocol: Protocol) -> np.ndarray | None:
+    """Box of the component that the protocol chooses.
+
+    Args:
+        mask: (h, w) bool.
+        protocol: Its ``component`` and ``connectivity`` apply.
+
+    Returns:
+        (4,) float32 xyxy, half-open pixel edges; None where the mask is empty.
+    """
+    if protocol.component == "largest_pixels":
+        return largest_pixels(mask, protocol.connectivity)
+    boxes = contour_boxes(mask)
+    return boxes[0] if len(boxes) else None
+
+
+def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray | None]:
+    """Boxes at every threshold of the protocol's sweep.
+
+    Args:
+        heat: (size, size) float32 of :func:`stages.threshold.heat`.
+        protocol: Its ``component``, ``v2_component`` and ``connectivity`` apply.
+
+    Returns:
+        The chosen component's boxes, (T, 4) float32, half-open pixel edges, zeros where there is none;
+        and, under ``v2_component: all_contours``, all of them as (M, 5): index of the threshold, xyxy.
+    """
+    cutoffs = protocol.cutoffs(protocol.sweep_thresholds())
+    if protocol.component == "largest_pixels":
+        return sweep_boxes(heat, cutoffs, protocol.connectivity), None
+    nothing = np.zeros((1, 4), np.float32)
+    found = [contour_boxes(heat > cutoff) for cutoff in cutoffs]
+    found = [boxes if len(boxes) else nothing for boxes in found]
+    chosen = np.stack([boxes[0] for boxes in found])
+    if protocol.v2_component == "chosen":
+        return chosen, None
+    index = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
+    return chosen, np.column_stack([index, np.concatenate(found)]).astype(np.float32)
+
+
+class Components:
+    """The box of each mask's chosen component, and the boxes of the threshold sweep.
+
+    Adds ``box`` (R, 4) float32 in displayed pixels, zeros where the mask is empty; ``scored_box``
+    (R, 4) float32, the same in the frame and convention that the protocol scores in; and, for rows of
+    the ground-truth label that have ground-truth boxes, ``sweep_box`` (T, 4) and ``sweep_all`` (M, 5)
+    (index of the threshold, xyxy) in the scoring frame, else None. Drops ``heat`` and ``mask``.
+
+    Rows of one image, method and class share one map and are computed once.
+    """
+
+    reads = (
+        *("image_id", "method", "target_rank", "class_index", "label", "boxes"),
+        *("heat", "mask", "transform", "width", "height"),
+    )
+    adds = ("box", "scored_box", "sweep_box", "sweep_all")
+    resources = Resources(cpus=1)
+
+    def __init__(self, protocol: Protocol, size: int, threads: int = 1, sweep: bool = True) -> None:
+        """Prepare the stage.
+
+        Args:
+            protocol: The rules.
+            size: Side of the network's input frame.
+            threads: Rows that are worked on at a time; changes no result.
+            sweep: Whether to compute the boxes at all thresholds.
+        """
+        self.protocol = protocol
+        self.size = size
+        self.threads = threads
+        self.sweep = sweep
+        self.resources = Resources(cpus=threads)
+
+    def setup(self) -> None:
+        """Compile the sweep, or load it compiled."""
+        if self.sweep:
+            sweep_boxes(np.zeros((2, 2), np.float32), np.array([0.0, 0.5]), self.protocol.connectivity)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Find the boxes of every row."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            each = pool.map if self.threads > 1 else map
+            box, scored = self._boxes(batch, each)
+            swept, everything = self._sweeps(batch, each)
+        kept = {name: column for name, column in batch.items() if name not in ("heat", "mask")}
+        return {**kept, "box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything}
+
+    def _boxes(self, batch: Batch, each: Callable) -> tuple[np.ndarray, np.ndarray]:
+        seen: dict[tuple, int] = {}
+        keys = zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)
+        source = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+        unique = np.unique(source, return_index=True)[1]
+        found = list(each(lambda row: component_box(batch["mask"][row], self.protocol), unique))
+        empty = np.array([box is None for box in found], bool)[source]
+        nothing = np.zeros(4, np.float32)
+        in_frame = np.array([nothing if box is None else box for box in found]).reshape(-1, 4)[source]
+        box = to_displayed(in_frame, batch["transform"], batch["width"], batch["height"])
+        box[empty] = 0
+        scored = box.copy()
+        if self.protocol.frame == "resized":
+            scored = scored_in_frame(in_frame, self.protocol, self.size)
+        scored[empty] = scored_empty(self.protocol)
+        return box, scored
+
+    def _sweeps(self, batch: Batch, each: Callable) -> tuple[np.ndarray, np.ndarray]:
+        known = np.array([len(boxes) > 0 for boxes in batch["boxes"]], bool) & (batch["label"] >= 0)
+        rows = np.flatnonzero(known & (batch["target_rank"] == 0)) if self.sweep else np.zeros(0, np.int64)
+        chosen, everything = ragged([None] * len(known)), ragged([None] * len(known))
+        swept = each(lambda row: sweep(batch["heat"][row], self.protocol), rows)
+        for row, (boxes, others) in zip(rows, swept, strict=True):
+            chosen[row] = self._scored(boxes, batch, row)
+            if others is not None:
+                everything[row] = np.column_stack([others[:, 0], self._scored(others[:, 1:], batch, row)])
+        return chosen, everything
+
+    def _scored(self, boxes: np.ndarray, batch: Batch, row: int) -> np.ndarray:
+        """Boxes of one image's frame, zeros where empty, in the scoring frame."""
+        empty = ~(boxes[:, 2] > boxes[:, 0])
+        if self.protocol.frame == "original":
+            scored = to_displayed(boxes, *(batch[name][row] for name in ("transform", "width", "height")))
+        else:
+            scored = scored_in_frame(boxes, self.protocol, self.size)
+        scored[empty] = scored_empty(self.protocol)
+        return scored

@@ -1,0 +1,38 @@
+"""Errors that are the user's to mend: one line each, with the exit code that a script can test."""
+
+
+class UserError(Exception):
+    """An expected failure. The message is one line: what is wrong, where, how to mend it."""
+
+    exit_code = 1
+
+
+class ConfigurationError(UserError):
+    """A key, value, name or argument that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Images or annotations that are missing or contradict each other."""
+
+    exit_code = 3
+
+
+class WeightsUnavailableError(UserError):
+    """Weights that are not on this machine and cannot be fetched."""
+
+    exit_code = 5
+
+
+def unknown(kind: str, name: str, known: list[str]) -> ConfigurationError:
+    """The error for a name that is in no table, with the nearest known ones.
+
+    >>> print(unknown("protocol", "cam2061", ["cam2016", "choe2020"]))
+    unknown protocol 'cam2061'; did you mean cam2016? known: cam2016, choe2020
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {', '.join(known)}")

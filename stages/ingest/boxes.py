@@ -1,0 +1,24 @@
+"""Ground-truth boxes as datasets have them, made fit for use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes clipped to the image, without those that are inverted, empty or outside.
+
+    Args:
+        boxes: (n, 4) xyxy pixel edges, any numeric type.
+        width: Displayed width in pixels; 0 where it is not known, and then nothing is clipped.
+        height: Displayed height in pixels, 0 likewise.
+
+    Returns:
+        (m, 4) float32 and the (n,) mask of those that are kept.
+    """
+    edges = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    if width and height:
+        edges = np.clip(edges, 0, np.array([width, height, width, height], dtype=np.float32))
+    # Clipping keeps the order of two edges or makes them equal, so one test finds all three kinds.
+    kept = np.all(edges[:, :2] < edges[:, 2:], axis=1, keepdims=False)
+    return edges[kept], kept

@@ -1,0 +1,278 @@
+"""Encoded bytes to the displayed RGB image, whatever the format and mode, and that to the network input."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from stages.batch import Batch, ImageError, Resources, length
+from stages.errors import UserError, unknown
+from stages.ingest.geometry import FITS, fit_transform, resized_shape
+from stages.ingest.source import read_bytes
+
+# Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
+MAX_PIXELS = 89_478_485
+
+# What matters of these (too many pixels, damaged metadata) becomes an error row or does not touch the
+# pixels; without the name of the image the warnings would only be noise.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Beyond this aspect the resized image is not made whole before the crop: at 20000 x 1 it would need 4 GB.
+_LONGEST_ASPECT = 32
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+
+
+class DecodeError(Exception):
+    """Why one image cannot be used.
+
+    Attributes:
+        code: Stable CamelCase identifier.
+        message: One line for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The displayed image: orientation applied, first frame, mode RGB.
+
+    The format is found from the content. Transparency lies over white; 16-bit, 32-bit and float grey
+    values are scaled to 0..255, not clipped.
+
+    Args:
+        data: The whole encoded file.
+        max_pixels: Largest width x height, checked before any pixel is decoded.
+
+    Raises:
+        DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels`` or ``Unreadable``.
+    """
+    if not data:
+        raise DecodeError("Empty", "the file has no bytes; fetch it again")
+    try:
+        with Image.open(BytesIO(data)) as image:
+            if image.width * image.height > max_pixels:
+                raise DecodeError(
+                    "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
+                )
+            image.load()
+            # After load(): Pillow turns a TIFF upright itself and then forgets the tag.
+            method = _UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image)
+            return rgb.transpose(method) if method is not None else rgb
+    except DecodeError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DecodeError("TooManyPixels", _one_line(error)) from error
+    except Image.UnidentifiedImageError as error:
+        if data.startswith(_SIGNATURES):
+            raise DecodeError("Truncated", "the file ends within its header; fetch it again") from error
+        raise DecodeError("NotAnImage", "the bytes are in no image format that Pillow knows") from error
+    # Broken files make Pillow's plugins raise anything: OSError, SyntaxError, struct.error, IndexError ...
+    except Exception as error:
+        cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()
+        raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
+
+
+def displayed_size(data: bytes) -> tuple[int, int]:
+    """Width and height with orientation applied, from the header where the format allows it.
+
+    Raises:
+        Exception: Whatever Pillow raises for bytes that are cut off or no image.
+    """
+    with Image.open(BytesIO(data)) as image:
+        # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
+        if image.format != "TIFF" and _orientation(image) >= 5:
+            return image.height, image.width
+        return image.width, image.height
+
+
+class _Row(NamedTuple):
+    """One image on its way into the batch."""
+
+    pixels: np.ndarray | None
+    transform: np.ndarray
+    width: int
+    height: int
+    error: ImageError | None
+
+
+class Decode:
+    """Reads, decodes and fits the images of a batch.
+
+    Reads ``uri`` and the manifest's ``width`` and ``height`` (0 where unknown). Adds ``image`` (N, size,
+    size, 3) uint8 RGB, ``transform`` (N, 4) float64 (see :mod:`stages.ingest.geometry`), ``width`` and
+    ``height`` int32 of the displayed image, ``error`` object. A row with an error has a black image, the
+    identity as its transform and the manifest's size.
+
+    Args:
+        size: Side of the network input in pixels.
+        fit: ``squash``, ``center_crop`` or ``letterbox``.
+        resample: ``bilinear`` or ``bicubic``, as Pillow does them: antialiased, on the full resolution.
+        crop_ratio: Share of the short side that ``center_crop`` keeps.
+        fill: RGB beside a letterboxed image.
+        max_pixels: Largest image, width x height.
+        threads: Images of one batch decoded at a time; Pillow releases the interpreter lock.
+
+    Raises:
+        ConfigurationError: Unknown fit or resample.
+    """
+
+    reads = ("image_id", "uri", "width", "height")
+    adds = ("image", "transform", "width", "height", "error")
+    resources = Resources(cpus=1)
+
+    def __init__(
+        self,
+        size: int,
+        fit: str,
+        resample: str,
+        crop_ratio: float,
+        fill: tuple[int, int, int],
+        max_pixels: int = MAX_PIXELS,
+        threads: int = 1,
+    ) -> None:
+        if fit not in FITS:
+            raise unknown("fit", fit, list(FITS))
+        if resample not in _RESAMPLE:
+            raise unknown("resample", resample, list(_RESAMPLE))
+        self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
+        self.resample = _RESAMPLE[resample]
+        self.max_pixels, self.threads = max_pixels, threads
+
+    def setup(self) -> None:
+        """Let Pillow open what ``max_pixels`` allows: by itself it refuses twice its own limit."""
+        if Image.MAX_IMAGE_PIXELS is not None:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Decode one batch; the order of its rows is kept."""
+        columns = batch["uri"], batch["width"].tolist(), batch["height"].tolist()
+        if self.threads > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                rows = list(pool.map(self._row, *columns))
+        else:
+            rows = list(map(self._row, *columns))
+        count = length(batch)
+        image = np.zeros((count, self.size, self.size, 3), dtype=np.uint8)
+        error = np.full(count, None, dtype=object)
+        for index, row in enumerate(rows):
+            error[index] = row.error
+            if row.pixels is not None:
+                image[index] = row.pixels
+        return batch | {
+            "image": image,
+            "transform": np.array([row.transform for row in rows], dtype=np.float64).reshape(count, 4),
+            "width": np.array([row.width for row in rows], dtype=np.int32),
+            "height": np.array([row.height for row in rows], dtype=np.int32),
+            "error": error,
+        }
+
+    def _row(self, uri: str, width: int, height: int) -> _Row:
+        try:
+            image = decode(_read(uri), self.max_pixels)
+            if width and height and image.size != (width, height):
+                raise DecodeError(
+                    "SizeMismatch",
+                    f"the annotations say {width} x {height}, the image has {image.width} x {image.height}: "
+                    "its boxes belong to another version of it",
+                )
+            transform = fit_transform(*image.size, self.size, self.fit, self.crop_ratio)
+            return _Row(np.asarray(self._fitted(image, transform)), transform, *image.size, None)
+        except DecodeError as error:
+            failure = ImageError("decode", error.code, error.message)
+        except MemoryError:
+            failure = ImageError("decode", "Unreadable", "not enough memory to decode it")
+        return _Row(None, np.array([1.0, 1.0, 0.0, 0.0]), width, height, failure)
+
+    def _fitted(self, image: Image.Image, transform: np.ndarray) -> Image.Image:
+        """The size x size input whose frame ``transform`` leads to."""
+        size = self.size
+        resized = resized_shape(*image.size, size, self.fit, self.crop_ratio)
+        left, top = (int(shift) for shift in transform[2:])
+        if self.fit == "center_crop":
+            if max(resized) > _LONGEST_ASPECT * min(resized):
+                (sx, sy), (tx, ty) = transform[:2], transform[2:]
+                seen = (-tx / sx, -ty / sy, (size - tx) / sx, (size - ty) / sy)
+                return image.resize((size, size), self.resample, box=seen)
+            return image.resize(resized, self.resample).crop((-left, -top, size - left, size - top))
+        if self.fit == "letterbox":
+            canvas = Image.new("RGB", (size, size), self.fill)
+            canvas.paste(image.resize(resized, self.resample), (left, top))
+            return canvas
+        return image.resize(resized, self.resample)
+
+
+def _read(uri: str) -> bytes:
+    """The bytes of one image.
+
+    Raises:
+        DecodeError: ``Missing`` or ``Unreadable``.
+        UserError: What no image of the run can do without is missing.
+    """
+    try:
+        return read_bytes(uri)
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise DecodeError("Missing", "no such file; restore it or take it out of the dataset") from error
+    except Exception as error:
+        raise DecodeError("Unreadable", _one_line(error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8. A broken EXIF block says nothing about the pixels, so it counts as 1."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_scaled(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Grey values of more than 8 bits as uint8.
+
+    Integers in 0..65535 are taken as 16-bit and floats in 0..1 as fractions of white; any other range is
+    stretched from its minimum to its maximum. Values that are not finite become black.
+    """
+    finite = np.isfinite(values)
+    seen = values[finite]
+    low, high = 0.0, 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
+    if seen.size and (seen.min() < low or seen.max() > high):
+        low, high = float(seen.min()), float(seen.max())
+    share = (np.where(finite, values, low).astype(np.float64) - low) / (high - low or 1.0)
+    return np.rint(share * 255).astype(np.uint8)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

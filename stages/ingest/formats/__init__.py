@@ -1,0 +1,41 @@
+"""Dataset formats: one module each, with a ``read(root, split)`` that makes a :class:`Dataset`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+
+from stages.errors import unknown
+from stages.ingest.dataset import Dataset
+from stages.ingest.source import local_path
+
+
+def _read(module: str, root: str, split: str) -> Dataset:
+    return import_module(f"stages.ingest.formats.{module}").read(root, split)
+
+
+# The table of contents. Modules are imported when they are used: some need an extra.
+FORMATS: dict[str, Callable[[str, str], Dataset]] = {
+    name: partial(_read, name) for name in ("coco", "digits", "imagefolder", "imagenet", "photos")
+}
+
+
+def read_dataset(format: str, root: str, split: str) -> Dataset:
+    """Read a dataset's records; no image is decoded and nothing is written.
+
+    Args:
+        format: A name in :data:`FORMATS`.
+        root: Local path or uri.
+        split: Such as ``val``; each format says what it makes of it.
+
+    Raises:
+        ConfigurationError: Unknown format, or a split that the format does not have.
+        DataError: Missing root, no images, or annotations that contradict each other.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, list(FORMATS))
+    path = local_path(root)
+    # The uris go to workers that may have another working directory.
+    return FORMATS[format](root if path is None else os.path.abspath(path), split)

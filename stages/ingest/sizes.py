@@ -1,0 +1,58 @@
+"""Displayed sizes of images whose annotations do not carry them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from stages.errors import UserError
+from stages.ingest.boxes import clip_boxes
+from stages.ingest.dataset import Dataset, ImageRecord
+from stages.ingest.decode import displayed_size
+from stages.ingest.source import read_bytes
+
+# Enough for the header of nearly every file; the others are read whole.
+_HEADER_BYTES = 1 << 16
+
+
+def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
+    """Read the sizes that the records lack from the images' headers, and clip their boxes to them.
+
+    An image that cannot be read keeps size 0; decoding it later says what is wrong.
+
+    Args:
+        dataset: As its format read it.
+        threads: Headers read at a time.
+
+    Returns:
+        The dataset with sizes; a note counts the boxes that turned out to lie outside.
+
+    Raises:
+        UserError: A package that the images need is not installed.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        records = list(pool.map(_with_size, dataset.records))
+    lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
+    notes = [f"{lost} boxes dropped: outside their image"] if lost else []
+    return replace(dataset, records=records, notes=[*dataset.notes, *notes])
+
+
+def _with_size(record: ImageRecord) -> ImageRecord:
+    if record.width and record.height:
+        return record
+    width, height = _size(record.uri)
+    boxes, kept = clip_boxes(record.boxes, width, height)
+    return replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept])
+
+
+def _size(uri: str) -> tuple[int, int]:
+    """The displayed size from the first bytes, or else from all of them; (0, 0) where neither gives one."""
+    for limit in (_HEADER_BYTES, None):
+        try:
+            return displayed_size(read_bytes(uri, limit))
+        except UserError:
+            raise
+        # As in decode(): Pillow's plugins raise anything, and an unreadable image is not ours to report.
+        except Exception:
+            continue
+    return 0, 0

@@ -1,0 +1,42 @@
+"""Members of tar files as uris, so that a dataset in a tar is read where it lies."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from stages.errors import DataError
+from stages.ingest.source import open_file
+
+
+def tar_members(archive: str) -> tuple[dict[str, str], int]:
+    """The regular files of an uncompressed tar.
+
+    Args:
+        archive: Local path or uri.
+
+    Returns:
+        uri of each member by its normalised POSIX name, and how many members were left out because they
+        are links or devices, or have a name that is absolute or points outside.
+
+    Raises:
+        DataError: Not an uncompressed tar, or cut off.
+    """
+    uris: dict[str, str] = {}
+    left_out = 0
+    try:
+        # Iterating reads headers only; "r:" refuses compression, where offsets would mean nothing.
+        with open_file(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if member.isdir():
+                    continue
+                if not member.isreg() or path.is_absolute() or ".." in path.parts:
+                    left_out += 1
+                    continue
+                where = f"offset={member.offset_data}&size={member.size}"
+                uris[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
+    return uris, left_out

@@ -1,0 +1,43 @@
+"""Intervals are those of theory, seeded, and independent of order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.evaluate import bootstrap
+
+
+def test_proportion_has_the_binomial_interval() -> None:
+    found = bootstrap.proportion(300, 1000)
+    assert found["value"] == 0.3 and found["n"] == 1000
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
+    np.testing.assert_allclose(found["ci95"], [0.3 - half, 0.3 + half], atol=0.003)
+    assert bootstrap.proportion(300, 1000) == found != bootstrap.proportion(300, 1000, seed=1)
+
+
+def test_certain_proportions_have_no_width() -> None:
+    assert bootstrap.proportion(0, 9)["ci95"] == [0, 0]
+    assert bootstrap.proportion(9, 9)["ci95"] == [1, 1]
+
+
+def test_mean_has_the_normal_interval_and_ignores_order() -> None:
+    values = np.random.default_rng(0).random(4000).astype(np.float32)
+    found = bootstrap.mean(values)
+    half = 1.96 * values.std() / np.sqrt(4000)
+    np.testing.assert_allclose(found["ci95"], [values.mean() - half, values.mean() + half], atol=0.002)
+    assert bootstrap.mean(values[::-1]) == found
+    assert bootstrap.mean(values, seed=1) != found
+
+
+def test_mean_of_zeros_and_ones_agrees_with_the_proportion() -> None:
+    ones = np.repeat([0.0, 1.0], [300, 100])
+    np.testing.assert_allclose(
+        bootstrap.mean(ones)["ci95"], bootstrap.proportion(100, 400)["ci95"], atol=0.01
+    )
+
+
+def test_values_are_plain_and_rounded() -> None:
+    found = bootstrap.proportion(np.int64(1), np.int64(3))
+    assert found["value"] == 0.333333
+    assert [type(found[key]) for key in ("value", "n")] == [float, int]
+    assert bootstrap.mean(np.array([0.25]))["ci95"] == [0.25, 0.25]

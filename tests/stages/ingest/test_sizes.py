@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from stages.ingest.dataset import Dataset, ImageRecord
+from stages.ingest.decode import decode
+from stages.ingest.sizes import fill_sizes
+
+
+def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise = Image.effect_noise((300, 400), 90)
+    files = [
+        put("plain.jpg", encode("JPEG")),
+        put("turned.jpg", encode("JPEG", exif=turned)),
+        put("turned.tif", encode("TIFF", exif=turned)),
+        put("turned.png", encode("PNG", exif=turned)),
+        put("turned.webp", encode("WEBP", exif=turned)),
+        put("big.png", encode("PNG", noise)),
+        put("broken.jpg", b"\xff\xd8\xff"),
+        tmp_path / "absent.jpg",
+        put("known.jpg", b""),
+    ]
+    boxes = np.array([[0, 0, 100, 8], [50, 0, 60, 10]], dtype=np.float32)
+    records = [
+        ImageRecord(
+            row, str(path), path.name, 0, 7 * (path.stem == "known"), 5, boxes, np.array([3, 4], np.int32)
+        )
+        for row, path in enumerate(files)
+    ]
+    filled = fill_sizes(Dataset([], records, ["before"]), threads=2)
+    sizes = [(record.width, record.height) for record in filled.records]
+    assert sizes == [(20, 12), *[(12, 20)] * 4, (300, 400), (0, 0), (0, 0), (7, 5)]
+    for path, size in zip(files[:6], sizes, strict=False):
+        assert decode(path.read_bytes()).size == size
+    assert filled.records[0].boxes.tolist() == [[0, 0, 20, 8]]
+    assert filled.records[0].box_labels.tolist() == [3]
+    assert filled.records[6].boxes.tolist() == boxes.tolist()
+    assert filled.notes == ["before", "5 boxes dropped: outside their image"]

@@ -1,0 +1,87 @@
+"""The one-pass sweep equals labelling every threshold's mask on its own."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.components import largest_pixels
+from stages.evaluate.protocols import get_protocol
+from stages.sweep import sweep_boxes
+from stages.threshold import heat
+
+
+def flooded(mask: np.ndarray, connectivity: int) -> np.ndarray:
+    """Box of the largest component by flood fill, the first in raster order among equals."""
+    reach = 1 if connectivity == 4 else 2
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    best: list = []
+    for seed in sorted(left):
+        if seed not in left:
+            continue
+        left.discard(seed)
+        member, queue = [seed], [seed]
+        while queue:
+            y, x = queue.pop()
+            for dy, dx in product((-1, 0, 1), repeat=2):
+                near = (y + dy, x + dx)
+                if near in left and dy * dy + dx * dx <= reach:
+                    left.discard(near)
+                    member.append(near)
+                    queue.append(near)
+        if len(member) > len(best):
+            best = member
+    if not best:
+        return np.zeros(4)
+    low, high = np.min(best, axis=0), np.max(best, axis=0) + 1
+    return np.array([low[1], low[0], high[1], high[0]])
+
+
+def per_threshold(values: np.ndarray, thresholds: np.ndarray, connectivity: int) -> np.ndarray:
+    boxes = [largest_pixels(values > threshold, connectivity) for threshold in thresholds]
+    return np.array([np.zeros(4) if box is None else box for box in boxes])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(
+    levels=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4)),
+    connectivity=st.sampled_from([4, 8]),
+)
+def test_ties_and_shapes_agree_with_a_flood_fill(levels: np.ndarray, connectivity: int) -> None:
+    thresholds = np.array([0, 1, 2, 3, 4], np.float32) / 5
+    values = levels.astype(np.float32) / 5
+    expected = [flooded(values > threshold, connectivity) for threshold in thresholds]
+    np.testing.assert_array_equal(sweep_boxes(values, thresholds, connectivity), expected)
+    np.testing.assert_array_equal(per_threshold(values, thresholds, connectivity), expected)
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("side", [7, 14])
+def test_agrees_with_opencv_on_resized_maps(side: int, connectivity: int) -> None:
+    protocol = get_protocol("cam2016")
+    thresholds = protocol.cutoffs(protocol.sweep_thresholds())
+    for seed in range(3):
+        map = np.random.default_rng(seed).normal(size=(side, side)).astype(np.float16)
+        values = heat(map, protocol, 96)
+        expected = per_threshold(values, thresholds, connectivity)
+        np.testing.assert_array_equal(sweep_boxes(values, thresholds, connectivity), expected)
+
+
+def test_uneven_thresholds_and_one_threshold() -> None:
+    values = np.random.default_rng(1).random((20, 30), np.float32)
+    for thresholds in (np.array([0.01, 0.4, 0.41, 0.9]), np.array([0.5])):
+        cutoffs = thresholds.astype(np.float32)
+        np.testing.assert_array_equal(sweep_boxes(values, thresholds, 8), per_threshold(values, cutoffs, 8))
+
+
+def test_values_on_a_threshold_are_background() -> None:
+    thresholds = np.arange(0, 1, 0.01)
+    values = thresholds.astype(np.float32)[None]
+    boxes = sweep_boxes(values, thresholds, 8)
+    assert boxes[:-1, 0].tolist() == list(range(1, 100))
+    assert not boxes[-1].any()
