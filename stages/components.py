@@ -12,30 +12,8 @@ from stages.batch import Batch, Resources, ragged
 from stages.evaluate.frame import scored_empty, scored_in_frame
 from stages.evaluate.protocols import Protocol
 from stages.ingest.geometry import to_displayed
+from stages.largest import largest_pixels
 from stages.sweep import sweep_boxes
-
-
-def largest_pixels(mask: np.ndarray, connectivity: int) -> np.ndarray | None:
-    """Box of the component with most pixels.
-
-    Among equals it is the one whose first pixel in raster order comes first.
-
-    Args:
-        mask: (h, w) bool.
-        connectivity: 4 or 8.
-
-    Returns:
-        (4,) float32 xyxy, half-open pixel edges; None where the mask is empty.
-    """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=connectivity)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    if not len(areas):
-        return None
-    largest = np.flatnonzero(areas == areas.max()) + 1
-    # OpenCV's numbering follows its algorithm, not the raster, so a tie is looked up in the image.
-    chosen = largest[0] if len(largest) == 1 else labels.ravel()[np.isin(labels, largest).argmax()]
-    x, y, width, height = stats[chosen, :4]
-    return np.array([x, y, x + width, y + height], np.float32)
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
@@ -133,7 +111,8 @@ class Components:
         self.resources = Resources(cpus=threads)
 
     def setup(self) -> None:
-        """Compile the sweep, or load it compiled."""
+        """Compile what is compiled, or load it from the cache."""
+        largest_pixels(np.zeros((2, 2), bool), self.protocol.connectivity)
         if self.sweep:
             sweep_boxes(np.zeros((2, 2), np.float32), np.array([0.0, 0.5]), self.protocol.connectivity)
 
@@ -165,7 +144,7 @@ class Components:
 
     def _sweeps(self, batch: Batch, each: Callable) -> tuple[np.ndarray, np.ndarray]:
         known = np.array([len(boxes) > 0 for boxes in batch["boxes"]], bool) & (batch["label"] >= 0)
-        rows = np.flatnonzero(known & (batch["target_rank"] == 0)) if self.sweep else np.zeros(0, np.int64)
+        rows = np.flatnonzero(known & (batch["target_rank"] == 0)).tolist() if self.sweep else []
         chosen, everything = ragged([None] * len(known)), ragged([None] * len(known))
         swept = each(lambda row: sweep(batch["heat"][row], self.protocol), rows)
         for row, (boxes, others) in zip(rows, swept, strict=True):

@@ -42,6 +42,7 @@ def _representatives(connectivity: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def root_of(parent: np.ndarray, node: int) -> int:
+    """The root of a node's tree; halves the path to it on the way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -154,7 +155,7 @@ def sweep_boxes(heat: np.ndarray, thresholds: np.ndarray, connectivity: int) -> 
     """Box of the largest component of ``heat > threshold`` at every threshold.
 
     Ties go to the component whose first pixel in raster order comes first, as in
-    :func:`stages.components.component_box`.
+    :func:`stages.largest.largest_pixels`.
 
     Args:
         heat: (h, w) float32.

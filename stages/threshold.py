@@ -28,14 +28,14 @@ def heat(map: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
         a quantized map holds multiples of 1/255.
     """
     # The published code of the quantized protocol works in float64, and truncation would show it.
-    values = map.astype(np.float64 if protocol.quantize == "uint8" else np.float32)
+    values: np.ndarray = map.astype(np.float64 if protocol.quantize == "uint8" else np.float32)
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         return np.zeros((size, size), np.float32)
     if low == high:  # Before the kernel's rounding can make a pattern of it.
         full = high > 0 and protocol.normalize == "max"
         return np.full((size, size), full, np.float32)
-    resized = cv2.resize(values, (size, size), interpolation=_KERNELS[protocol.resize])
+    resized: np.ndarray = cv2.resize(values, (size, size), interpolation=_KERNELS[protocol.resize])
     if protocol.normalize == "minmax":
         resized -= resized.min()
     high = resized.max()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import time
@@ -38,20 +39,20 @@ def load() -> Network:
         WeightsUnavailableError: The cache folder cannot be written.
     """
     path = weights_file()
-    module = networks.digits_cnn()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            try:
-                load_into(module, path)
-            except (WeightsUnavailableError, ConfigurationError):  # absent or damaged
-                _train(path)
-                load_into(module, path)
-    except OSError as error:
-        raise WeightsUnavailableError(
-            f"model.spec digits-cnn: cannot keep its weights in {path.parent} ({error.strerror or error}); "
-            "set XDG_CACHE_HOME to a folder that can be written"
-        ) from None
+    module = _initial()
+    if not _read(module, path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The processes of a run ask together; one trains, the others wait for it.
+            with FileLock(f"{path}.lock"):
+                if not _read(module, path):
+                    _train(path)
+                    load_into(module, path)
+        except OSError as error:
+            raise WeightsUnavailableError(
+                f"model.spec digits-cnn: cannot write to {path.parent}: {error.strerror or error}; "
+                "set XDG_CACHE_HOME to a folder that can be written"
+            ) from None
     preprocess = Preprocess(digits.SIZE, "bilinear", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     classes = [ClassInfo(name) for name in digits.CLASSES]
     return Network(module, "features", classes, preprocess, tensors_sha256(module))
@@ -66,6 +67,22 @@ def weights_file() -> Path:
     return cache / "wsl-pipeline" / f"digits-cnn-{recipe.hexdigest()[:16]}.pt"
 
 
+def _initial() -> networks.GapClassifier:
+    """The untrained network; the caller's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        return networks.digits_cnn()
+
+
+def _read(module: networks.GapClassifier, path: Path) -> bool:
+    """Fill the module with the file; False where it is absent or damaged."""
+    try:
+        load_into(module, path)
+    except (WeightsUnavailableError, ConfigurationError, OSError):
+        return False
+    return True
+
+
 def _train(path: Path) -> None:
     """Train from scratch and put the weights there, whole or not at all."""
     _log.info("training the demo's network from class labels, once; takes about a minute on two cores")
@@ -73,16 +90,17 @@ def _train(path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(_THREADS)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            module = networks.digits_cnn()
+        module = _initial()
         images, labels = _labelled_canvases(_CANVASES)
         loop.train_classifier(module, images, labels, epochs=1, seed=_SEED)
     finally:
         torch.set_num_threads(threads)
+    # Through memory: PyTorch's own writer reports a full disk as a RuntimeError.
+    content = io.BytesIO()
+    torch.save(module.state_dict(), content)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        torch.save(module.state_dict(), partial)
+        partial.write_bytes(content.getbuffer())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -123,7 +123,10 @@ def _file(rest: str) -> Network:
         if not listing.is_file():
             raise ConfigurationError(f"model.spec: no file of class names at {listing}")
         names = listing.read_text(encoding="utf-8").splitlines()
-    count = int(options.get("num_classes", len(names) or 1000))
+    text = options.get("num_classes", str(len(names) or 1000))
+    if not text.isdigit():
+        raise ConfigurationError(f"model.spec: num_classes={text} is not a number")
+    count = int(text)
     module, preprocess = _architecture(options["arch"], count)
     load_into(module, Path(path))
     classes = _named(names) if names else list(imagenet_classes()) if count == 1000 else []
@@ -159,6 +162,8 @@ def _python(rest: str) -> Network:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"model.spec python:{rest}: {_first_line(error)}") from None
+    if not callable(factory):
+        raise ConfigurationError(f"model.spec python:{rest}: {attribute} is no function")
     made = factory()
     if isinstance(made, Network):
         return made

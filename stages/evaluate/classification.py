@@ -45,9 +45,7 @@ def update(rows: Batch) -> Counts:
 
 def merge(a: Counts, b: Counts) -> Counts:
     """The counts of two disjoint sets of images together."""
-    return Counts(
-        a.top1_n + b.top1_n, a.top1_hits + b.top1_hits, a.top5_n + b.top5_n, a.top5_hits + b.top5_hits
-    )
+    return Counts(a.top1_n + b.top1_n, a.top1_hits + b.top1_hits, a.top5_n + b.top5_n, a.top5_hits + b.top5_hits)
 
 
 def compute(counts: Counts, seed: int = 0) -> dict[str, Any]:

@@ -72,19 +72,19 @@ class Counts:
         """What :meth:`to_json` wrote."""
         plain = json.loads(text)
 
-        def array(values: list | None) -> np.ndarray | None:
+        def sweep(values: list | None) -> np.ndarray | None:
             return None if values is None else np.array(values, np.int64)
 
         return cls(
             classification.Counts(**plain["classification"]),
             {
                 method: MethodCounts(
-                    images=array(counts["images"]),
-                    hits=array(counts["hits"]),
+                    images=np.array(counts["images"], np.int64),
+                    hits=np.array(counts["hits"], np.int64),
                     ious=np.frombuffer(base64.b64decode(counts["ious"]), "<f4"),
                     swept=counts["swept"],
-                    sweep_hits=array(counts["sweep_hits"]),
-                    sweep_hits_v2=array(counts["sweep_hits_v2"]),
+                    sweep_hits=sweep(counts["sweep_hits"]),
+                    sweep_hits_v2=sweep(counts["sweep_hits_v2"]),
                 )
                 for method, counts in plain["methods"].items()
             },
@@ -107,8 +107,7 @@ def update(rows: Batch) -> Counts:
     counted = (rows["label"] >= 0) & ~np.isnan(rows["iou"])
     right = rows["hits"] & (rows["class_index"] == rows["label"])[:, None]
     methods = {
-        method: _count(rows, right, counted & (rows["method"] == method))
-        for method in sorted(set(rows["method"]))
+        method: _count(rows, right, counted & (rows["method"] == method)) for method in sorted(set(rows["method"]))
     }
     return Counts(classification.update(rows), methods)
 
@@ -133,14 +132,12 @@ def _count(rows: Batch, right: np.ndarray, own: np.ndarray) -> MethodCounts:
 
 def _total(hits: np.ndarray) -> np.ndarray | None:
     """Sum of the (D, T) entries of an object column, None where it has none."""
-    return None if not len(hits) or hits[0] is None else np.stack(hits).sum(0, dtype=np.int64)
+    return None if not len(hits) or hits[0] is None else np.stack(list(hits)).sum(0, dtype=np.int64)
 
 
 def merge(a: Counts, b: Counts) -> Counts:
     """The counts of two disjoint sets of images together."""
-    both = {
-        method: _add(a.methods[method], b.methods[method]) for method in a.methods.keys() & b.methods.keys()
-    }
+    both = {method: _add(a.methods[method], b.methods[method]) for method in a.methods.keys() & b.methods.keys()}
     methods = {**a.methods, **b.methods, **both}
     return Counts(
         classification.merge(a.classification, b.classification),
@@ -176,15 +173,11 @@ def compute(counts: Counts, protocol: Protocol, deltas: tuple[float, ...], seed:
     """
     return {
         "classification": classification.compute(counts.classification, seed),
-        "methods": {
-            method: _metrics(own, protocol, deltas, seed) for method, own in sorted(counts.methods.items())
-        },
+        "methods": {method: _metrics(own, protocol, deltas, seed) for method, own in sorted(counts.methods.items())},
     }
 
 
-def _metrics(
-    counts: MethodCounts, protocol: Protocol, deltas: tuple[float, ...], seed: int
-) -> dict[str, Any]:
+def _metrics(counts: MethodCounts, protocol: Protocol, deltas: tuple[float, ...], seed: int) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         name: bootstrap.proportions(hits, images, deltas, seed)
         for name, images, hits in zip(_METRICS, counts.images, counts.hits, strict=True)
@@ -194,7 +187,5 @@ def _metrics(
         metrics["mean_iou"] = bootstrap.mean(counts.ious, seed)
     if counts.sweep_hits is not None:
         thresholds = protocol.sweep_thresholds()
-        metrics |= curve.box_accuracy(
-            counts.swept, counts.sweep_hits, thresholds, deltas, counts.sweep_hits_v2
-        )
+        metrics |= curve.box_accuracy(counts.swept, counts.sweep_hits, thresholds, deltas, counts.sweep_hits_v2)
     return metrics

@@ -17,9 +17,7 @@ def _xywh(box: np.ndarray) -> list[float]:
     return [round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2)]
 
 
-def ground_truth(
-    images: Iterable[ImageRecord], classes: list[ClassInfo], description: str = ""
-) -> dict[str, Any]:
+def ground_truth(images: Iterable[ImageRecord], classes: list[ClassInfo], description: str = "") -> dict[str, Any]:
     """A COCO dataset of images and their ground-truth boxes.
 
     Category ids are class index + 1, annotation ids count from 1 in the order of the images. All
@@ -35,7 +33,8 @@ def ground_truth(
         {"id": number, "name": info.name, "supercategory": "", **({"wnid": info.wnid} if info.wnid else {})}
         for number, info in enumerate(classes, 1)
     ]
-    entries, annotations = [], []
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image in images:
         image_id = int(image.image_id)
         entries.append(
@@ -81,7 +80,7 @@ def results(rows: Batch) -> list[dict[str, Any]]:
     """
     ranks = rows["target_rank"]
     chosen = ranks >= 1 if (ranks >= 1).any() else ranks == 0
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "image_id": int(rows["image_id"][row]),
             "category_id": int(rows["class_index"][row]) + 1,

@@ -100,6 +100,8 @@ def displayed_size(data: bytes) -> tuple[int, int]:
         Exception: Whatever Pillow raises for bytes that are cut off or no image.
     """
     with Image.open(BytesIO(data)) as image:
+        if image.format == "PNG":
+            image.load()  # its orientation may stand after the pixels
         # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
         if image.format != "TIFF" and _orientation(image) >= 5:
             return image.height, image.width

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,14 +17,12 @@ from pyarrow import csv
 
 from stages.errors import ConfigurationError, DataError
 
-Split = Literal["train", "eval"]
-
 SIZE = 96
 """Side of a canvas in pixels."""
 
 CLASSES = tuple("0123456789")
 
-_SPLITS: tuple[Split, ...] = ("train", "eval")
+_SPLITS = ("train", "eval")
 _EVAL_PER_CLASS = 100
 _SPLIT_SEED = 5000  # not the user's seed: a trained network's unseen digits stay unseen
 _SCALE = (1.4, 2.8)
@@ -50,7 +47,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def members(split: Split) -> np.ndarray:
+def members(split: str) -> np.ndarray:
     """The digits of one split, by position in the package's file, in shuffled order.
 
     100 digits of each class are kept for ``eval``; ``train`` has the other 4,000. The two share none,
@@ -69,7 +66,7 @@ def members(split: Split) -> np.ndarray:
     return rng.permutation(np.concatenate([order[cut] for order in shuffled]))
 
 
-def render(split: Split, index: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+def render(split: str, index: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Draw one canvas; a function of its arguments alone.
 
     Args:
@@ -101,7 +98,7 @@ def render(split: Split, index: int, seed: int) -> tuple[np.ndarray, np.ndarray,
     return canvas, box, int(labels[digit])
 
 
-def render_png(split: Split, index: int, seed: int) -> bytes:
+def render_png(split: str, index: int, seed: int) -> bytes:
     """The canvas of :func:`render`, encoded as a grey-level PNG."""
     return cv2.imencode(".png", render(split, index, seed)[0])[1].tobytes()
 

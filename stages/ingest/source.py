@@ -15,11 +15,15 @@ import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
+
+from stages.errors import DataError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+
+    from stages.ingest.digits import Split
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -30,7 +34,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     Raises:
         FileNotFoundError: Nothing is there.
         OSError: It cannot be read.
-        stages.errors.UserError: A package that the uri needs is not installed.
+        UserError: A package that the uri needs is not installed, or its scheme is unknown.
     """
     if uri.startswith("tar:"):
         archive, _, where = uri.removeprefix("tar:").partition("?")
@@ -43,7 +47,9 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         from stages.ingest.digits import render_png
 
         parts = urlsplit(uri)
-        return render_png(parts.netloc, int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
+        return render_png(
+            cast("Split", parts.netloc), int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0])
+        )
     with open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 
@@ -171,7 +177,10 @@ def _filesystem(root: str) -> tuple[FileSystem, str]:
     """The file system of a bucket or host, kept because making one may ask the network for its region."""
     from pyarrow.fs import FileSystem
 
-    filesystem, path = FileSystem.from_uri(root)
+    try:
+        filesystem, path = FileSystem.from_uri(root)
+    except ValueError as error:
+        raise DataError(f"cannot open {root}: {' '.join(str(error).split())}") from error
     return filesystem, path.rstrip("/")
 
 

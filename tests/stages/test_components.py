@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from stages.batch import Batch, ragged
-from stages.components import Components, component_box, contour_boxes, largest_pixels, sweep
+from stages.components import Components, component_box, contour_boxes, sweep
 from stages.evaluate.frame import scored_empty, scored_in_frame
 from stages.evaluate.protocols import get_protocol
+from stages.largest import largest_pixels
 from stages.threshold import Threshold, heat
 
 CAM = get_protocol("cam2016")
@@ -43,12 +44,14 @@ def test_diagonal_neighbours_join_under_8_only() -> None:
 
 
 def test_among_equals_the_first_pixel_in_raster_order_decides() -> None:
-    # The upper component starts right of the lower one, and within the same 2 x 2 block of rows, where
-    # OpenCV numbers blocks instead of pixels.
+    # The upper component starts right of the lower one, within the same 2 x 2 blocks that some labelling
+    # algorithms number instead of pixels.
     mask = np.zeros((4, 8), bool)
     mask[0, 6:8] = mask[1, 0:2] = True
     assert largest_pixels(mask, 8).tolist() == [6, 0, 8, 1]
     assert largest_pixels(mask, 4).tolist() == [6, 0, 8, 1]
+    # The first one also ends last.
+    assert largest_pixels(blank(5, (0, 0, 1, 3), (2, 1, 5, 2)), 8).tolist() == [0, 0, 1, 3]
 
 
 def test_an_empty_mask_has_no_box() -> None:
@@ -158,6 +161,20 @@ def test_no_area_wherever_the_frame_lies() -> None:
     assert not found["box"].any() and not found["sweep_box"][0].any()
 
 
+@pytest.mark.parametrize(
+    ("protocol", "scored"),
+    [
+        (get_protocol("choe2020", empty="none"), [0, 0, -1, -1]),
+        (get_protocol("cam2016", empty="origin"), [0, 0, 1, 1]),
+    ],
+)
+def test_empty_maps_are_scored_as_the_protocol_says(protocol, scored: list[int]) -> None:
+    found = Components(protocol, 8)(rows([np.zeros((2, 2))], 8, protocol))
+    assert found["box"].tolist() == [[0, 0, 0, 0]]
+    assert found["scored_box"].tolist() == [scored]
+    assert (found["sweep_box"][0] == scored).all()
+
+
 def test_choe_scores_in_the_frame_with_its_own_empty_box() -> None:
     maps = [blank(8, (2, 3, 5, 7)).astype(np.float16), np.zeros((8, 8))]
     batch = Components(CHOE, 8)(rows(maps, 8, CHOE))
@@ -195,9 +212,7 @@ def test_equal_rows_share_their_box_and_threads_change_nothing() -> None:
         class_index=np.array([5, 5, 5, 6, 5, 5, 5], np.int32),
     )
     found = Components(CAM, 32)(batch)
-    alone = [
-        Components(CAM, 32)({name: column[i : i + 1] for name, column in batch.items()}) for i in range(7)
-    ]
+    alone = [Components(CAM, 32)({name: column[i : i + 1] for name, column in batch.items()}) for i in range(7)]
     np.testing.assert_array_equal(found["box"], np.concatenate([one["box"] for one in alone]))
     threaded = Components(CAM, 32, threads=3)(batch)
     np.testing.assert_array_equal(found["box"], threaded["box"])

@@ -1,17 +1,18 @@
-"""The one-pass sweep equals labelling every threshold's mask on its own."""
+"""Largest components, of one mask or of all thresholds at once, equal plain labelling with exact ties."""
 
 from __future__ import annotations
 
 from itertools import product
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.components import largest_pixels
 from stages.evaluate.protocols import get_protocol
+from stages.largest import largest_pixels
 from stages.sweep import sweep_boxes
 from stages.threshold import heat
 
@@ -42,6 +43,17 @@ def flooded(mask: np.ndarray, connectivity: int) -> np.ndarray:
     return np.array([low[1], low[0], high[1], high[0]])
 
 
+def labelled(mask: np.ndarray, connectivity: int) -> np.ndarray:
+    """The same by OpenCV's labels, whose order among equals is its own."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if not len(areas):
+        return np.zeros(4)
+    largest = np.flatnonzero(areas == areas.max()) + 1
+    x, y, width, height = stats[labels.ravel()[np.isin(labels, largest).argmax()], :4]
+    return np.array([x, y, x + width, y + height])
+
+
 def per_threshold(values: np.ndarray, thresholds: np.ndarray, connectivity: int) -> np.ndarray:
     boxes = [largest_pixels(values > threshold, connectivity) for threshold in thresholds]
     return np.array([np.zeros(4) if box is None else box for box in boxes])
@@ -68,8 +80,9 @@ def test_agrees_with_opencv_on_resized_maps(side: int, connectivity: int) -> Non
     for seed in range(3):
         map = np.random.default_rng(seed).normal(size=(side, side)).astype(np.float16)
         values = heat(map, protocol, 96)
-        expected = per_threshold(values, thresholds, connectivity)
+        expected = [labelled(values > threshold, connectivity) for threshold in thresholds]
         np.testing.assert_array_equal(sweep_boxes(values, thresholds, connectivity), expected)
+        np.testing.assert_array_equal(per_threshold(values, thresholds, connectivity), expected)
 
 
 def test_uneven_thresholds_and_one_threshold() -> None:
@@ -77,6 +90,12 @@ def test_uneven_thresholds_and_one_threshold() -> None:
     for thresholds in (np.array([0.01, 0.4, 0.41, 0.9]), np.array([0.5])):
         cutoffs = thresholds.astype(np.float32)
         np.testing.assert_array_equal(sweep_boxes(values, thresholds, 8), per_threshold(values, cutoffs, 8))
+
+
+def test_values_on_an_uneven_threshold_are_background() -> None:
+    thresholds = np.array([0, 0.75, 0.875, 1], np.float32)
+    boxes = sweep_boxes(thresholds[None], thresholds, 8)
+    assert boxes[:, 0].tolist() == [1, 2, 3, 0] and not boxes[3].any()
 
 
 def test_values_on_a_threshold_are_background() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -21,9 +22,7 @@ def test_max_keeps_zero_where_it_is_and_minmax_does_not() -> None:
 
 
 def test_bilinear_resize_has_half_pixel_centres() -> None:
-    np.testing.assert_allclose(
-        heat(np.array([[0.0, 1.0]], np.float16), CAM, 4)[0], [0, 0.25, 0.75, 1], rtol=1e-6
-    )
+    np.testing.assert_allclose(heat(np.array([[0.0, 1.0]], np.float16), CAM, 4)[0], [0, 0.25, 0.75, 1], rtol=1e-6)
 
 
 def test_bicubic_resize_overshoots_and_bilinear_does_not() -> None:
@@ -35,6 +34,14 @@ def test_bicubic_resize_overshoots_and_bilinear_does_not() -> None:
 def test_uint8_truncates_to_levels() -> None:
     map = np.array([[0, 0.2039], [0.5, 1]], np.float64)
     np.testing.assert_allclose(heat(map, CHOE, 2) * 255, [[0, 51], [127, 255]], rtol=1e-6)
+
+
+def test_uint8_truncates_what_float64_gives() -> None:
+    for seed in range(5):
+        map = np.random.default_rng(seed).normal(size=(7, 7)).astype(np.float16)
+        wide = cv2.resize(map.astype(np.float64), (224, 224), interpolation=cv2.INTER_CUBIC)
+        levels = ((wide - wide.min()) / (wide - wide.min()).max() * 255).astype(np.uint8)
+        np.testing.assert_array_equal(np.rint(heat(map, CHOE, 224) * 255), levels)
 
 
 def test_scale_of_the_map_does_not_matter() -> None:
@@ -53,6 +60,7 @@ def test_scale_of_the_map_does_not_matter() -> None:
         (np.array([[-1, 0], [-2, -3]]), CHOE, "ok", 3),
         (np.full((3, 3), 0.3), CAM, "constant_map", 64),
         (np.full((3, 3), 0.3), CHOE, "constant_map", 0),
+        (np.full((3, 3), 0.03), get_protocol("cam2016", resize="bicubic", normalize="minmax"), "constant_map", 0),
         (np.full((1, 1), 1.0), CAM, "constant_map", 64),
         (np.array([[1, np.nan], [0, 0]]), CAM, "non_finite", 0),
         (np.array([[1, -np.inf], [0, 0]]), CHOE, "non_finite", 0),

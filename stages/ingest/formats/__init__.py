@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from stages.errors import unknown
+from stages.errors import DataError, unknown
 from stages.ingest.dataset import Dataset
 from stages.ingest.source import local_path
 
@@ -38,4 +38,7 @@ def read_dataset(format: str, root: str, split: str) -> Dataset:
         raise unknown("format", format, list(FORMATS))
     path = local_path(root)
     # The uris go to workers that may have another working directory.
-    return FORMATS[format](root if path is None else os.path.abspath(path), split)
+    try:
+        return FORMATS[format](root if path is None else os.path.abspath(path), split)
+    except OSError as error:
+        raise DataError(f"data.root: cannot read {root}: {' '.join(str(error).split())}") from error

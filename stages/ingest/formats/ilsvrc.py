@@ -111,9 +111,11 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], list[str]]:
 def _places(root: str) -> list[str]:
     """The root, and the folders above it as long as it lies inside a known tree."""
     places = [root]
-    while basename(places[-1]) in _LEVELS or basename(places[-1]).lower().endswith(".tar"):
+    if basename(root).lower().endswith(".tar"):
+        places = [parent(root)]
+    while basename(places[-1]) in _LEVELS:
         places.append(parent(places[-1]))
-    return [place for place in places if not place.lower().endswith(".tar")]
+    return places
 
 
 def _sources(places: list[str], seen: Counter[str]) -> Iterator[tuple[str, Iterable[tuple[str, _Raw]]]]:

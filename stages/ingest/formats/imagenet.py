@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from stages.classify.imagenet import imagenet_classes
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.formats.folder import WNID, Found, dataset, find_images, require_folder
 from stages.ingest.formats.ilsvrc import Annotation, labels_by_wnid, read_annotations
-from stages.ingest.source import is_file, join, list_folder
+from stages.ingest.source import basename, is_file, join, list_folder
 from stages.ingest.tar import tar_members
 
 __all__ = ["read", "read_annotations"]
@@ -37,10 +39,10 @@ def read(root: str, split: str) -> Dataset:
     """
     if split != "val":
         raise ConfigurationError(f"data.split {split!r}: imagenet reads val; use imagefolder or coco")
-    uris, notes = _images(root)
+    images, notes = _images(root)
     annotations, findings = read_annotations(root)
     joined = _Join(annotations)
-    records = [joined.record(name, uri) for name, uri in uris.items()]
+    records = [joined.record(image) for image in images]
     absent = len(annotations) - len(joined.used)
     if absent:
         notes.append(f"{absent:,} of {len(annotations):,} annotated images are not in {root}")
@@ -49,24 +51,28 @@ def read(root: str, split: str) -> Dataset:
     return dataset(imagenet_classes(), records, [*notes, *findings, *joined.notes()])
 
 
-def _images(root: str) -> tuple[dict[str, str], list[str]]:
-    """uri of each validation image by its name relative to the root (or in the tar), and findings."""
-    if is_file(root) and not root.endswith(".tar"):
+class _Image(NamedTuple):
+    """One validation image: what its name and place say."""
+
+    name: str
+    uri: str
+    stem: str
+    number: int
+    wnid: str
+
+
+def _images(root: str) -> tuple[list[_Image], list[str]]:
+    """The validation images of the first layout that has any, and findings."""
+    if is_file(root) and not _is_tar(root):
         raise DataError(f"data.root: {root} is neither a folder nor a tar file of images")
-    for archive in (root, join(root, _TAR)):
-        if archive.endswith(".tar") and is_file(archive):
-            members, left_out = tar_members(archive)
-            found = find_images(members)
-            notes = [f"{left_out:,} links or unsafe names in {archive} ignored"] if left_out else []
-            return _validation({name: members[name] for name in found.names}, found, archive, notes)
-    require_folder(root)
     found = Found()
-    for folder in _FOLDERS:
-        found = find_images(_two_levels(join(root, folder)))
-        prefix = f"{folder}/" if folder else ""
-        if any(_STEM.fullmatch(PurePosixPath(name).stem) for name in found.names):
-            uris = {prefix + name: join(join(root, folder), name) for name in found.names}
-            return _validation(uris, found, root, [])
+    for uris, notes in _layouts(root):
+        found = find_images(uris)
+        images = [image for name in found.names if (image := _image(name, uris[name]))]
+        if images:
+            if others := len(found.names) - len(images):
+                notes.append(f"skipped {others:,} images that are not named ILSVRC2012_val_########")
+            return images, notes
     found.require(root)
     raise DataError(
         f"data.root: no image under {root} is named ILSVRC2012_val_########; "
@@ -74,17 +80,33 @@ def _images(root: str) -> tuple[dict[str, str], list[str]]:
     )
 
 
-def _validation(
-    uris: dict[str, str], found: Found, where: str, notes: list[str]
-) -> tuple[dict[str, str], list[str]]:
-    found.require(where)
-    named = {name: uri for name, uri in uris.items() if _STEM.fullmatch(PurePosixPath(name).stem)}
-    others = len(uris) - len(named)
-    if not named:
-        raise DataError(f"data.root: no image in {where} is named ILSVRC2012_val_########")
-    if others:
-        notes.append(f"skipped {others:,} images in {where} that are not named ILSVRC2012_val_########")
-    return named, notes
+def _layouts(root: str) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """Files and findings of each place that may hold the images: uri by name relative to the root or tar."""
+    for archive in (root, join(root, _TAR)):
+        if _is_tar(archive) and is_file(archive):
+            members, left_out = tar_members(archive)
+            yield members, [f"{left_out:,} links or unsafe names in {archive} ignored"] if left_out else []
+    if _is_tar(root) and is_file(root):
+        return
+    require_folder(root)
+    for folder in _FOLDERS:
+        names = (f"{folder}/{name}" if folder else name for name in _two_levels(join(root, folder)))
+        yield {name: join(root, name) for name in names}, []
+
+
+def _is_tar(uri: str) -> bool:
+    return basename(uri).lower().endswith(".tar")
+
+
+def _image(name: str, uri: str) -> _Image | None:
+    path = PurePosixPath(name)
+    parsed = _STEM.fullmatch(path.stem)
+    if parsed is None:
+        return None
+    stem, number, wnid = parsed.groups(default="")
+    if not wnid and WNID.fullmatch(path.parent.name):
+        wnid = path.parent.name
+    return _Image(name, uri, stem, int(number), wnid)
 
 
 def _two_levels(folder: str) -> list[str]:
@@ -103,24 +125,22 @@ class _Join:
     used: set[str] = field(default_factory=set)
     seen: Counter[str] = field(default_factory=Counter)
 
-    def record(self, name: str, uri: str) -> ImageRecord:
-        path = PurePosixPath(name)
-        stem, number, in_name = parsed.groups(default="")
-        wnid = in_name or (path.parent.name if WNID.fullmatch(path.parent.name) else "")
-        label = labels_by_wnid().get(wnid, -1)
-        self.seen["images lie in a folder of a wnid outside the 1000 classes"] += bool(wnid) and label < 0
-        image_id = int(number)
-        annotation = self.annotations.get(stem)
+    def record(self, image: _Image) -> ImageRecord:
+        label = labels_by_wnid().get(image.wnid, -1)
+        self.seen["images lie in a folder of a wnid outside the 1000 classes"] += (
+            image.wnid != "" and label < 0
+        )
+        annotation = self.annotations.get(image.stem)
         if annotation is None:
             self.seen["images have no annotation"] += bool(self.annotations)
-            return ImageRecord(image_id, uri, name, label)
-        self.used.add(stem)
+            return ImageRecord(image.number, image.uri, image.name, label)
+        self.used.add(image.stem)
         if annotation.label >= 0:
             differs = label >= 0 and label != annotation.label
             self.seen["images lie in another class's folder: their annotation decides"] += differs
             label = annotation.label
         known = (annotation.width, annotation.height, annotation.boxes, annotation.box_labels)
-        return ImageRecord(image_id, uri, name, label, *known)
+        return ImageRecord(image.number, image.uri, image.name, label, *known)
 
     def notes(self) -> list[str]:
         return [f"{count:,} {what}" for what, count in self.seen.items() if count]

@@ -31,9 +31,7 @@ def test_mean_has_the_normal_interval_and_ignores_order() -> None:
 
 def test_mean_of_zeros_and_ones_agrees_with_the_proportion() -> None:
     ones = np.repeat([0.0, 1.0], [300, 100])
-    np.testing.assert_allclose(
-        bootstrap.mean(ones)["ci95"], bootstrap.proportion(100, 400)["ci95"], atol=0.01
-    )
+    np.testing.assert_allclose(bootstrap.mean(ones)["ci95"], bootstrap.proportion(100, 400)["ci95"], atol=0.01)
 
 
 def test_values_are_plain_and_rounded() -> None:

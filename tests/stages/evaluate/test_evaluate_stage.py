@@ -130,9 +130,7 @@ def test_rows_do_not_depend_on_their_batch() -> None:
         protocol = get_protocol(name, sweep_interval=0.05)
         batch = batch_of(np.random.default_rng(5), 6, 1.0)
         whole = scored(batch, protocol)
-        parts = concat(
-            [scored({key: column[i : i + 2] for key, column in batch.items()}, protocol) for i in (0, 2, 4)]
-        )
+        parts = concat([scored({key: column[i : i + 2] for key, column in batch.items()}, protocol) for i in (0, 2, 4)])
         for key in ("box", "iou", "hits"):
             np.testing.assert_array_equal(whole[key], parts[key])
         for one, other in zip(whole["sweep_hits"], parts["sweep_hits"], strict=True):

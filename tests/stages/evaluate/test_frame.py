@@ -59,9 +59,7 @@ def test_predictions_keep_the_exclusive_edge_within_the_frame() -> None:
         ("resized", "inclusive", "origin", 1),
     ],
 )
-def test_empty_box_is_nothing_or_the_first_pixel(
-    frame: str, convention: str, empty: str, overlap: float
-) -> None:
+def test_empty_box_is_nothing_or_the_first_pixel(frame: str, convention: str, empty: str, overlap: float) -> None:
     protocol = get_protocol("cam2016", frame=frame, iou=convention, empty=empty)
     first_pixel = scored_truth(np.array([[0, 0, 1, 1]]), np.array([[1.0, 1, 0, 0]]), protocol, 8)
     assert iou(scored_empty(protocol), first_pixel[0], convention) == overlap

@@ -24,9 +24,7 @@ def test_inclusive_vectors_of_wsolevaluation() -> None:
 def test_half_open_equals_inclusive_of_whole_pixels() -> None:
     corners = np.sort(np.random.default_rng(0).integers(0, 30, (200, 2, 2)), axis=1).reshape(-1, 4)
     half_open = np.add(corners, [0, 0, 1, 1])
-    np.testing.assert_array_equal(
-        iou(half_open[:100], half_open[100:]), iou(corners[:100], corners[100:], "inclusive")
-    )
+    np.testing.assert_array_equal(iou(half_open[:100], half_open[100:]), iou(corners[:100], corners[100:], "inclusive"))
 
 
 def test_continuous_counts_painted_pixels() -> None:

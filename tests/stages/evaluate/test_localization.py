@@ -22,9 +22,7 @@ def table(*entries: tuple, methods: tuple[str, ...] = ("cam",)) -> Batch:
     overlap = np.array(overlap, np.float32)
     hits = overlap[:, None] >= np.float32(DELTAS)
     swept = [
-        np.tile(hit[:, None], (1, 4)) & np.array([False, True, True, False])
-        if not r and not np.isnan(o)
-        else None
+        np.tile(hit[:, None], (1, 4)) & np.array([False, True, True, False]) if not r and not np.isnan(o) else None
         for hit, r, o in zip(hits, rank, overlap, strict=True)
     ]
     return {
@@ -84,15 +82,13 @@ ENTRIES = [
         (5, 4, 3, 7, NAN),
         (5, 5, 4, 7, NAN),
     ],
-    *[(6, rank, rank, -1, NAN) for rank in range(1, 6)],
+    *[(6, rank, rank, -1, 0.9) for rank in range(6)],
 ]
 
 
 def values(metrics: dict) -> dict:
     return {
-        name: {delta: entry["value"] for delta, entry in metrics[name].items()}
-        for name in metrics
-        if "loc" in name
+        name: {delta: entry["value"] for delta, entry in metrics[name].items()} for name in metrics if "loc" in name
     }
 
 

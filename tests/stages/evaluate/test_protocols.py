@@ -20,9 +20,7 @@ def test_the_named_protocols_differ_where_they_should() -> None:
 
 def test_fingerprint_is_of_the_rules_not_of_the_name_or_the_spelling() -> None:
     assert fingerprint(get_protocol("cam2016", threshold=0.15)) == fingerprint(get_protocol("gradcam2017"))
-    assert fingerprint(get_protocol("cam2016", threshold=0)) == fingerprint(
-        get_protocol("cam2016", threshold=0.0)
-    )
+    assert fingerprint(get_protocol("cam2016", threshold=0)) == fingerprint(get_protocol("cam2016", threshold=0.0))
     assert fingerprint(get_protocol("cam2016")) == "8c18a91e5c80fbe0"
 
 

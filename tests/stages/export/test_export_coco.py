@@ -26,12 +26,12 @@ def records() -> list[ImageRecord]:
 
 def rows() -> dict:
     return {
-        "image_id": np.array([8, 3, 3, 3, 3]),
-        "target_rank": np.array([1, 0, 1, 2, 3], np.int8),
-        "class_index": np.array([0, 1, 2, 1, 0], np.int32),
-        "prob": np.array([0.1234567, 0.3, 0.3, 0.3, 0.1], np.float32),
+        "image_id": np.array([8, 3, 3, 3, 3, 3]),
+        "target_rank": np.array([1, 0, 1, 2, 3, 4], np.int8),
+        "class_index": np.array([0, 1, 2, 1, 0, 0], np.int32),
+        "prob": np.array([0.1234567, 0.3, 0.3, 0.3, 0.2, 0.1], np.float32),
         "box": np.array(
-            [[1, 2, 3.3333, 4], [9, 9, 10, 10], [0, 0, 5, 5], [0, 0, 6, 6], [0, 0, 0, 0]], np.float32
+            [[1, 2, 3.3333, 4], [9, 9, 10, 10], [0, 0, 5, 5], [0, 0, 6, 6], [0, 0, 0, 0], [0, 0, 7, 7]], np.float32
         ),
     }
 
@@ -56,6 +56,7 @@ def test_results_are_sorted_rounded_and_of_predictions_only() -> None:
     assert found == [
         {"image_id": 3, "category_id": 2, "bbox": [0.0, 0.0, 6.0, 6.0], "score": 0.3},
         {"image_id": 3, "category_id": 3, "bbox": [0.0, 0.0, 5.0, 5.0], "score": 0.3},
+        {"image_id": 3, "category_id": 1, "bbox": [0.0, 0.0, 7.0, 7.0], "score": 0.1},
         {"image_id": 8, "category_id": 1, "bbox": [1.0, 2.0, 2.33, 2.0], "score": 0.123457},
     ]
     assert found == json.loads(json.dumps(found))
@@ -73,4 +74,4 @@ def test_pycocotools_reads_both(tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tmp_path / "gt.json"))
         found = truth.loadRes(str(tmp_path / "dt.json"))
-    assert len(found.getAnnIds()) == 3 and truth.getImgIds() == [3, 8]
+    assert len(found.getAnnIds()) == 4 and truth.getImgIds() == [3, 8]

@@ -45,8 +45,9 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("block", [b"MM\0*\0\0\0\x08\xff\xff\x01", b"no TIFF header"])
-def test_broken_exif_does_not_cost_the_image(encode, block: bytes) -> None:
-    data = encode("JPEG", exif=b"Exif\0\0" + block)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_does_not_cost_the_image(encode, format: str, block: bytes) -> None:
+    data = encode(format, exif=b"Exif\0\0" + block)
     assert decode(data).size == displayed_size(data) == (20, 12)
 
 
@@ -98,6 +99,7 @@ def test_transparency_lies_over_white(encode) -> None:
     [
         (np.array([[0, 257, 32896, 65535]], dtype=np.uint16), "PNG", [0, 1, 128, 255]),
         (np.array([[0, 257, 32896, 65535]], dtype=np.uint16), "TIFF", [0, 1, 128, 255]),
+        (np.array([[0, 257, 32896]], dtype=np.uint16), "PNG", [0, 1, 128]),
         (np.array([[0, 100_000, 200_000]], dtype=np.int32), "TIFF", [0, 128, 255]),
         (np.array([[0, 0.5, 1.0, np.nan]], dtype=np.float32), "TIFF", [0, 128, 255, 0]),
         (np.array([[-1.0, 0.0, 1.0]], dtype=np.float32), "TIFF", [0, 128, 255]),
@@ -190,6 +192,20 @@ def test_center_crop_is_resize_then_crop(put, pixels) -> None:
     expected = Image.fromarray(pixels).resize((13, 8), Image.Resampling.BILINEAR).crop((3, 0, 10, 7))
     assert np.array_equal(out["image"][0], expected)
     assert out["transform"][0].tolist() == [13 / 20, 8 / 12, -3, 0]
+
+
+@pytest.mark.parametrize("size", [(500, 333), (213, 480), (101, 67)])
+def test_center_crop_is_exact_on_noise(put, encode, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    out = Decode(56, "center_crop", "bicubic", 0.875, BLACK)(
+        batch([put("a.png", encode("PNG", Image.fromarray(noise)))])
+    )
+    width, height = (
+        (int(64 * size[0] / size[1]), 64) if size[0] > size[1] else (64, int(64 * size[1] / size[0]))
+    )
+    left, top = round((width - 56) / 2), round((height - 56) / 2)
+    resized = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    assert np.array_equal(out["image"][0], resized.crop((left, top, left + 56, top + 56)))
 
 
 def test_letterbox_fills_beside_the_image(put, pixels) -> None:

@@ -16,6 +16,7 @@ def test_squash_maps_the_image_edges_to_the_input_edges() -> None:
 def test_center_crop_uses_the_whole_pixel_sizes_of_the_resize() -> None:
     # 500 x 375 becomes 341 x 256 (341.33 rounded down), then 58.5 -> 58 and 16 pixels are cut off.
     assert fit_transform(500, 375, 224, "center_crop", 0.875).tolist() == [341 / 500, 256 / 375, -58, -16]
+    assert fit_transform(300, 500, 224, "center_crop", 0.875).tolist() == [256 / 300, 426 / 500, -16, -101]
     assert fit_transform(375, 500, 224, "center_crop", 0.875).tolist() == [256 / 375, 341 / 500, -16, -58]
 
 

@@ -1,11 +1,27 @@
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 from PIL import Image
 
 from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.decode import decode
 from stages.ingest.sizes import fill_sizes
+
+
+def test_orientation_after_the_pixels_of_a_long_png(put, encode) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    block = turned.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    data = encode("PNG", Image.effect_noise((300, 400), 90))
+    path = put("a.png", data[:-12] + chunk + data[-12:])
+    assert len(data) > 1 << 16 and decode(path.read_bytes()).size == (400, 300)
+    (record,) = fill_sizes(Dataset([], [ImageRecord(1, str(path), "a.png")], [])).records
+    assert (record.width, record.height) == (400, 300)
 
 
 def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_path) -> None:

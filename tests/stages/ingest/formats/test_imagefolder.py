@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from stages.errors import ConfigurationError, DataError
@@ -92,6 +94,16 @@ def test_missing_and_empty_roots(format: str, put, tmp_path) -> None:
     if format != "coco":
         with pytest.raises(DataError, match=r"no images under .*skipped 3 files: \.txt 2, no extension 1"):
             read_dataset(format, str(tmp_path), "val")
+
+
+def test_roots_that_cannot_be_read_are_one_line(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"cannot open nowhere://x/: .*nowhere"):
+        read_dataset("imagefolder", "nowhere://x/y", "val")
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("needs a file that opens and cannot be read")
+    (tmp_path / "annotations.json").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"data\.root: cannot read .*Input/output error"):
+        read_dataset("coco", str(tmp_path), "val")
 
 
 def test_unknown_format_names_the_nearest() -> None:

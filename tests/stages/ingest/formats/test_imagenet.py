@@ -146,7 +146,7 @@ def test_a_part_of_the_set_and_images_without_annotation(put, tmp_path) -> None:
         (50000, 0, 0),
     ]
     assert data.notes == [
-        f"skipped 1 images in {tmp_path} that are not named ILSVRC2012_val_########",
+        "skipped 1 images that are not named ILSVRC2012_val_########",
         f"1 of 2 annotated images are not in {tmp_path}",
         "1 images have no annotation",
     ]
@@ -199,12 +199,26 @@ def test_two_files_of_one_image(put, tmp_path) -> None:
         read_dataset("imagenet", str(tmp_path), "val")
 
 
+def test_links_and_unsafe_names_in_the_tar_are_counted(put, encode, tmp_path) -> None:
+    root = put_images(put, tmp_path, encode, "tar")
+    with tarfile.open(tmp_path / "ILSVRC2012_img_val.tar", "a") as tar:
+        link = tarfile.TarInfo(f"{stem(2)}.JPEG")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    data = read_dataset("imagenet", root, "val")
+    assert [record.image_id for record in data.records] == [1, 3]
+    assert data.notes[0].startswith("1 links or unsafe names in ")
+
+
 def test_unusable_roots(put, tmp_path) -> None:
     put("holiday.jpg")
     with pytest.raises(DataError, match="imagefolder"):
         read_dataset("imagenet", str(tmp_path), "val")
     with pytest.raises(DataError, match="neither a folder nor a tar"):
         read_dataset("imagenet", str(tmp_path / "holiday.jpg"), "val")
+    write_tar(tmp_path / "other.tar", {"a.txt": b"x"})
+    with pytest.raises(DataError, match=r"no images under .*other\.tar \(skipped 1 files: \.txt 1\)"):
+        read_dataset("imagenet", str(tmp_path / "other.tar"), "val")
     with pytest.raises(ConfigurationError, match=r"data\.split 'train'"):
         read_dataset("imagenet", str(tmp_path), "train")
 

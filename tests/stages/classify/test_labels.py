@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from stages.classify.imagenet import imagenet_classes
+from stages.classify.labels import match_classes
+from stages.errors import DataError
+from stages.ingest.dataset import ClassInfo
+
+NETWORK = [ClassInfo("ant", "n1"), ClassInfo("bee", "n2"), ClassInfo("red fox", "n3")]
+
+
+def test_wnids_come_first():
+    outputs, note = match_classes([ClassInfo("bee", "n3"), ClassInfo("ant", "n1")], NETWORK, 3)
+    assert outputs.tolist() == [2, 0] and note is None
+
+
+def test_then_names_and_what_is_unknown_is_said():
+    outputs, note = match_classes([ClassInfo("Red_Fox"), ClassInfo("wolf")], NETWORK, 3)
+    assert outputs.tolist() == [2, -1]
+    assert note == "1 classes are unknown to the network, first 'wolf'"
+
+
+def test_then_the_position_if_the_counts_agree():
+    outputs, note = match_classes([ClassInfo("a"), ClassInfo("b"), ClassInfo("c")], NETWORK, 3)
+    assert outputs.tolist() == [0, 1, 2] and "by position" in note
+    with pytest.raises(DataError, match="2 classes, the network 3"):
+        match_classes([ClassInfo("a"), ClassInfo("b")], NETWORK, 3)
+
+
+def test_a_subset_of_imagenet_in_folders():
+    folders = [ClassInfo("n02124075", "n02124075"), ClassInfo("n01440764", "n01440764")]
+    assert match_classes(folders, list(imagenet_classes()), 1000)[0].tolist() == [285, 0]

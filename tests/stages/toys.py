@@ -1,0 +1,53 @@
+"""Tiny deterministic networks with the heads that occur in practice."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stages.classify.network import Network, Preprocess
+from stages.classify.weights import tensors_sha256
+from stages.ingest.dataset import ClassInfo
+
+CLASSES = 7
+
+
+class GapLinear(nn.Module):
+    """Convolutions, GAP, one linear layer: ResNet's kind of head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(inplace=True)
+        )
+        self.fc = nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.features(x).mean((2, 3)))
+
+
+class FlattenHead(nn.Module):
+    """Convolutions, pooling, a perceptron on the flattened map: VGG's kind of head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, 4, 1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        self.pool = nn.AdaptiveAvgPool2d(3)
+        self.classifier = nn.Sequential(nn.Linear(54, 10), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(10, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def seeded(factory: type[nn.Module], seed: int = 0) -> nn.Module:
+    """The network with weights that depend on the seed alone, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return factory().eval()
+
+
+def tiny_network() -> Network:
+    """A network of 32 pixels and 7 named classes, for ``python:tests.stages.toys:tiny_network``."""
+    module = seeded(GapLinear)
+    classes = [ClassInfo(f"class {index}") for index in range(CLASSES)]
+    return Network(module, "features", classes, Preprocess(size=32), tensors_sha256(module))
