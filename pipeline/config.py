@@ -6,12 +6,15 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stages.errors import ConfigurationError, unknown
+
+if TYPE_CHECKING:
+    from stages.evaluate.protocols import Protocol
 
 _PACKAGED = Path(__file__).parent / "configs"
 CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
@@ -112,7 +115,7 @@ class RuntimeConfig(Section):
     """Images a shard, the unit of retry and commit; auto: 32 shards, of 32 to 1024 images."""
     batch_size: Count | Literal["auto"] = "auto"
     """Images a forward pass; auto: 32 on CPU, 128 on GPU."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     workers: Count | Literal["auto"] = "auto"
     """Model workers; auto: one a GPU, or one a core without GPU."""
@@ -210,14 +213,29 @@ def _absolute_root(tree: dict, base: Path) -> None:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and "[" not in str(part))
+    # Behind section and key pydantic names list positions and members of unions, which are not ours.
+    key = ".".join(map(str, first["loc"][:2]))
     if first["type"] == "extra_forbidden":
+        if isinstance(first["input"], dict) and first["input"]:  # A misspelt section: name its key in full.
+            key = f"{key}.{next(iter(first['input']))}"
         keys = known_keys(Config)
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0)
         return f"unknown key {key}; did you mean {near[0]}?"
     if first["type"] == "missing":
         return f"{key} is not set"
     return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}"
+
+
+def protocol_of(config: Config) -> Protocol:
+    """The named protocol with the configuration's overrides.
+
+    Raises:
+        ConfigurationError: Unknown protocol, or values that it does not allow.
+    """
+    from stages.evaluate.protocols import get_protocol
+
+    overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
+    return get_protocol(config.box.protocol, **overrides)
 
 
 def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, protocol_of
 from pipeline.finalize import finalize, probe_labels
 from pipeline.manifest import cut_into_shards, shard_length
 from pipeline.plan import plan
@@ -21,7 +21,8 @@ from pipeline.rundir import RunDir
 from pipeline.shards import Job, Report
 from stages.batch import Stage
 from stages.classify.network import Network
-from stages.evaluate.protocols import Protocol, fingerprint, get_protocol
+from stages.errors import ConfigurationError
+from stages.evaluate.protocols import Protocol, fingerprint
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -161,12 +162,6 @@ class _Session:
         }
 
 
-def protocol_of(config: Config) -> Protocol:
-    """The named protocol with the configuration's overrides."""
-    overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
-    return get_protocol(config.box.protocol, **overrides)
-
-
 def _executor(config: Config) -> ModuleType:
     if config.runtime.executor == "inline":
         from pipeline.executors import inline
@@ -182,6 +177,8 @@ def _place(config: Config, executor: ModuleType) -> tuple[str, int]:
     runtime = config.runtime
     cpus, gpus = executor.capacity()
     device = ("cuda" if gpus else "cpu") if runtime.device == "auto" else runtime.device
+    if device.startswith("cuda") and not gpus:
+        raise ConfigurationError(f"runtime.device: {device}, but there is no GPU here; take auto or cpu")
     if runtime.workers != "auto":
         return device, runtime.workers
     on_gpu = device != "cpu" and runtime.executor == "ray"

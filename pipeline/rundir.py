@@ -125,9 +125,9 @@ class RunDir:
         """Indices of the finished shards."""
         return {shard for shard, _ in self._parts("predictions")}
 
-    def predictions(self) -> Iterator[pa.Table]:
-        """The committed predictions, shard by shard in order."""
-        yield from (_read(path) for _, path in self._parts("predictions"))
+    def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The committed predictions, shard by shard in order; all columns or those named."""
+        yield from (_read(path, columns) for _, path in self._parts("predictions"))
 
     def errors(self) -> Iterator[pa.Table]:
         """The errors of the committed shards, in order."""
@@ -152,9 +152,9 @@ def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is damaged ({reason}); delete it and run the same command again") from None

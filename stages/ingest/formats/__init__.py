@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from stages.errors import DataError, unknown
+from stages.errors import ConfigurationError, DataError, unknown
 from stages.ingest.dataset import Dataset
 from stages.ingest.source import local_path
 
@@ -21,13 +21,16 @@ FORMATS: dict[str, Callable[[str, str], Dataset]] = {
     name: partial(_read, name) for name in ("coco", "digits", "imagefolder", "imagenet", "photos")
 }
 
+BUNDLED = ("digits", "photos")
+"""Formats whose images lie in an installed package; they read no root."""
 
-def read_dataset(format: str, root: str, split: str) -> Dataset:
+
+def read_dataset(format: str, root: str | None, split: str) -> Dataset:
     """Read a dataset's records; no image is decoded and nothing is written.
 
     Args:
         format: A name in :data:`FORMATS`.
-        root: Local path or uri.
+        root: Local path or uri; None for :data:`BUNDLED` formats.
         split: Such as ``val``; each format says what it makes of it.
 
     Raises:
@@ -36,6 +39,10 @@ def read_dataset(format: str, root: str, split: str) -> Dataset:
     """
     if format not in FORMATS:
         raise unknown("format", format, list(FORMATS))
+    if format in BUNDLED:
+        return FORMATS[format]("", split)
+    if root is None:
+        raise ConfigurationError("data.root is not set; add data.root=FOLDER to the command")
     path = local_path(root)
     # The uris go to workers that may have another working directory.
     try:

@@ -16,6 +16,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCap
     """A few steps of training, into an empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(digits_cnn, "_CANVASES", 64)
+    monkeypatch.setattr(digits_cnn, "_THREADS", 1)
     caplog.set_level(logging.INFO, "wsl_pipeline")
 
 

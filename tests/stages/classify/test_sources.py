@@ -116,7 +116,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
 
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Evil()}))
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Evil()}, protocol=2))
     with pytest.raises(ConfigurationError, match="no readable checkpoint"):
         load_network(f"file:{tmp_path / 'evil.pt'}?arch=torchvision:squeezenet1_1")
     assert not (tmp_path / "ran").exists()

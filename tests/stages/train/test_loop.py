@@ -23,7 +23,7 @@ def _zeros_and_ones(split: str) -> tuple[Tensor, Tensor]:
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

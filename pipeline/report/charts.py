@@ -1,0 +1,179 @@
+"""Where things stand in the page's charts; the templates draw them as SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.report.rows import FIRST, LABEL, Overview
+from pipeline.report.scores import BASELINES
+from stages.evaluate.iou import at_least
+
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """A marked place of a line: a threshold, and the accuracy there."""
+
+    threshold: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """Accuracy over threshold of one method.
+
+    Attributes:
+        name: The method, and those that give the same boxes.
+        style: Number of its colour and dash.
+        points: (threshold, accuracy), both in [0, 1].
+        used: At the protocol's threshold, None where that was not scored.
+        best: At the threshold that an oracle would choose.
+    """
+
+    name: str
+    style: int
+    points: list[tuple[float, float]]
+    used: Point | None
+    best: Point
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One panel: all methods at one IoU level, and what needs no image.
+
+    Attributes:
+        delta: IoU level.
+        lines: One a method.
+        references: (name, accuracy, style), independent of the threshold.
+    """
+
+    delta: str
+    lines: list[Line]
+    references: list[tuple[str, float, str]]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Share of images in each of :data:`BINS` equal steps of IoU.
+
+    Attributes:
+        series: (name, style, shares).
+        top: End of the axis of shares.
+    """
+
+    series: list[tuple[str, int, list[float]]]
+    top: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A horizontal bar: a name, a count, and its share of the longest possible."""
+
+    name: str
+    count: int
+    share: float
+
+
+def titles(methods: list[str], overview: Overview) -> dict[str, str]:
+    """The methods that differ, each with the names of those that repeat its boxes."""
+    alike = {method: [method] for method in methods if method not in overview.same_as}
+    for method, other in overview.same_as.items():
+        alike[other].append(method)
+    return {method: " = ".join(names) for method, names in alike.items()}
+
+
+def curves(metrics: dict[str, Any], names: dict[str, str], threshold: float) -> list[Curves]:
+    """One panel an IoU level; none without a sweep.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        names: Of :func:`titles`.
+        threshold: That the run's boxes were cut at.
+    """
+    swept = {method: metrics["methods"][method] for method in names if "box_acc_curve" in metrics["methods"][method]}
+    if not swept:
+        return []
+    levels = [key for key in next(iter(swept.values()))["box_acc_curve"] if key != "thresholds"]
+    baselines = metrics.get("baselines", {})
+    panels = []
+    for delta in levels:
+        lines = []
+        for style, (method, scores) in enumerate(swept.items()):
+            curve, best = scores["box_acc_curve"], scores["max_box_acc"][delta]
+            used = scores.get("gt_known_loc", {}).get(delta)
+            lines.append(
+                Line(
+                    names[method],
+                    style,
+                    list(zip(curve["thresholds"], curve[delta], strict=True)),
+                    Point(threshold, used["value"]) if used else None,
+                    Point(best["threshold"], best["value"]),
+                )
+            )
+        references = [
+            (BASELINES[name], baselines[name][key][delta]["value"], style)
+            for name, key, style in (
+                ("center_gaussian", "max_box_acc", "long"),
+                ("full_image", "gt_known_loc", "short"),
+            )
+            if delta in baselines.get(name, {}).get(key, {})
+        ]
+        panels.append(Curves(delta, lines, references))
+    return panels
+
+
+def histogram(overview: Overview, methods: list[str], names: dict[str, str]) -> Histogram | None:
+    """Overlaps of the galleries' target; None where no image has ground truth."""
+    series = []
+    for style, (method, name) in enumerate(names.items()):
+        iou = overview.of(methods.index(method), overview.rank)["iou"]
+        iou = iou[~np.isnan(iou)]
+        if len(iou):
+            counts = np.histogram(iou, bins=BINS, range=(0, 1))[0]
+            series.append((name, style, (counts / len(iou)).tolist()))
+    if not series:
+        return None
+    highest = max(max(shares) for _, _, shares in series)
+    return Histogram(series, min(1.0, np.ceil(highest * 20) / 20))
+
+
+def funnel(
+    metrics: dict[str, Any], overview: Overview, methods: list[str], names: dict[str, str], delta: float
+) -> list[Bar]:
+    """How many images are left after each step at which localization can be lost.
+
+    Empty where the run knows no label.
+    """
+    images = metrics["n_images"]
+    decoded = images - metrics["n_failed"]
+    label_rows, first_rows = overview.of(0, LABEL), overview.of(0, FIRST)
+    rows = first_rows if len(first_rows["label"]) else label_rows
+    labelled = rows["label"] >= 0
+    boxed = labelled & ~np.isnan(rows["iou"])
+    if not images or not labelled.any():
+        return []
+    steps = [("images", images), ("decoded", decoded)]
+    counted = boxed if boxed.any() else labelled
+    if counted.sum() < decoded:
+        steps.append(("with label and box" if boxed.any() else "with a label", int(counted.sum())))
+    ranked = rows is first_rows
+    if ranked:
+        right = counted & (rows["class_index"] == rows["label"])
+        steps.append(("classified right (top-1)", int(right.sum())))
+    if boxed.any():
+        for method, name in names.items():
+            own = overview.of(methods.index(method), FIRST if ranked else LABEL)
+            hit = at_least(own["iou"], (delta,))[0] & (own["class_index"] == own["label"])
+            steps.append((f"and localized at IoU {delta:g}: {name}", int(hit.sum())))
+    return [Bar(name, count, count / images) for name, count in steps]
+
+
+def frequent_classes(overview: Overview, most: int = 20) -> list[Bar]:
+    """The classes that are predicted most often."""
+    counts = overview.predicted_classes()
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:most]
+    return [Bar(overview.names[index], count, count / ordered[0][1]) for index, count in ordered]

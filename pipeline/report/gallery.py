@@ -1,0 +1,225 @@
+"""The pictures of the page: which images, and everything that a card shows of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.report import thumbnails
+from pipeline.report.rows import FIRST, Overview
+from pipeline.rundir import RunDir
+from stages.evaluate.protocols import Protocol
+from stages.ingest.decode import DecodeError, decode
+from stages.ingest.geometry import fit_transform
+from stages.ingest.source import read_bytes
+from stages.threshold import heat
+
+PICTURES = 12
+BUDGET = 4_500_000
+"""Characters of pictures on one page; the first method is shown whatever it takes."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image as one method explains it. Boxes are x, y, width, height in displayed pixels.
+
+    Attributes:
+        file_name: As the manifest has it.
+        width: Displayed width in pixels.
+        height: Displayed height in pixels.
+        photo: Data URI; None where the image is gone.
+        why_gone: What became of it, where it is gone.
+        heat: Data URI of the layer above; None where the map has no foreground.
+        target: Name of the explained class.
+        label: Name of the ground-truth class, None for none.
+        predicted: Name of the first prediction, None where predictions were not explained.
+        prob: Its probability.
+        wrong: Whether it is known to be wrong.
+        status: ``box_status`` of the row.
+        iou: Overlap; None without ground truth.
+        truth: Ground-truth boxes of the label.
+        estimate: The estimated box; None where there is none.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    photo: str | None
+    why_gone: str | None
+    heat: str | None
+    target: str
+    label: str | None
+    predicted: str | None
+    prob: float | None
+    wrong: bool
+    status: str
+    iou: float | None
+    truth: list[Box]
+    estimate: Box | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A few images that belong together."""
+
+    title: str
+    ids: list[int]
+    cards: list[Card] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The selections of one method."""
+
+    method: str
+    selections: list[Selection]
+
+
+@dataclass(frozen=True)
+class View:
+    """The rules by which stored maps become pictures."""
+
+    config: Config
+    protocol: Protocol
+    size: int
+    crop_ratio: float
+
+
+def select(ids: np.ndarray, iou: np.ndarray, seed: int) -> list[Selection]:
+    """Choose best, worst and random images.
+
+    Args:
+        ids: (N,) image ids.
+        iou: (N,) overlaps, NaN where an image has no ground truth.
+        seed: Of the random choice, which looks at the ids alone: all methods show the same images.
+
+    Returns:
+        Without ground truth only the random ones; all images in one selection where they are few.
+    """
+    scored = ~np.isnan(iou)
+    order = np.lexsort((ids, -iou))[: scored.sum()]
+    best, worst = ids[order], ids[np.lexsort((ids, iou))][: scored.sum()]
+    shuffled = np.random.default_rng(seed).permutation(np.sort(ids[scored] if scored.any() else ids))
+    if 0 < len(best) <= PICTURES:
+        return [Selection("All, best first", best.tolist())]
+    named = (("Best", best), ("Worst", worst), ("Random", shuffled))
+    return [Selection(title, chosen[:PICTURES].tolist()) for title, chosen in named if len(chosen)]
+
+
+def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery], list[str]]:
+    """The galleries of the methods that differ, as far as the page can hold them.
+
+    Maps are read for the chosen images only.
+
+    Returns:
+        The galleries, and the methods that found no room.
+    """
+    methods = view.config.explain.methods
+    rank = overview.rank
+    shown: list[Gallery] = []
+    for method in methods:
+        if method in overview.same_as:
+            continue
+        rows = overview.of(methods.index(method), rank)
+        shown.append(Gallery(method, select(rows["image_id"], rows["iou"], view.config.seed)))
+    wanted = sorted({one for gallery in shown for selection in gallery.selections for one in selection.ids})
+    stored = _read_rows(run, wanted)
+    records = {row["image_id"]: row for row in _manifest_rows(run, wanted)}
+    photos: dict[int, tuple[str | None, str | None]] = {}
+    spent = 0
+    for position, gallery in enumerate(shown):
+        for selection in gallery.selections:
+            for image_id in selection.ids:
+                if image_id not in photos:
+                    photos[image_id] = _photo(records[image_id]["uri"])
+                rows = stored[image_id, gallery.method]
+                card = _card(records[image_id], photos[image_id], rows, rank, overview.names, view)
+                selection.cards.append(card)
+                spent += len(card.photo or "") + len(card.heat or "")
+        if position and spent > BUDGET:
+            return shown[:position], [one.method for one in shown[position:]]
+    return shown, []
+
+
+def _read_rows(run: RunDir, ids: list[int]) -> dict[tuple[int, str], dict[int, dict[str, Any]]]:
+    """By image and method, then by target rank: the whole rows of some images."""
+    found: dict[tuple[int, str], dict[int, dict[str, Any]]] = {}
+    chosen = pa.array(ids, pa.int64())
+    for part in run.predictions():
+        picked = pc.field("image_id").isin(chosen) & (pc.field("target_rank") <= FIRST)
+        for row in part.filter(picked).to_pylist():
+            found.setdefault((row["image_id"], row["method"]), {})[row["target_rank"]] = row
+    return found
+
+
+def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
+    return pq.read_table(run.manifest, filters=pc.field("image_id").isin(pa.array(ids, pa.int64()))).to_pylist()
+
+
+def _photo(uri: str) -> tuple[str | None, str | None]:
+    """The thumbnail of an image, or why there is none."""
+    try:
+        return thumbnails.photo(decode(read_bytes(uri))), None
+    except FileNotFoundError:
+        return None, "the image is no longer there"
+    except DecodeError as error:
+        return None, error.message
+    # A page about a finished run is worth having without one picture, whatever a file system raises.
+    except Exception as error:
+        return None, f"the image cannot be read ({type(error).__name__})"
+
+
+def _card(
+    record: dict[str, Any],
+    photo: tuple[str | None, str | None],
+    rows: dict[int, dict[str, Any]],
+    rank: int,
+    names: dict[int, str],
+    view: View,
+) -> Card:
+    row, first, label = rows[rank], rows.get(FIRST), record["label"]
+    own = zip(record["boxes"], record["box_labels"], strict=True)
+    estimate = _corner_and_size(row["box"])
+    return Card(
+        file_name=record["file_name"],
+        width=record["width"],
+        height=record["height"],
+        photo=photo[0],
+        why_gone=photo[1],
+        heat=_heat_layer(row, record, view),
+        target=row["class_name"],
+        label=names.get(label, f"class {label}") if label >= 0 else None,
+        predicted=first["class_name"] if first else None,
+        prob=first["prob"] if first else None,
+        wrong=bool(first) and label >= 0 and first["class_index"] != label,
+        status=row["box_status"],
+        iou=row["iou"],
+        truth=[_corner_and_size(box) for box, owner in own if owner == label],
+        estimate=estimate if estimate[2] > 0 and estimate[3] > 0 else None,
+    )
+
+
+def _corner_and_size(box: list[float]) -> Box:
+    x0, y0, x1, y1 = (round(edge, 2) for edge in box)
+    return x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)
+
+
+def _heat_layer(row: dict[str, Any], record: dict[str, Any], view: View) -> str | None:
+    if not np.isfinite(row["map_scale"]):
+        return None
+    stored = np.array(row["map"], dtype=np.float16).reshape(row["map_h"], row["map_w"])
+    values = heat(stored, view.protocol, view.size)
+    if not values.max() > 0:
+        return None
+    width, height = record["width"], record["height"]
+    transform = fit_transform(width, height, view.size, view.config.model.fit, view.crop_ratio)
+    cutoff = view.protocol.cutoffs(np.array([view.protocol.threshold]))[0]
+    return thumbnails.overlay(values, cutoff, transform, width, height)

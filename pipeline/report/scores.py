@@ -1,0 +1,141 @@
+"""Metrics as a table: one row a method, the predictors that look at no pixel below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+BASELINES = {"full_image": "whole image", "center_gaussian": "centre Gaussian"}
+
+_TITLES = {
+    "gt_known_loc": "GT-known localization",
+    "top1_loc": "Top-1 localization",
+    "top5_loc": "Top-5 localization",
+    "mean_iou": "Mean IoU",
+    "max_box_acc": "MaxBoxAcc, best threshold",
+    "max_box_acc_v2": "MaxBoxAccV2",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric.
+
+    Attributes:
+        key: In ``metrics.json``.
+        delta: IoU level such as ``0.5``; None where the metric has none.
+    """
+
+    key: str
+    delta: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Name for people, without the IoU level."""
+        return _TITLES[self.key]
+
+    def find(self, scores: dict[str, Any]) -> dict[str, Any] | None:
+        """The metric's value, interval and n; None where it was not computed."""
+        found = scores.get(self.key)
+        return found.get(self.delta) if found and self.delta else found
+
+    def text(self, value: float) -> str:
+        """A mean IoU as it is, a share in percent."""
+        return f"{value:.3f}" if self.key == "mean_iou" else f"{100 * value:.1f}"
+
+    def bar(self, baselines: dict[str, Any]) -> tuple[str, float] | None:
+        """Name and value of the better baseline, None where there is none to compare with.
+
+        A Gaussian's box at the best threshold is what any map's box has to beat.
+        """
+        keys = {self.key, "gt_known_loc", "max_box_acc"} if self.delta and "top" not in self.key else {self.key}
+        values = [
+            (name, found["value"])
+            for name, scores in baselines.items()
+            for key in sorted(keys)
+            if (found := Column(key, self.delta).find(scores))
+        ]
+        return max(values, key=lambda entry: entry[1], default=None)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as text, its 95 % interval, and how it compares with the better baseline."""
+
+    value: str
+    interval: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The rows of methods and of baselines, one cell or None a column."""
+
+    columns: list[Column]
+    methods: dict[str, list[Cell | None]]
+    baselines: dict[str, list[Cell | None]]
+
+    def groups(self) -> list[tuple[str, int]]:
+        """Titles of neighbouring columns of one metric, and how many columns they span."""
+        spans: dict[str, int] = {}
+        for column in self.columns:
+            spans[column.title] = spans.get(column.title, 0) + 1
+        return list(spans.items())
+
+
+def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
+    """The localization scores that exist.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        main_delta: The IoU level at which top-1 and top-5 localization are shown.
+    """
+    baselines = metrics.get("baselines", {})
+    everybody = [*metrics["methods"].values(), *baselines.values()]
+    deltas = list(dict.fromkeys(d for one in everybody for key in _LEVELLED for d in one.get(key, {})))
+    known = [Column("gt_known_loc", delta) for delta in deltas]
+    known += [Column("top1_loc", main_delta), Column("top5_loc", main_delta), Column("mean_iou")]
+    known += [Column("max_box_acc", delta) for delta in deltas] + [Column("max_box_acc_v2")]
+    columns = [column for column in known if any(column.find(one) for one in everybody)]
+    return ScoreTable(
+        columns,
+        {name: [cell(column, one, baselines) for column in columns] for name, one in metrics["methods"].items()},
+        {BASELINES[name]: [cell(column, one, {}) for column in columns] for name, one in baselines.items()},
+    )
+
+
+_LEVELLED = ("gt_known_loc", "max_box_acc")
+
+
+def cell(column: Column, scores: dict[str, Any], baselines: dict[str, Any]) -> Cell | None:
+    """One metric of one method, compared with the better baseline in words."""
+    found = column.find(scores)
+    if not found:
+        return None
+    low, high = found.get("ci95", (None, None))
+    interval = "" if low is None else f"{column.text(low)} – {column.text(high)}"
+    remark, bar = "", column.bar(baselines)
+    if bar and found["value"] < bar[1]:
+        remark = f"below {BASELINES[bar[0]]}"
+    elif bar and low is not None and low <= bar[1]:
+        remark = f"not clearly above {BASELINES[bar[0]]}"
+    return Cell(column.text(found["value"]), interval, remark)
+
+
+def all_scores(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Every number of one method but its curve: name, value, interval, number of images."""
+    lines: list[tuple[str, str, str, str]] = []
+    for key, found in scores.items():
+        if key in ("box_acc_curve", "box_status"):
+            continue
+        if key == "coco":
+            lines += [(f"COCO {name}", f"{value:.4f}", "", "") for name, value in found.items()]
+            continue
+        for level, entry in {"": found}.items() if "value" in found else found.items():
+            low, high = entry.get("ci95", (None, None))
+            interval = "" if low is None else f"{low:.4f} – {high:.4f}"
+            name = f"{key} {level}".strip()
+            if "threshold" in entry:
+                name += f" (at threshold {entry['threshold']:g})"
+            lines.append((name, f"{entry['value']:.4f}", interval, str(entry["n"])))
+    return lines

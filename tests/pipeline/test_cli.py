@@ -1,0 +1,125 @@
+"""The commands as a user types them: a process, its streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+
+
+def wsl(*arguments, cwd=None, **environment):
+    """The finished process of one command."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        result = wsl("--help")
+        seconds.append(time.perf_counter() - started)
+    assert result.returncode == 0 and "relocalize" not in result.stderr and "run" in result.stdout
+    assert min(seconds) < 0.5
+    probe = "import sys; import pipeline.cli; print([m for m in ('torch', 'ray', 'pyarrow', 'numpy', 'cv2') if m in sys.modules])"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    found = subprocess.run([sys.executable, "-c", probe], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_run_prints_json_on_stdout_and_the_rest_on_stderr(tiny_data, tmp_path):
+    result = wsl("run", tiny_data / "tiny.yaml", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads(result.stdout)
+    assert metrics["methods"]["cam"]["gt_known_loc"]["0.5"]["n"] == 22
+    out = tmp_path / metrics["run_dir"]
+    assert out.parent.name == "runs" and out.name.startswith("tiny-")
+    assert json.loads((out / "metrics.json").read_text()) == {k: v for k, v in metrics.items() if k != "run_dir"}
+    assert "GT-known@0.5" in result.stderr and "full_image" in result.stderr
+    again = wsl("run", tiny_data / "tiny.yaml", cwd=tmp_path)
+    assert again.returncode == 0 and "is complete; nothing to do" in again.stderr
+    assert "cam" in again.stderr and again.stdout == ""
+    state = json.loads(wsl("status", out, "--json").stdout)
+    assert state == {"images": 23, "done": 23, "failed": 1, "complete": True}
+    page = wsl("report", out, "--dest", tmp_path / "page.html")
+    assert page.returncode == 0 and (tmp_path / "page.html").read_bytes() == (out / "report/index.html").read_bytes()
+
+
+def test_too_many_failures_are_exit_4_after_all_is_written(tiny_data, tmp_path):
+    result = wsl("run", tiny_data / "tiny.yaml", "runtime.max_failures=0", "--out", tmp_path / "run", "-q")
+    assert result.returncode == 4
+    assert "4.3% of the images failed, more than runtime.max_failures=0.0" in result.stderr
+    assert (tmp_path / "run" / "_SUCCESS").exists()
+
+
+def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
+    result = wsl("run", tiny_data / "tiny.yaml", "--dry-run", "--limit", 7, "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["images"] == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "imagenet-val"), 2, "data.root is not set"),
+        (("run", "imagenet-val", "data.root=/nowhere/at/all"), 3, "/nowhere/at/all"),
+        (("run", "{tiny}", "box.treshold=1"), 2, "did you mean box.threshold?"),
+        (("run", "{tiny}", "box.protocol=cam2061"), 2, "did you mean cam2016?"),
+        (("run", "{tiny}", "explain.methods=[gradcan]"), 2, "did you mean gradcam?"),
+        (("run", "{tiny}", "explain.layer=features.9"), 2, "no layer 'features.9'"),
+        (("run", "{tiny}", "model.spec=nothing"), 2, "unknown source"),
+        (("run", "{tiny}", "model.spec=file:/none.pt?arch=lite0"), 5, "no weights at /none.pt"),
+        (("run", "{tiny}", "--executor", "slurm"), 2, "runtime.executor"),
+        (("run", "{tiny}", "runtime.device=tpu"), 2, "runtime.device"),
+        (("run", "{tiny}", "runtime.device=cuda:7"), 2, "there is no GPU here"),
+        (("run", "{tiny}", "--out", "/proc/none"), 2, "cannot write to /proc/none"),
+        (("run", "demmo"), 2, "did you mean demo?"),
+        (("list", "explainer"), 2, "did you mean explainers?"),
+        (("status", "/nowhere"), 3, "no run.json"),
+        (("report", "/nowhere"), 3, "/nowhere has no"),
+    ],
+)
+def test_mistakes_are_one_line_and_the_right_code(tiny_data, tmp_path, arguments, code, message):
+    filled = [argument.format(tiny=tiny_data / "tiny.yaml") for argument in arguments]
+    result = wsl(*filled, cwd=tmp_path)
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert result.returncode == code, result.stderr
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+    assert result.stdout == ""
+
+
+def test_debug_adds_the_traceback(tmp_path):
+    result = wsl("status", "/nowhere", "--debug", cwd=tmp_path)
+    assert result.returncode == 3 and "Traceback" in result.stderr
+
+
+def test_usage_mistakes_are_exit_2():
+    assert wsl("rum").returncode == 2
+    assert wsl("run").returncode == 2
+
+
+@pytest.mark.parametrize("what", ["configs", "datasets", "models", "explainers", "protocols", "metrics"])
+def test_lists_read_the_same_for_people_and_programs(what):
+    table = json.loads(wsl("list", what, "--json").stdout)
+    text = wsl("list", what).stdout
+    assert len(table) >= 2 and all(name in text for name in table)
+
+
+def test_version_and_doctor():
+    versions = json.loads(wsl("version", "--json").stdout)
+    assert {"wsl-pipeline", "python", "torch", "ray"} <= set(versions)
+    result = wsl("doctor")
+    assert result.returncode == 0 and "cores" in result.stdout and "lite0 weights" in result.stdout

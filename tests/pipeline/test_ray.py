@@ -1,0 +1,156 @@
+"""The Ray executor on a real local cluster: the same bytes as in this process, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.executors import ray as executor
+from pipeline.manifest import cut_into_shards
+from pipeline.plan import plan
+from pipeline.prepare import prepare
+from pipeline.run import run
+from pipeline.rundir import RunDir
+from pipeline.shards import Job
+from stages.classify.stage import Classify
+from stages.components import Components
+from stages.errors import ConfigurationError
+from stages.evaluate.protocols import get_protocol
+from stages.evaluate.stage import Evaluate
+from stages.explain.stage import Explain
+from stages.ingest.decode import Decode
+from stages.threshold import Threshold
+from tests.pipeline.conftest import COUNT, files
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_data, tmp_path_factory):
+    from pipeline.config import load_config
+
+    out = tmp_path_factory.mktemp("inline")
+    run(load_config(str(tiny_data / "tiny.yaml"), [])[1], out / "run")
+    return files(out / "run")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_gives_the_bytes_of_inline(cluster, expected, tiny, tmp_path, workers):
+    seen = []
+    run(tiny("runtime.executor=ray", "runtime.device=cpu", f"runtime.workers={workers}"), tmp_path / "run", seen.append)
+    assert files(tmp_path / "run") == expected
+    assert seen[-1].done == COUNT and seen[-1].failed == 1
+
+
+def gpu_stages(config, network, gpus):
+    """The stages of the tiny run, the network's asking for a GPU that the cluster only believes in."""
+    protocol, pixels = get_protocol("cam2016"), network.preprocess
+    fill = tuple(round(255 * value) for value in pixels.mean)
+    return [
+        Decode(32, "squash", pixels.resample, pixels.crop_ratio, fill),
+        Classify(config.model.spec, "last", 32, "cpu", "fp32", gpus),
+        Explain(config.explain.methods, config.explain.targets, gpus),
+        Threshold(protocol, 32),
+        Components(protocol, 32),
+        Evaluate(protocol, 32, (0.3, 0.5, 0.7)),
+    ]
+
+
+def test_three_groups_give_the_same_parts(cluster, expected, tiny, tmp_path):
+    config = tiny()
+    directory = RunDir.open(tmp_path / "run", config)
+    network, info = prepare(directory, config)
+    groups = plan(gpu_stages(config, network, gpus=0.5))
+    assert len(groups) == 3
+    job = Job(directory, 3, [info.name for info in network.classes])
+    reports = list(executor.execute(groups, cut_into_shards(COUNT, info["shard_size"]), job, 2, lambda: None))
+    assert sorted(report.shard for report in reports) == list(range(5))
+    found = files(tmp_path / "run")
+    assert {name: data for name, data in expected.items() if "part-" in name}.items() <= found.items()
+
+
+class KillsOnce(Threshold):
+    """Kills its process at the first batch it sees, by leaving a note for its successor."""
+
+    def __init__(self, protocol, size, note):
+        super().__init__(protocol, size)
+        self.note = note
+
+    def __call__(self, batch):
+        if not self.note.exists():
+            self.note.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+class AlwaysKills(Threshold):
+    """Kills its process at every batch that holds image 7."""
+
+    def __call__(self, batch):
+        if 7 in batch["image_id"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("gpus", [0, 0.5])
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, expected, tiny, tmp_path, gpus):
+    config = tiny()
+    directory = RunDir.open(tmp_path / "run", config)
+    network, info = prepare(directory, config)
+    stages = gpu_stages(config, network, gpus)
+    stages[3] = KillsOnce(stages[3].protocol, 32, tmp_path / "killed")
+    job = Job(directory, 3, [info.name for info in network.classes])
+    reports = list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 2, lambda: None))
+    assert (tmp_path / "killed").exists()
+    assert sorted(report.shard for report in reports) == list(range(5))
+    found = files(tmp_path / "run")
+    assert {name: data for name, data in expected.items() if "part-" in name}.items() <= found.items()
+
+
+def test_a_shard_that_always_kills_ends_the_run_with_its_name(cluster, tiny, tmp_path):
+    config = tiny()
+    directory = RunDir.open(tmp_path / "run", config)
+    network, _ = prepare(directory, config)
+    stages = gpu_stages(config, network, 0)
+    stages[3] = AlwaysKills(stages[3].protocol, 32)
+    job = Job(directory, 3, [])
+    with pytest.raises(executor.ShardFailedError, match=r"shard 1 \(manifest rows 5 to 9\) killed its worker 3 times"):
+        list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 1, lambda: None))
+    assert 1 not in directory.committed() and len(directory.committed()) >= 1
+
+
+def test_what_the_user_must_mend_comes_out_of_the_workers_as_itself(cluster, tiny, tmp_path):
+    with pytest.raises(ConfigurationError, match="not \\(N, K, h, w\\); name a convolutional layer"):
+        config = tiny("explain.layer=fc", "explain.methods=[gradcam]", "runtime.executor=ray", "runtime.device=cpu")
+        run(config, tmp_path / "run")
+
+
+def test_ctrl_c_is_exit_130_and_the_same_command_resumes(expected, tiny_data, tmp_path):
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "run", str(tiny_data / "tiny.yaml")]
+    command += ["runtime.executor=ray", "runtime.workers=1", "--out", str(tmp_path / "run"), "-q"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    predictions = tmp_path / "run" / "predictions"
+    while process.poll() is None and not list(predictions.glob("part-*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) in (0, 130)  # 0 where it was quicker than the signal
+    done = {path: path.stat().st_mtime_ns for path in predictions.glob("part-*")}
+    assert done
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert files(tmp_path / "run") == expected
+    assert all(path.stat().st_mtime_ns == then for path, then in done.items())

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.parts import error_table, prediction_table
+from pipeline.rundir import RunDir
+from stages.batch import ImageError
+from stages.errors import ConfigurationError, DataError
+
+FAILED = error_table([(7, "/x/7.jpg", ImageError("decode", "Empty", "no bytes"))])
+
+
+@pytest.fixture
+def run(tmp_path, tiny):
+    return RunDir.open(tmp_path / "run", tiny())
+
+
+def test_a_commit_is_whole_or_absent(run, monkeypatch):
+    table = prediction_table({}, [], "{}")
+    run.commit(3, table, FAILED)
+    assert run.committed() == {3}
+    assert [part["image_id"].to_pylist() for part in run.errors()] == [[7]]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, broken, full)
+            with pytest.raises(OSError, match="No space left"):
+                run.commit(4, table, FAILED.slice(0, 0))
+        assert run.committed() == {3}
+        assert not list(run.path.rglob("*.tmp"))
+    run.commit(4, table, FAILED.slice(0, 0))
+    assert run.committed() == {3, 4}
+    assert not (run.path / "errors" / "part-000004.parquet").exists()
+
+
+def test_errors_of_an_uncommitted_shard_do_not_count(run):
+    run.write("errors/part-000009.parquet", b"half of a commit")
+    assert list(run.errors()) == []
+
+
+def test_leftovers_of_killed_writers_are_removed_and_never_read(run):
+    stale = run.path / "predictions" / ".part-000001.parquet.999.tmp"
+    stale.write_bytes(b"PAR1")
+    assert run.committed() == set()
+    run.clean()
+    assert not stale.exists()
+
+
+def test_a_damaged_part_is_named(run):
+    run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
+    with pytest.raises(DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"):
+        list(run.predictions())
+
+
+def test_another_configuration_is_refused_with_the_differing_keys(run, tiny):
+    RunDir.open(run.path, tiny("runtime.workers=1"))
+    with pytest.raises(ConfigurationError, match=r"differs in box\.threshold, seed\); choose another --out"):
+        RunDir.open(run.path, tiny("seed=4", "box.threshold=0.3"))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, tiny):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="is not empty and holds no run"):
+        RunDir.open(tmp_path, tiny())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="--out: cannot write to .*: Not a directory"):
+        RunDir.open(tmp_path / "file" / "run", tiny())
+
+
+def test_equal_tables_give_equal_bytes(run):
+    table = prediction_table({}, [], '{"a": 1}')
+    run.commit(1, table, FAILED)
+    run.commit(2, table, FAILED)
+    one, two = ((run.path / "predictions" / f"part-00000{index}.parquet").read_bytes() for index in (1, 2))
+    assert one == two
+    assert pq.read_schema(run.path / "predictions" / "part-000001.parquet").metadata[b"wsl_pipeline.schema"] == b"1"
