@@ -159,5 +159,3 @@ def _leave(message: str, code: int) -> None:
     sys.stdout.flush()
     # Worker threads may be in the middle of a batch; what they compute is not committed and not waited for.
     os._exit(code)
-
-

@@ -141,9 +141,9 @@ class Config(Section):
 
     def hash(self) -> str:
         """SHA-256 over all keys but ``runtime``, 16 hex digits."""
-        return hashlib.sha256(
-            json.dumps(self.model_dump(exclude={"runtime"}), sort_keys=True).encode()
-        ).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.model_dump(exclude={"runtime"}), sort_keys=True).encode()).hexdigest()[
+            :16
+        ]
 
 
 def config_names() -> list[str]:

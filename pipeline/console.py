@@ -38,19 +38,20 @@ def watching(quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 class _Lines:
     def __init__(self) -> None:
-        self.last = time.monotonic()
+        self.last: float | None = None
 
     def __call__(self, progress: Progress) -> None:
-        if time.monotonic() - self.last >= LINE_EVERY:
+        if self.last is None:
+            self.last = time.monotonic()
+        elif time.monotonic() - self.last >= LINE_EVERY:
             self.last = time.monotonic()
             print(f"{progress.done}/{progress.images} images, {_rates(progress)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
-    from rich.progress import TextColumn
 
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rates]}")
     with Bar(*columns, console=console, transient=True) as bar:

@@ -61,7 +61,9 @@ def _explainers() -> dict[str, Any]:
 def _protocols() -> dict[str, Any]:
     from stages.evaluate.protocols import PROTOCOLS
 
-    return {name: {key: value for key, value in asdict(one).items() if key != "name"} for name, one in PROTOCOLS.items()}
+    return {
+        name: {key: value for key, value in asdict(one).items() if key != "name"} for name, one in PROTOCOLS.items()
+    }
 
 
 def _metrics() -> dict[str, Any]:

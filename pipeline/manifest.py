@@ -97,9 +97,7 @@ def read_shard(path: Path, shard: Shard) -> Batch:
     with pq.ParquetFile(path) as file:
         table = file.read_row_groups(list(groups))
     table = table.slice(shard.start - groups.start * ROW_GROUP, shard.stop - shard.start)
-    batch: Batch = {
-        name: table[name].to_numpy() for name in ("image_id", "label", "width", "height")
-    }
+    batch: Batch = {name: table[name].to_numpy() for name in ("image_id", "label", "width", "height")}
     batch["uri"] = ragged(table["uri"].to_pylist())
     batch["boxes"] = ragged(
         np.array(boxes, dtype=np.float32).reshape(-1, 4)[np.array(labels, dtype=np.int32) == label]

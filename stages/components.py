@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 
@@ -95,20 +92,17 @@ class Components:
     adds = ("box", "scored_box", "sweep_box", "sweep_all")
     resources = Resources(cpus=1)
 
-    def __init__(self, protocol: Protocol, size: int, threads: int = 1, sweep: bool = True) -> None:
+    def __init__(self, protocol: Protocol, size: int, sweep: bool = True) -> None:
         """Prepare the stage.
 
         Args:
             protocol: The rules.
             size: Side of the network's input frame.
-            threads: Rows that are worked on at a time; changes no result.
             sweep: Whether to compute the boxes at all thresholds.
         """
         self.protocol = protocol
         self.size = size
-        self.threads = threads
         self.sweep = sweep
-        self.resources = Resources(cpus=threads)
 
     def setup(self) -> None:
         """Compile what is compiled, or load it from the cache."""
@@ -118,19 +112,17 @@ class Components:
 
     def __call__(self, batch: Batch) -> Batch:
         """Find the boxes of every row."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            each = pool.map if self.threads > 1 else map
-            box, scored = self._boxes(batch, each)
-            swept, everything = self._sweeps(batch, each)
+        box, scored = self._boxes(batch)
+        swept, everything = self._sweeps(batch)
         kept = {name: column for name, column in batch.items() if name not in ("heat", "mask")}
         return {**kept, "box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything}
 
-    def _boxes(self, batch: Batch, each: Callable) -> tuple[np.ndarray, np.ndarray]:
+    def _boxes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         seen: dict[tuple, int] = {}
         keys = zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)
         source = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
         unique = np.unique(source, return_index=True)[1]
-        found = list(each(lambda row: component_box(batch["mask"][row], self.protocol), unique))
+        found = [component_box(batch["mask"][row], self.protocol) for row in unique]
         empty = np.array([box is None for box in found], bool)[source]
         nothing = np.zeros(4, np.float32)
         in_frame = np.array([nothing if box is None else box for box in found]).reshape(-1, 4)[source]
@@ -142,12 +134,12 @@ class Components:
         scored[empty] = scored_empty(self.protocol)
         return box, scored
 
-    def _sweeps(self, batch: Batch, each: Callable) -> tuple[np.ndarray, np.ndarray]:
+    def _sweeps(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         known = np.array([len(boxes) > 0 for boxes in batch["boxes"]], bool) & (batch["label"] >= 0)
         rows = np.flatnonzero(known & (batch["target_rank"] == 0)).tolist() if self.sweep else []
         chosen, everything = ragged([None] * len(known)), ragged([None] * len(known))
-        swept = each(lambda row: sweep(batch["heat"][row], self.protocol), rows)
-        for row, (boxes, others) in zip(rows, swept, strict=True):
+        for row in rows:
+            boxes, others = sweep(batch["heat"][row], self.protocol)
             chosen[row] = self._scored(boxes, batch, row)
             if others is not None:
                 everything[row] = np.column_stack([others[:, 0], self._scored(others[:, 1:], batch, row)])

@@ -1,16 +1,19 @@
-"""What several tests share."""
+"""Fixtures that several folders of tests share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import Config, load_config
+from tests.runs import write_tiny
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
-def shared(name: str) -> Path:
-    """A folder of the test data that lies beside the repository; the test is skipped where it does not."""
+def _shared(name: str) -> Path:
     path = SHARED / name
     if not path.is_dir():
         pytest.skip(f"the test data {name} does not lie beside the repository")
@@ -20,10 +23,24 @@ def shared(name: str) -> Path:
 @pytest.fixture(scope="session")
 def imagenet_sample() -> Path:
     """333 images of the ILSVRC validation set in the Kaggle layout."""
-    return shared("imagenet")
+    return _shared("imagenet")
 
 
 @pytest.fixture(scope="session")
 def wsol_metadata() -> Path:
     """Labels, sizes and boxes of all ILSVRC validation images, as wsolevaluation publishes them."""
-    return shared("wsol-metadata")
+    return _shared("wsol-metadata")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that :func:`tests.runs.write_tiny` makes."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_data: Path) -> Callable[..., Config]:
+    """The configuration of the tiny run, with overrides."""
+    return lambda *overrides: load_config(str(tiny_data / "tiny.yaml"), list(overrides))[1]

@@ -146,7 +146,7 @@ def funnel(
 ) -> list[Bar]:
     """How many images are left after each step at which localization can be lost.
 
-    Empty where the run knows no label.
+    The last step stands once for each method. Empty where the run knows no label.
     """
     images = metrics["n_images"]
     decoded = images - metrics["n_failed"]
@@ -168,7 +168,7 @@ def funnel(
         for method, name in names.items():
             own = overview.of(methods.index(method), FIRST if ranked else LABEL)
             hit = at_least(own["iou"], (delta,))[0] & (own["class_index"] == own["label"])
-            steps.append((f"and localized at IoU {delta:g}: {name}", int(hit.sum())))
+            steps.append((f"localized at IoU {delta:g}: {name}", int(hit.sum())))
     return [Bar(name, count, count / images) for name, count in steps]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +83,15 @@ class Gallery:
     selections: list[Selection]
 
 
+class _Photo(NamedTuple):
+    """A thumbnail and the displayed size; without one the reason, and no size."""
+
+    uri: str | None
+    why_gone: str | None
+    width: int = 0
+    height: int = 0
+
+
 @dataclass(frozen=True)
 class View:
     """The rules by which stored maps become pictures."""
@@ -133,7 +142,7 @@ def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery
     wanted = sorted({one for gallery in shown for selection in gallery.selections for one in selection.ids})
     stored = _read_rows(run, wanted)
     records = {row["image_id"]: row for row in _manifest_rows(run, wanted)}
-    photos: dict[int, tuple[str | None, str | None]] = {}
+    photos: dict[int, _Photo] = {}
     spent = 0
     for position, gallery in enumerate(shown):
         for selection in gallery.selections:
@@ -164,42 +173,43 @@ def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
     return pq.read_table(run.manifest, filters=pc.field("image_id").isin(pa.array(ids, pa.int64()))).to_pylist()
 
 
-def _photo(uri: str) -> tuple[str | None, str | None]:
-    """The thumbnail of an image, or why there is none."""
+def _photo(uri: str) -> _Photo:
     try:
-        return thumbnails.photo(decode(read_bytes(uri))), None
+        image = decode(read_bytes(uri))
+        return _Photo(thumbnails.photo(image), None, *image.size)
     except FileNotFoundError:
-        return None, "the image is no longer there"
+        return _Photo(None, "the image is no longer there")
     except DecodeError as error:
-        return None, error.message
+        return _Photo(None, error.message)
     # A page about a finished run is worth having without one picture, whatever a file system raises.
     except Exception as error:
-        return None, f"the image cannot be read ({type(error).__name__})"
+        return _Photo(None, f"the image cannot be read ({type(error).__name__})")
 
 
 def _card(
     record: dict[str, Any],
-    photo: tuple[str | None, str | None],
+    photo: _Photo,
     rows: dict[int, dict[str, Any]],
     rank: int,
     names: dict[int, str],
     view: View,
 ) -> Card:
     row, first, label = rows[rank], rows.get(FIRST), record["label"]
+    width, height = record["width"] or photo.width or 1, record["height"] or photo.height or 1
     own = zip(record["boxes"], record["box_labels"], strict=True)
     estimate = _corner_and_size(row["box"])
     return Card(
         file_name=record["file_name"],
-        width=record["width"],
-        height=record["height"],
-        photo=photo[0],
-        why_gone=photo[1],
-        heat=_heat_layer(row, record, view),
+        width=width,
+        height=height,
+        photo=photo.uri,
+        why_gone=photo.why_gone,
+        heat=_heat_layer(row, width, height, view),
         target=row["class_name"],
         label=names.get(label, f"class {label}") if label >= 0 else None,
         predicted=first["class_name"] if first else None,
         prob=first["prob"] if first else None,
-        wrong=bool(first) and label >= 0 and first["class_index"] != label,
+        wrong=first is not None and label >= 0 and first["class_index"] != label,
         status=row["box_status"],
         iou=row["iou"],
         truth=[_corner_and_size(box) for box, owner in own if owner == label],
@@ -212,14 +222,13 @@ def _corner_and_size(box: list[float]) -> Box:
     return x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)
 
 
-def _heat_layer(row: dict[str, Any], record: dict[str, Any], view: View) -> str | None:
+def _heat_layer(row: dict[str, Any], width: int, height: int, view: View) -> str | None:
     if not np.isfinite(row["map_scale"]):
         return None
     stored = np.array(row["map"], dtype=np.float16).reshape(row["map_h"], row["map_w"])
     values = heat(stored, view.protocol, view.size)
     if not values.max() > 0:
         return None
-    width, height = record["width"], record["height"]
     transform = fit_transform(width, height, view.size, view.config.model.fit, view.crop_ratio)
     cutoff = view.protocol.cutoffs(np.array([view.protocol.threshold]))[0]
     return thumbnails.overlay(values, cutoff, transform, width, height)

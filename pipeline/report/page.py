@@ -1,6 +1,158 @@
-"""The page."""
+"""The page of a run: one HTML file without scripts that loads nothing."""
+
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
-def write_report(run, dest: Path | None = None) -> Path:
-    run.write("report/index.html", b"")
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipeline.config import Config, load_config, protocol_of
+from pipeline.report import charts, scores
+from pipeline.report.gallery import View, galleries
+from pipeline.report.rows import FIRST, LABEL, Overview, read_overview
+from pipeline.rundir import RunDir
+from stages.errors import ConfigurationError
+from stages.evaluate.label_order import label_order_warning
+from stages.evaluate.protocols import Protocol, get_protocol
+
+FAILURES = 50
+"""File names that are listed for each error code."""
+
+
+def write_report(run: RunDir, dest: Path | None = None) -> Path:
+    """Write the page of a run whose ``metrics.json`` is there.
+
+    The page follows from the run's configuration and results alone: no times, no paths of the run.
+
+    Args:
+        run: The run.
+        dest: Where to write; ``report/index.html`` of the run where not given.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        DataError: The run is not finished, or a part is damaged.
+        ConfigurationError: Its configuration is not there, or ``dest`` cannot be written.
+    """
+    page = _render(run).encode()
+    if dest is None:
+        run.write("report/index.html", page)
+        return run.path / "report" / "index.html"
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        dest.write_bytes(page)
+    except OSError as error:
+        raise ConfigurationError(f"--dest: cannot write to {dest}: {error.strerror}") from None
     return dest
+
+
+def _render(run: RunDir) -> str:
+    metrics, origins = run.read_json("metrics.json"), run.read_json("run.json")
+    _, config = load_config(str(run.path / "config.yaml"), [])
+    protocol = protocol_of(config)
+    methods = config.explain.methods
+    overview = read_overview(run, methods)
+    preprocess = origins["preprocess"]
+    size = config.model.size or preprocess["size"]
+    delta = 0.5 if 0.5 in config.evaluate.iou else sorted(config.evaluate.iou)[len(config.evaluate.iou) // 2]
+    names = charts.titles(methods, overview)
+    shown, left_out = galleries(run, overview, View(config, protocol, size, preprocess["crop_ratio"]))
+    environment = Environment(
+        loader=PackageLoader("pipeline", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["n"] = "{:,}".format
+    return environment.get_template("page.html.jinja").render(
+        config=config,
+        config_text=yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True),
+        metrics=metrics,
+        origins=origins,
+        size=size,
+        delta=f"{delta:g}",
+        names=names,
+        same_as=overview.same_as,
+        headline=_headline(metrics, methods[0], f"{delta:g}"),
+        table=scores.score_table(metrics, f"{delta:g}"),
+        all_scores={method: scores.all_scores(metrics["methods"][method]) for method in methods},
+        curves=charts.curves(metrics, names, protocol.threshold),
+        histogram=charts.histogram(overview, methods, names),
+        bins=charts.BINS,
+        funnel=charts.funnel(metrics, overview, methods, names, delta),
+        classes=charts.frequent_classes(overview),
+        galleries=shown,
+        left_out=left_out,
+        label_shown=overview.rank == LABEL,
+        failures=_failures(run),
+        failures_listed=FAILURES,
+        protocol=_rules(protocol, config),
+        threshold=protocol.threshold,
+        warning=_label_warning(overview),
+    )
+
+
+def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[str, scores.Cell]]:
+    """The numbers that are looked at first, of the first method."""
+    found = metrics["methods"][method]
+    tiles = [
+        (f"{column.title} at IoU {delta}" if column.delta else column.title, cell)
+        for column in (
+            scores.Column("gt_known_loc", delta),
+            scores.Column("top1_loc", delta),
+            scores.Column("mean_iou"),
+        )
+        if (cell := scores.cell(column, found, metrics.get("baselines", {})))
+    ]
+    for rank, accuracy in metrics.get("classification", {}).items():
+        low, high = (f"{100 * edge:.1f}" for edge in accuracy["ci95"])
+        text = f"{100 * accuracy['value']:.1f}"
+        tiles.append((f"Top-{rank.removeprefix('top')} classification", scores.Cell(text, f"{low} – {high}", "")))
+    return tiles
+
+
+def _label_warning(overview: Overview) -> str | None:
+    rows = overview.of(0, FIRST)
+    labelled = rows["label"] >= 0
+    return label_order_warning(*(rows[name][labelled] for name in ("label", "class_index", "prob")))
+
+
+def _rules(protocol: Protocol, config: Config) -> list[tuple[str, Any, bool]]:
+    """Every choice of the protocol, and whether the configuration changed it."""
+    named = asdict(get_protocol(config.box.protocol))
+    return [(key, value, value != named[key]) for key, value in asdict(protocol).items() if key != "name"]
+
+
+def _failures(run: RunDir) -> list[dict[str, Any]]:
+    """By error code, the most frequent first: how many images, and the first of them by name."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for part in run.errors():
+        for row in part.select(["image_id", "stage", "error_code", "message"]).to_pylist():
+            key = row["error_code"], row["stage"]
+            counts[key] += 1
+            if counts[key] <= FAILURES:
+                first.setdefault(key, []).append((row["image_id"], row["message"]))
+    ids = np.array([image_id for rows in first.values() for image_id, _ in rows], dtype=np.int64)
+    picked = pc.field("image_id").isin(pa.array(ids))
+    known = pq.read_table(run.manifest, columns=["image_id", "file_name"], filters=picked)
+    file_names = dict(zip(known["image_id"].to_pylist(), known["file_name"].to_pylist(), strict=True))
+    return [
+        {
+            "code": key[0],
+            "stage": key[1],
+            "count": counts[key],
+            "images": [(file_names[image_id], message) for image_id, message in first[key]],
+        }
+        for key in sorted(counts, key=lambda key: (-counts[key], key))
+    ]

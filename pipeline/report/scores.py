@@ -7,6 +7,9 @@ from typing import Any
 
 BASELINES = {"full_image": "whole image", "center_gaussian": "centre Gaussian"}
 
+_AT_LEVELS = ("gt_known_loc", "max_box_acc")
+"""Accuracies at an IoU level that baselines have, too."""
+
 _TITLES = {
     "gt_known_loc": "GT-known localization",
     "top1_loc": "Top-1 localization",
@@ -48,11 +51,10 @@ class Column:
 
         A Gaussian's box at the best threshold is what any map's box has to beat.
         """
-        keys = {self.key, "gt_known_loc", "max_box_acc"} if self.delta and "top" not in self.key else {self.key}
         values = [
             (name, found["value"])
             for name, scores in baselines.items()
-            for key in sorted(keys)
+            for key in (_AT_LEVELS if self.key in _AT_LEVELS else (self.key,))
             if (found := Column(key, self.delta).find(scores))
         ]
         return max(values, key=lambda entry: entry[1], default=None)
@@ -92,7 +94,7 @@ def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
     """
     baselines = metrics.get("baselines", {})
     everybody = [*metrics["methods"].values(), *baselines.values()]
-    deltas = list(dict.fromkeys(d for one in everybody for key in _LEVELLED for d in one.get(key, {})))
+    deltas = list(dict.fromkeys(d for one in everybody for key in _AT_LEVELS for d in one.get(key, {})))
     known = [Column("gt_known_loc", delta) for delta in deltas]
     known += [Column("top1_loc", main_delta), Column("top5_loc", main_delta), Column("mean_iou")]
     known += [Column("max_box_acc", delta) for delta in deltas] + [Column("max_box_acc_v2")]
@@ -102,9 +104,6 @@ def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
         {name: [cell(column, one, baselines) for column in columns] for name, one in metrics["methods"].items()},
         {BASELINES[name]: [cell(column, one, {}) for column in columns] for name, one in baselines.items()},
     )
-
-
-_LEVELLED = ("gt_known_loc", "max_box_acc")
 
 
 def cell(column: Column, scores: dict[str, Any], baselines: dict[str, Any]) -> Cell | None:

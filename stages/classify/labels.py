@@ -8,7 +8,9 @@ from stages.errors import DataError
 from stages.ingest.dataset import ClassInfo
 
 
-def match_classes(dataset: list[ClassInfo], network: list[ClassInfo], num_outputs: int) -> tuple[np.ndarray, str | None]:
+def match_classes(
+    dataset: list[ClassInfo], network: list[ClassInfo], num_outputs: int
+) -> tuple[np.ndarray, str | None]:
     """The network output of every class of a dataset: by wnid, else by name, else by position.
 
     Args:

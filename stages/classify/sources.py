@@ -78,9 +78,7 @@ def _torchvision(name: str) -> Network:
     )
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     sha256 = file_sha256(path) if path.is_file() else tensors_sha256(module)
-    return Network(
-        module, last_spatial_layer(module, size), _named(weights.meta["categories"]), preprocess, sha256
-    )
+    return Network(module, last_spatial_layer(module, size), _named(weights.meta["categories"]), preprocess, sha256)
 
 
 def _timm(name: str) -> Network:

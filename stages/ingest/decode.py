@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import NamedTuple
 
@@ -133,7 +132,6 @@ class Decode:
         crop_ratio: Share of the short side that ``center_crop`` keeps.
         fill: RGB beside a letterboxed image.
         max_pixels: Largest image, width x height.
-        threads: Images of one batch decoded at a time; Pillow releases the interpreter lock.
 
     Raises:
         ConfigurationError: Unknown fit or resample.
@@ -151,7 +149,6 @@ class Decode:
         crop_ratio: float,
         fill: tuple[int, int, int],
         max_pixels: int = MAX_PIXELS,
-        threads: int = 1,
     ) -> None:
         if fit not in FITS:
             raise unknown("fit", fit, list(FITS))
@@ -159,7 +156,7 @@ class Decode:
             raise unknown("resample", resample, list(_RESAMPLE))
         self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
         self.resample = _RESAMPLE[resample]
-        self.max_pixels, self.threads = max_pixels, threads
+        self.max_pixels = max_pixels
 
     def setup(self) -> None:
         """Let Pillow open what ``max_pixels`` allows: by itself it refuses twice its own limit."""
@@ -169,11 +166,7 @@ class Decode:
     def __call__(self, batch: Batch) -> Batch:
         """Decode one batch; the order of its rows is kept."""
         columns = batch["uri"], batch["width"].tolist(), batch["height"].tolist()
-        if self.threads > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                rows = list(pool.map(self._row, *columns))
-        else:
-            rows = list(map(self._row, *columns))
+        rows = list(map(self._row, *columns))
         count = length(batch)
         image = np.zeros((count, self.size, self.size, 3), dtype=np.uint8)
         error = np.full(count, None, dtype=object)

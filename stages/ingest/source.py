@@ -47,9 +47,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         from stages.ingest.digits import render_png
 
         parts = urlsplit(uri)
-        return render_png(
-            cast("Split", parts.netloc), int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0])
-        )
+        return render_png(cast("Split", parts.netloc), int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
     with open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 
@@ -202,6 +200,4 @@ def _remote_list(folder: str, recursive: bool) -> list[tuple[str, bool]]:
 
     filesystem, path = _remote(folder)
     found = filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
-    return sorted(
-        (info.path.removeprefix(path).lstrip("/"), info.type == FileType.Directory) for info in found
-    )
+    return sorted((info.path.removeprefix(path).lstrip("/"), info.type == FileType.Directory) for info in found)

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
-
-
-def wsl(*arguments, cwd=None, **environment):
-    """The finished process of one command."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+from tests.runs import wsl
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -34,10 +18,9 @@ def test_help_is_quick_and_imports_nothing_heavy():
         seconds.append(time.perf_counter() - started)
     assert result.returncode == 0 and "relocalize" not in result.stderr and "run" in result.stdout
     assert min(seconds) < 0.5
-    probe = "import sys; import pipeline.cli; print([m for m in ('torch', 'ray', 'pyarrow', 'numpy', 'cv2') if m in sys.modules])"
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    found = subprocess.run([sys.executable, "-c", probe], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
-    assert found.stdout.strip() == "[]"
+    heavy = "torch", "ray", "pyarrow", "numpy", "cv2", "pydantic"
+    watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
+    assert wsl("--help", prelude=watch).stdout.splitlines()[-1] == "[]"
 
 
 def test_a_run_prints_json_on_stdout_and_the_rest_on_stderr(tiny_data, tmp_path):

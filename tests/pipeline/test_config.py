@@ -79,7 +79,11 @@ def test_names_and_files_that_are_not_there(tmp_path):
         load_config("imagnet-val", [])
     with pytest.raises(ConfigurationError, match=r"no configuration file .*none\.yaml"):
         load_config(str(tmp_path / "none.yaml"), [])
-    for text, message in (("- a\n", "expected KEY: VALUE"), ("a: [", "not valid YAML"), ("model: {spec: x}", "data is not set")):
+    for text, message in (
+        ("- a\n", "expected KEY: VALUE"),
+        ("a: [", "not valid YAML"),
+        ("model: {spec: x}", "data is not set"),
+    ):
         (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ConfigurationError, match=message):
             load_config(str(tmp_path / "bad.yaml"), [])

@@ -19,8 +19,10 @@ class Add:
 
     def __call__(self, batch):
         odd = batch["image_id"] % 2 == 1
-        errors = {"error": ragged(ImageError("add", "Odd", "odd") if bad else None for bad in odd)} if self.fails else {}
-        return batch | {name: batch["image_id"] * 2 for name in self.adds} | errors
+        errors = (
+            {"error": ragged(ImageError("add", "Odd", "odd") if bad else None for bad in odd)} if self.fails else {}
+        )
+        return batch | dict.fromkeys(self.adds, batch["image_id"] * 2) | errors
 
 
 def test_without_a_gpu_everything_is_one_group():
@@ -29,7 +31,12 @@ def test_without_a_gpu_everything_is_one_group():
 
 
 def test_with_a_gpu_its_stages_stand_alone():
-    stages = [Add(("uri",), ("image",)), Add(("image",), ("trace",), 1), Add(("trace",), ("map",), 1), Add(("map",), ())]
+    stages = [
+        Add(("uri",), ("image",)),
+        Add(("image",), ("trace",), 1),
+        Add(("trace",), ("map",), 1),
+        Add(("map",), ()),
+    ]
     groups = plan(stages)
     assert [len(group.stages) for group in groups] == [1, 2, 1]
     assert [group.resources.gpus for group in groups] == [0, 1, 0]

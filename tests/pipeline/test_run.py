@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pipeline import schema
 from pipeline.run import preview, run
 from stages.errors import ConfigurationError, DataError
-from tests.pipeline.conftest import COUNT, files
+from tests.runs import COUNT, files
 
 
 @pytest.fixture(scope="module")

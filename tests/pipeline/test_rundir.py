@@ -55,7 +55,9 @@ def test_leftovers_of_killed_writers_are_removed_and_never_read(run):
 
 def test_a_damaged_part_is_named(run):
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
-    with pytest.raises(DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"):
+    with pytest.raises(
+        DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"
+    ):
         list(run.predictions())
 
 

@@ -201,7 +201,7 @@ def test_sweeps_are_for_labels_with_ground_truth_only() -> None:
     assert all(boxes is None for boxes in Components(CAM, 16, sweep=False)(batch)["sweep_box"])
 
 
-def test_equal_rows_share_their_box_and_threads_change_nothing() -> None:
+def test_rows_do_not_depend_on_the_others_of_their_batch() -> None:
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(7, 7)).astype(np.float16) for _ in range(6)]
     batch = rows(
@@ -214,10 +214,8 @@ def test_equal_rows_share_their_box_and_threads_change_nothing() -> None:
     found = Components(CAM, 32)(batch)
     alone = [Components(CAM, 32)({name: column[i : i + 1] for name, column in batch.items()}) for i in range(7)]
     np.testing.assert_array_equal(found["box"], np.concatenate([one["box"] for one in alone]))
-    threaded = Components(CAM, 32, threads=3)(batch)
-    np.testing.assert_array_equal(found["box"], threaded["box"])
-    for one, other in zip(found["sweep_box"], threaded["sweep_box"], strict=True):
-        np.testing.assert_array_equal(one, other)
+    for row, one in enumerate(alone):
+        np.testing.assert_array_equal(found["sweep_box"][row], one["sweep_box"][0])
 
 
 def test_an_empty_batch_stays_empty() -> None:

@@ -31,7 +31,9 @@ class FlattenHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, 4, 1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, 4, 1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        )
         self.pool = nn.AdaptiveAvgPool2d(3)
         self.classifier = nn.Sequential(nn.Linear(54, 10), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(10, CLASSES))
 

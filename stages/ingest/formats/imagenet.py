@@ -127,9 +127,7 @@ class _Join:
 
     def record(self, image: _Image) -> ImageRecord:
         label = labels_by_wnid().get(image.wnid, -1)
-        self.seen["images lie in a folder of a wnid outside the 1000 classes"] += (
-            image.wnid != "" and label < 0
-        )
+        self.seen["images lie in a folder of a wnid outside the 1000 classes"] += image.wnid != "" and label < 0
         annotation = self.annotations.get(image.stem)
         if annotation is None:
             self.seen["images have no annotation"] += bool(self.annotations)

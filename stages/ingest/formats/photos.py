@@ -69,7 +69,5 @@ def _folder() -> Path:
     # Found, not imported: importing scikit-image takes longer than everything else here.
     package = importlib.util.find_spec("skimage")
     if package is None or not package.submodule_search_locations:
-        raise DataError(
-            "the photographs come with a package that is missing: pip install 'wsl-pipeline[demo]'"
-        )
+        raise DataError("the photographs come with a package that is missing: pip install 'wsl-pipeline[demo]'")
     return Path(package.submodule_search_locations[0], "data")

@@ -48,7 +48,10 @@ def test_same_padding_is_tensorflows(side, kernel):
     total = max((out - 1) * 2 + kernel - side, 0)
     padded = np.pad(x[0, 0].numpy(), ((total // 2, total - total // 2),) * 2)
     expected = [
-        [(padded[2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel] * conv.weight[0, 0].detach().numpy()).sum() for j in range(out)]
+        [
+            (padded[2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel] * conv.weight[0, 0].detach().numpy()).sum()
+            for j in range(out)
+        ]
         for i in range(out)
     ]
     np.testing.assert_allclose(conv(x)[0, 0].detach().numpy(), expected, atol=1e-5)
@@ -98,7 +101,11 @@ def test_own_checkpoints(checkpoints, name):
         ("file:{folder}/a.pt", ConfigurationError, "found no arch"),
         ("file:{folder}/none.pt?arch=torchvision:squeezenet1_1", WeightsUnavailableError, r"no weights at .*none\.pt"),
         ("file:{folder}/names.txt?arch=torchvision:squeezenet1_1", ConfigurationError, "no readable checkpoint"),
-        ("file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=5", ConfigurationError, "another shape 2 tensors"),
+        (
+            "file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=5",
+            ConfigurationError,
+            "another shape 2 tensors",
+        ),
         ("file:{folder}/a.pt?arch=torchvision:resnet18&num_classes=3", ConfigurationError, r"lacks \d+ tensors"),
         ("file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=many", ConfigurationError, "num_classes"),
         ("python:tests.stages.nowhere:net", ConfigurationError, "No module named"),

@@ -71,7 +71,9 @@ def test_gradcam_equals_one_backward_pass_per_image(images, factory, layer):
     target = torch.tensor([2, 5, 0, 6, 3])
     maps = get_explainer("gradcam", False).function(cut(module, part, images), target)
     for image in range(len(images)):
-        torch.testing.assert_close(maps[image].detach(), brute_force_gradcam(module, part, images[image], target[image]))
+        torch.testing.assert_close(
+            maps[image].detach(), brute_force_gradcam(module, part, images[image], target[image])
+        )
 
 
 def test_closed_form_gradients_equal_autograd(images):

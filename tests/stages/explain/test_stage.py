@@ -41,7 +41,9 @@ def test_rows_are_sorted_and_reproduce_the_raw_maps(classify):
         raw = raw / 64 if method == "gradcam" else raw
         assert rows["map"][row].dtype == np.float16
         assert rows["map_scale"][row] == pytest.approx(np.abs(raw).max(), rel=1e-5)
-        np.testing.assert_allclose(rows["map"][row].astype(float) * rows["map_scale"][row], raw, atol=2e-3 * np.abs(raw).max())
+        np.testing.assert_allclose(
+            rows["map"][row].astype(float) * rows["map_scale"][row], raw, atol=2e-3 * np.abs(raw).max()
+        )
     assert "trace" not in rows and "probs" not in rows
 
 

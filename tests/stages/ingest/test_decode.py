@@ -74,9 +74,7 @@ def test_modes_become_rgb_with_about_the_same_grey(encode, pixels, mode: str, fo
 
 
 def test_lab_is_a_colour_space_not_three_channels(encode) -> None:
-    to_lab = ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     lab = ImageCms.applyTransform(Image.new("RGB", (4, 4), (200, 30, 60)), to_lab)
     assert np.abs(np.asarray(decode(encode("TIFF", lab))) - [200.0, 30, 60]).max() <= 4
 
@@ -200,9 +198,7 @@ def test_center_crop_is_exact_on_noise(put, encode, size: tuple[int, int]) -> No
     out = Decode(56, "center_crop", "bicubic", 0.875, BLACK)(
         batch([put("a.png", encode("PNG", Image.fromarray(noise)))])
     )
-    width, height = (
-        (int(64 * size[0] / size[1]), 64) if size[0] > size[1] else (64, int(64 * size[1] / size[0]))
-    )
+    width, height = (int(64 * size[0] / size[1]), 64) if size[0] > size[1] else (64, int(64 * size[1] / size[0]))
     left, top = round((width - 56) / 2), round((height - 56) / 2)
     resized = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
     assert np.array_equal(out["image"][0], resized.crop((left, top, left + 56, top + 56)))
@@ -210,9 +206,7 @@ def test_center_crop_is_exact_on_noise(put, encode, size: tuple[int, int]) -> No
 
 def test_letterbox_fills_beside_the_image(put, pixels) -> None:
     out = Decode(10, "letterbox", "bilinear", 0.875, (1, 2, 3))(batch([put("a.png")]))
-    assert np.array_equal(
-        out["image"][0, 2:8], Image.fromarray(pixels).resize((10, 6), Image.Resampling.BILINEAR)
-    )
+    assert np.array_equal(out["image"][0, 2:8], Image.fromarray(pixels).resize((10, 6), Image.Resampling.BILINEAR))
     assert (out["image"][0, [0, 1, 8, 9]] == [1, 2, 3]).all()
     assert out["transform"][0].tolist() == [0.5, 0.5, 0, 2]
 
@@ -234,14 +228,6 @@ def test_long_image_is_cropped_at_its_middle(put, encode) -> None:
         batch([put("a.png", encode("PNG", Image.fromarray(line)))])
     )
     assert out["image"][0, :, 16].mean() > 200 > out["image"][0, :, 0].mean() + 50
-
-
-def test_threads_do_not_change_the_result(put, encode, tmp_path) -> None:
-    paths = [put(f"{n}.png", encode("PNG", Image.effect_noise((30 + n, 20), 90))) for n in range(9)]
-    paths[4] = tmp_path / "absent"
-    one, many = (Decode(16, "center_crop", "bicubic", 0.875, BLACK, threads=n)(batch(paths)) for n in (1, 4))
-    for column in ("image", "transform", "width", "height", "error"):
-        assert np.array_equal(one[column], many[column])
 
 
 def test_no_rows(put) -> None:

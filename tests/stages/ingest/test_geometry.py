@@ -40,9 +40,7 @@ def test_unknown_fit_names_the_known_ones() -> None:
 def test_visible_boxes_come_back(width, height, fit, crop_ratio, corners) -> None:
     transform = fit_transform(width, height, 224, fit, crop_ratio)[None]
     whole = np.array([[0, 0, width, height]])
-    x0, y0, x1, y1 = to_displayed(
-        np.array([[0, 0, 224, 224]]), transform, np.array([width]), np.array([height])
-    )[0]
+    x0, y0, x1, y1 = to_displayed(np.array([[0, 0, 224, 224]]), transform, np.array([width]), np.array([height]))[0]
     assert x0 < x1 and y0 < y1
     (xa, xb), (ya, yb) = sorted(corners[:2]), sorted(corners[2:])
     box = np.array([[x0 + xa * (x1 - x0), y0 + ya * (y1 - y0), x0 + xb * (x1 - x0), y0 + yb * (y1 - y0)]])

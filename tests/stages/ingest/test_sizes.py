@@ -41,9 +41,7 @@ def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_pat
     ]
     boxes = np.array([[0, 0, 100, 8], [50, 0, 60, 10]], dtype=np.float32)
     records = [
-        ImageRecord(
-            row, str(path), path.name, 0, 7 * (path.stem == "known"), 5, boxes, np.array([3, 4], np.int32)
-        )
+        ImageRecord(row, str(path), path.name, 0, 7 * (path.stem == "known"), 5, boxes, np.array([3, 4], np.int32))
         for row, path in enumerate(files)
     ]
     filled = fill_sizes(Dataset([], records, ["before"]), threads=2)

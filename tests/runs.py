@@ -1,19 +1,22 @@
-"""A tiny dataset with boxes, and the configuration of a run over it that takes a second."""
+"""A tiny dataset, the command line as a process, and what of a run must not depend on how it went."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from pipeline.config import Config, load_config
-
 COUNT = 23
-TINY_RUN = """
+BROKEN = 11
+"""The image that is no image."""
+
+_CONFIG = """\
 data: {format: coco, root: data}
 model: {spec: "python:tests.stages.toys:tiny_network"}
 explain: {methods: [cam, gradcam]}
@@ -21,10 +24,8 @@ runtime: {executor: inline, shard_size: 5, batch_size: 3, max_failures: 0.5}
 """
 
 
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``data/`` (23 images, COCO boxes, one image that is no image) and ``tiny.yaml``."""
-    folder = tmp_path_factory.mktemp("tiny")
+def write_tiny(folder: Path) -> None:
+    """``data/`` with 23 images and COCO boxes, and ``tiny.yaml``, the configuration of a run over it."""
     (folder / "data" / "images").mkdir(parents=True)
     generator = np.random.default_rng(5)
     images, annotations = [], []
@@ -39,18 +40,11 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(folder / "data" / name)
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         annotations.append({"id": number, "image_id": number, "category_id": label + 1, "bbox": [x0, y0, w, h]})
-    (folder / "data" / images[10]["file_name"]).write_bytes(b"no image at all")
+    (folder / "data" / images[BROKEN - 1]["file_name"]).write_bytes(b"no image at all")
     categories = [{"id": index + 1, "name": f"class {index}"} for index in range(7)]
     document = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "data" / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
-    (folder / "tiny.yaml").write_text(TINY_RUN, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def tiny(tiny_data: Path) -> Callable[..., Config]:
-    """The configuration of the tiny run, with overrides."""
-    return lambda *overrides: load_config(str(tiny_data / "tiny.yaml"), list(overrides))[1]
+    (folder / "tiny.yaml").write_text(_CONFIG, encoding="utf-8")
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -61,3 +55,34 @@ def files(run: Path) -> dict[str, bytes]:
         for path in sorted(run.rglob("*"))
         if path.is_file() and path.name not in differing
     }
+
+
+def commits(run: Path) -> dict[Path, int]:
+    """The committed parts with the times of their commits."""
+    return {path: path.stat().st_mtime_ns for path in (run / "predictions").glob("part-*.parquet")}
+
+
+def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.Popen[str]:
+    """``wsl-pipeline`` with these arguments as a process group of its own.
+
+    Args:
+        *arguments: Of the command line.
+        prelude: Python to run in the process first.
+        **options: Of ``subprocess.Popen``.
+    """
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    code = f"{prelude}\nfrom pipeline.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+        text=True,
+        **options,
+    )
+
+
+def wsl(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The same, waited for, with its output."""
+    process = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
