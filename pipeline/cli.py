@@ -140,8 +140,6 @@ def main() -> None:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         _leave("interrupted; run the same command to resume", 130)
-    except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename or 'no file named'}", 1, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +44,7 @@ class Outcome:
 
     rows: Batch
     errors: list[tuple[int, str, ImageError]] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def plan(stages: list[Stage]) -> list[Group]:
@@ -77,7 +78,7 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
             return Outcome({}, outcome.errors, outcome.seconds)
         started = time.perf_counter()
         rows = stage(outcome.rows)
-        outcome.seconds[type(stage).__name__.lower()] += time.perf_counter() - started
+        outcome.seconds[type(stage).__name__.lower()] = time.perf_counter() - started
         failed = rows.pop("error", None)
         if failed is not None:
             bad = np.array([error is not None for error in failed], dtype=bool)
@@ -87,3 +88,12 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
             rows = take(rows, ~bad) if bad.any() else rows
         outcome.rows = rows
     return outcome
+
+
+def total(seconds: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Seconds per stage, summed."""
+    result: dict[str, float] = defaultdict(float)
+    for one in seconds:
+        for stage, spent in one.items():
+            result[stage] += spent
+    return dict(result)

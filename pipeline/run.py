@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from pipeline.config import Config, protocol_of
 from pipeline.finalize import finalize, probe_labels
 from pipeline.manifest import cut_into_shards, shard_length
-from pipeline.plan import plan
+from pipeline.plan import plan, total
 from pipeline.prepare import prepare, survey
 from pipeline.report.page import write_report
 from pipeline.rundir import RunDir
@@ -125,7 +124,7 @@ class _Session:
     def __init__(self, images: int, done: int, watch: Callable[[Progress], None]) -> None:
         self.images, self.done, self.watch = images, done, watch
         self.computed = self.failed = 0
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.ready = self.last = time.perf_counter()
 
     def start(self) -> None:
@@ -138,7 +137,7 @@ class _Session:
         self.done += report.images
         self.computed += report.images
         self.failed += report.failed
-        self.seconds += report.seconds
+        self.seconds = total([self.seconds, report.seconds])
         self.last = time.perf_counter()
         self._tell()
 
@@ -149,7 +148,7 @@ class _Session:
         """Run a step and note what it took."""
         started = time.perf_counter()
         result = step()
-        self.seconds[name] += time.perf_counter() - started
+        self.seconds[name] = time.perf_counter() - started
         return result
 
     def summary(self) -> dict[str, Any]:
@@ -201,9 +200,9 @@ def _stages(config: Config, network: Network, protocol: Protocol, size: int, dev
 
     gpus = 0 if device == "cpu" else config.runtime.gpus_per_worker
     pixels = network.preprocess
-    fill = tuple(round(255 * value) for value in pixels.mean)
+    red, green, blue = (round(255 * value) for value in pixels.mean)
     return [
-        Decode(size, config.model.fit, pixels.resample, pixels.crop_ratio, fill),
+        Decode(size, config.model.fit, pixels.resample, pixels.crop_ratio, (red, green, blue)),
         Classify(config.model.spec, config.explain.layer, size, device, config.runtime.precision, gpus),
         Explain(config.explain.methods, config.explain.targets, gpus),
         Threshold(protocol, size),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline.config import Config, differing_keys
-from stages.errors import ConfigurationError, DataError
+from stages.errors import ConfigurationError, DataError, OutputError
 
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
@@ -80,7 +80,7 @@ class RunDir:
         """Write one file: temporary name in the same folder, fsync, rename.
 
         Raises:
-            OSError: The disk is full or the folder cannot be written; no partial file stays behind.
+            OutputError: The disk is full or the folder cannot be written; no partial file stays behind.
         """
         target = self.path / name
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -90,14 +90,14 @@ class RunDir:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {target}: {error.strerror}; mend it and run the same command again, "
+                "what is committed stays"
+            ) from None
         finally:
-            os.close(folder)
+            temporary.unlink(missing_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON for people: indented, with a final newline."""
@@ -143,6 +143,15 @@ class RunDir:
         folder = self.path / kind
         named = ((_PART.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
         return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.manifest import Shard, read_shard
 from pipeline.parts import error_table, prediction_table
-from pipeline.plan import Outcome
+from pipeline.plan import Outcome, total
 from pipeline.rundir import RunDir
 from stages.batch import Batch, concat, length, take
 from stages.evaluate import localization
@@ -28,7 +27,7 @@ class Report:
     shard: int
     images: int
     failed: int
-    seconds: Counter[str]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,6 @@ class Job:
         errors = [error for outcome in outcomes for error in outcome.errors]
         table = prediction_table(rows, self.class_names, localization.update(rows).to_json())
         self.run.commit(shard.index, table, error_table(errors))
-        seconds = sum((outcome.seconds for outcome in outcomes), Counter())
-        seconds["commit"] += time.perf_counter() - started
+        spent = {"commit": time.perf_counter() - started}
+        seconds = total([*(outcome.seconds for outcome in outcomes), spent])
         return Report(shard.index, shard.stop - shard.start, len(errors), seconds)

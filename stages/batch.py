@@ -48,16 +48,19 @@ class Stage(Protocol):
 
     A stage never raises because of one image: it sets that row of the object column ``error`` to an
     :class:`ImageError`, and whoever runs the stage takes the row out before the next one.
-
-    Attributes:
-        reads: Columns that the stage needs.
-        adds: Columns that it leaves behind, beside those that it read.
-        resources: What one worker of it occupies.
     """
 
-    reads: tuple[str, ...]
-    adds: tuple[str, ...]
-    resources: Resources
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns that the stage needs."""
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """Columns that it leaves behind, beside those that it read."""
+
+    @property
+    def resources(self) -> Resources:
+        """What one worker of it occupies."""
 
     def setup(self) -> None:
         """Do what is done once per worker process, such as loading weights."""

@@ -19,6 +19,10 @@ class DataError(UserError):
     exit_code = 3
 
 
+class OutputError(UserError):
+    """A result that cannot be written: a full disk, a folder that went away."""
+
+
 class WeightsUnavailableError(UserError):
     """Weights that are not on this machine and cannot be fetched."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pipeline.manifest import Shard
 from pipeline.plan import Group, Outcome, process
@@ -55,7 +56,7 @@ def advance(group: Group, job: Job, shard: Shard, outcomes: list[Outcome] | None
     done = []
     for before in outcomes:
         after = process(group.stages, before.rows)
-        done.append(Outcome(after.rows, before.errors + after.errors, before.seconds + after.seconds))
+        done.append(Outcome(after.rows, before.errors + after.errors, before.seconds | after.seconds))
     return done
 
 
@@ -137,13 +138,10 @@ class _Pool:
 
     def _start(self) -> None:
         wanted = self.model.resources
-        # Without GPUs the actors are all there is, and as many as there are cores: they reserve nothing.
-        cpus = 0 if len(self.groups) == 1 else wanted.cpus
-        actor = (
-            ray.remote(Worker)
-            .options(num_cpus=cpus, num_gpus=wanted.gpus, max_restarts=0, max_task_retries=0)
-            .remote(self.shared[0][self.groups.index(self.model)], self.shared[1], len(self.groups) == 1)
-        )
+        options = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus, "max_restarts": 0, "max_task_retries": 0}
+        groups, job = self.shared
+        actor: Any = ray.remote(Worker).options(**options)
+        actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
         self.starting[actor.setup.remote()] = actor
 
     def dispatch(self, shard: Shard, attempt: int) -> bool:
@@ -158,13 +156,14 @@ class _Pool:
             return False
         actor = min(free, key=lambda one: self.load[one])
         refs, job = self.shared
+        explained: Any
+        done: Any
         if len(self.groups) == 1:
             done = actor.run.remote(shard)
         else:
-            retry = {"max_retries": 0}
-            loaded = ray.remote(_load).options(num_cpus=1, **retry).remote(refs[0], job, shard)
-            explained = actor.run.remote(shard, loaded)
-            done = ray.remote(_finish).options(num_cpus=1, **retry).remote(refs[2], job, shard, explained)
+            load, finish = (ray.remote(task).options(num_cpus=1, max_retries=0) for task in (_load, _finish))
+            explained = actor.run.remote(shard, load.remote(refs[0], job, shard))
+            done = finish.remote(refs[2], job, shard, explained)
         self.busy[done] = (shard, attempt, actor)
         self.load[actor] += IN_FLIGHT if attempt > 1 else 1
         return True
@@ -230,8 +229,5 @@ def _connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
     if ray.is_initialized():
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-    else:
-        ray.init(include_dashboard=False, **quiet)
+    dashboard = None if "RAY_ADDRESS" in os.environ else False
+    ray.init(include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)

@@ -149,8 +149,8 @@ def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery
             for image_id in selection.ids:
                 if image_id not in photos:
                     photos[image_id] = _photo(records[image_id]["uri"])
-                rows = stored[image_id, gallery.method]
-                card = _card(records[image_id], photos[image_id], rows, rank, overview.names, view)
+                own = stored[image_id, gallery.method]
+                card = _card(records[image_id], photos[image_id], own, rank, overview.names, view)
                 selection.cards.append(card)
                 spent += len(card.photo or "") + len(card.heat or "")
         if position and spent > BUDGET:

@@ -102,23 +102,16 @@ def _render(run: RunDir) -> str:
     )
 
 
-def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[str, scores.Cell]]:
-    """The numbers that are looked at first, of the first method."""
-    found = metrics["methods"][method]
-    tiles = [
-        (f"{column.title} at IoU {delta}" if column.delta else column.title, cell)
-        for column in (
-            scores.Column("gt_known_loc", delta),
-            scores.Column("top1_loc", delta),
-            scores.Column("mean_iou"),
-        )
+def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[str, str, scores.Cell]]:
+    """Title, unit and value of the numbers that are looked at first: the first method's, the classifier's."""
+    found = metrics["methods"][method] | metrics.get("classification", {})
+    columns = [scores.Column(key, delta) for key in ("gt_known_loc", "top1_loc")]
+    columns += [scores.Column(key) for key in ("mean_iou", "top1", "top5")]
+    return [
+        (f"{column.title} at IoU {delta}" if column.delta else column.title, column.unit, cell)
+        for column in columns
         if (cell := scores.cell(column, found, metrics.get("baselines", {})))
     ]
-    for rank, accuracy in metrics.get("classification", {}).items():
-        low, high = (f"{100 * edge:.1f}" for edge in accuracy["ci95"])
-        text = f"{100 * accuracy['value']:.1f}"
-        tiles.append((f"Top-{rank.removeprefix('top')} classification", scores.Cell(text, f"{low} – {high}", "")))
-    return tiles
 
 
 def _label_warning(overview: Overview) -> str | None:

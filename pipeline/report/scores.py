@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ _TITLES = {
     "top1_loc": "Top-1 localization",
     "top5_loc": "Top-5 localization",
     "mean_iou": "Mean IoU",
-    "max_box_acc": "MaxBoxAcc, best threshold",
+    "max_box_acc": "MaxBoxAcc (best threshold)",
     "max_box_acc_v2": "MaxBoxAccV2",
+    "top1": "Top-1 classification",
+    "top5": "Top-5 classification",
 }
 
 
@@ -42,9 +45,14 @@ class Column:
         found = scores.get(self.key)
         return found.get(self.delta) if found and self.delta else found
 
+    @property
+    def unit(self) -> str:
+        """What a value's text is followed by: shares are in percent, a mean IoU is not."""
+        return "" if self.key == "mean_iou" else "%"
+
     def text(self, value: float) -> str:
-        """A mean IoU as it is, a share in percent."""
-        return f"{value:.3f}" if self.key == "mean_iou" else f"{100 * value:.1f}"
+        """A value as the table shows it."""
+        return f"{100 * value:.1f}" if self.unit else f"{value:.3f}"
 
     def bar(self, baselines: dict[str, Any]) -> tuple[str, float] | None:
         """Name and value of the better baseline, None where there is none to compare with.
@@ -111,14 +119,12 @@ def cell(column: Column, scores: dict[str, Any], baselines: dict[str, Any]) -> C
     found = column.find(scores)
     if not found:
         return None
-    low, high = found.get("ci95", (None, None))
-    interval = "" if low is None else f"{column.text(low)} – {column.text(high)}"
     remark, bar = "", column.bar(baselines)
     if bar and found["value"] < bar[1]:
         remark = f"below {BASELINES[bar[0]]}"
-    elif bar and low is not None and low <= bar[1]:
+    elif bar and "ci95" in found and found["ci95"][0] <= bar[1]:
         remark = f"not clearly above {BASELINES[bar[0]]}"
-    return Cell(column.text(found["value"]), interval, remark)
+    return Cell(column.text(found["value"]), _interval(found, column.text), remark)
 
 
 def all_scores(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -131,10 +137,12 @@ def all_scores(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
             lines += [(f"COCO {name}", f"{value:.4f}", "", "") for name, value in found.items()]
             continue
         for level, entry in {"": found}.items() if "value" in found else found.items():
-            low, high = entry.get("ci95", (None, None))
-            interval = "" if low is None else f"{low:.4f} – {high:.4f}"
             name = f"{key} {level}".strip()
             if "threshold" in entry:
                 name += f" (at threshold {entry['threshold']:g})"
-            lines.append((name, f"{entry['value']:.4f}", interval, str(entry["n"])))
+            lines.append((name, f"{entry['value']:.4f}", _interval(entry, "{:.4f}".format), str(entry["n"])))
     return lines
+
+
+def _interval(estimate: dict[str, Any], text: Callable[[float], str]) -> str:
+    return " \u2013 ".join(map(text, estimate.get("ci95", [])))

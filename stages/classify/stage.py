@@ -57,7 +57,7 @@ class Classify:
         self.network = network
         layer = network.find_layer(self.layer)
         self.head = gap_linear_head(network.module, layer, self.size)
-        self.module = network.module.to(self.device, memory_format=torch.channels_last)
+        self.module = network.module.to(self.device).to(memory_format=torch.channels_last)
         # Several threads may share the network, each with a batch of its own.
         self._seen = threading.local()
         layer.register_forward_hook(self._cut)

@@ -38,6 +38,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsUnavailableError(f"model.spec: no weights at {path}")
+    state: object
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -51,8 +52,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"model.spec: {path} is no readable checkpoint of tensors: {reason}") from None
     for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+        if isinstance(state, dict) and isinstance(nested := state.get(key), dict):
+            state = nested
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigurationError(f"model.spec: {path} holds no dict of tensors")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}

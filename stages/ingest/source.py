@@ -15,15 +15,13 @@ import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from stages.errors import DataError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
-
-    from stages.ingest.digits import Split
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -47,7 +45,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         from stages.ingest.digits import render_png
 
         parts = urlsplit(uri)
-        return render_png(cast("Split", parts.netloc), int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
+        return render_png(parts.netloc, int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
     with open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 

@@ -108,10 +108,10 @@ class AlwaysKills(Threshold):
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, expected, tiny, tmp_path, gpus):
     config = tiny()
     directory = RunDir.open(tmp_path / "run", config)
-    network, info = prepare(directory, config)
+    network, _ = prepare(directory, config)
     stages = gpu_stages(config, network, gpus)
     stages[3] = KillsOnce(stages[3].protocol, 32, tmp_path / "killed")
-    job = Job(directory, 3, [info.name for info in network.classes])
+    job = Job(directory, 3, [one.name for one in network.classes])
     reports = list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 2, lambda: None))
     assert (tmp_path / "killed").exists()
     assert sorted(report.shard for report in reports) == list(range(5))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from stages.classify.imagenet import imagenet_classes
 from stages.classify.network import Network, Preprocess
 from stages.classify.weights import tensors_sha256
 from stages.ingest.dataset import ClassInfo
@@ -15,12 +18,12 @@ CLASSES = 7
 class GapLinear(nn.Module):
     """Convolutions, GAP, one linear layer: ResNet's kind of head."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = CLASSES) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(inplace=True)
         )
-        self.fc = nn.Linear(12, CLASSES)
+        self.fc = nn.Linear(12, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.features(x).mean((2, 3)))
@@ -41,7 +44,7 @@ class FlattenHead(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-def seeded(factory: type[nn.Module], seed: int = 0) -> nn.Module:
+def seeded(factory: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """The network with weights that depend on the seed alone, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -53,3 +56,9 @@ def tiny_network() -> Network:
     module = seeded(GapLinear)
     classes = [ClassInfo(f"class {index}") for index in range(CLASSES)]
     return Network(module, "features", classes, Preprocess(size=32), tensors_sha256(module))
+
+
+def thousand_classes() -> Network:
+    """ImageNet's classes on 64 pixels, knowing nothing, for ``python:tests.stages.toys:thousand_classes``."""
+    module = seeded(lambda: GapLinear(1000))
+    return Network(module, "features", list(imagenet_classes()), Preprocess(size=64), tensors_sha256(module))
