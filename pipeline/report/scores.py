@@ -55,16 +55,12 @@ class Column:
         return f"{100 * value:.1f}" if self.unit else f"{value:.3f}"
 
     def bar(self, baselines: dict[str, Any]) -> tuple[str, float] | None:
-        """Name and value of the better baseline, None where there is none to compare with.
+        """Name and value of the better baseline in this metric, None where there is none.
 
-        A Gaussian's box at the best threshold is what any map's box has to beat.
+        Only like is compared with like: a score at a fixed threshold is not held against one at a
+        threshold that was chosen on the scored images.
         """
-        values = [
-            (name, found["value"])
-            for name, scores in baselines.items()
-            for key in (_AT_LEVELS if self.key in _AT_LEVELS else (self.key,))
-            if (found := Column(key, self.delta).find(scores))
-        ]
+        values = [(name, found["value"]) for name, scores in baselines.items() if (found := self.find(scores))]
         return max(values, key=lambda entry: entry[1], default=None)
 
 
