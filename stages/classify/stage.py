@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from stages.batch import Batch, Resources
-from stages.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TOP_K = 5
 
 
 class Classify:
-    """Runs the network once per batch and cuts its graph at the explained layer.
-
-    With every parameter frozen autograd records nothing until a forward hook replaces the layer's
-    output by a detached leaf that requires a gradient. What follows is the head, so a backward pass
-    costs the head alone and the trunk's activations are freed as it runs.
+    """Runs the network once per batch, cut at the explained layer.
 
     Args:
         spec: ``model.spec``.
@@ -50,17 +39,13 @@ class Classify:
         """
         import torch
 
-        from stages.classify.probe import gap_linear_head
+        from stages.classify.cut import CutNetwork
         from stages.classify.sources import load_network
 
         network = load_network(self.spec)
-        self.network = network
         layer = network.find_layer(self.layer)
-        self.head = gap_linear_head(network.module, layer, self.size)
-        self.module = network.module.to(self.device).to(memory_format=torch.channels_last)
-        # Several threads may share the network, each with a batch of its own.
-        self._seen = threading.local()
-        layer.register_forward_hook(self._cut)
+        module = network.module.to(self.device).to(memory_format=torch.channels_last)
+        self.network = CutNetwork(module, layer, self.layer, self.size)
         if torch.device(self.device).type == "cpu":
             # Workers share the cores batch by batch: faster than sharing them inside every operator,
             # and the bits do not depend on the number of cores.
@@ -71,29 +56,15 @@ class Classify:
         self._mean, self._std = mean * scale, std * scale
         self._autocast = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
-    def _cut(self, module: object, inputs: object, output: Tensor) -> Tensor:
-        if output.ndim != 4:
-            raise ConfigurationError(
-                f"explain.layer: the output of {self.layer!r} has shape {tuple(output.shape)}, "
-                "not (N, K, h, w); name a convolutional layer"
-            )
-        self._seen.activations = output.detach().requires_grad_()
-        # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
-        return self._seen.activations.clone()
-
     def __call__(self, batch: Batch) -> Batch:
         """Add ``trace``, ``probs`` (N, C) and the best five classes, (N, 5)."""
         import torch
 
-        from stages.explain.trace import Trace
-
         pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         inputs = (pixels.float() - self._mean) / self._std
         with torch.autocast(torch.device(self.device).type, self._autocast, enabled=self._autocast is not None):
-            logits = self.module(inputs)
-        trace = Trace(self._seen.activations, logits, self.head)
-        del self._seen.activations
-        probs = logits.detach().float().softmax(1)
+            trace = self.network.trace(inputs)
+        probs = trace.logits.detach().float().softmax(1)
         top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         return kept | {

@@ -11,7 +11,7 @@ from torch import Tensor
 from stages.errors import ConfigurationError, unknown
 from stages.explain.trace import Trace
 
-_FAMILIES = ("cam", "gradcam")
+_FAMILIES = ("ablation", "cam", "contrast", "eigencam", "elementwise", "gradcam", "scorecam")
 _EXPLAINERS: dict[str, Explainer] = {}
 
 

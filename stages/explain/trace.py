@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from stages.classify.cut import CutNetwork
 
 
 class Trace:
@@ -13,29 +18,49 @@ class Trace:
         activations: (N, K, h, w) output of the explained layer. It is a leaf that requires a gradient,
             so a backward pass from the logits stops there.
         logits: (N, C).
-        head: The linear layer of a GAP + linear head on ``activations``; None for any other head.
+        inputs: (N, 3, S, S) what the network was given.
+        network: The network, for methods that ask it again.
     """
 
-    def __init__(self, activations: Tensor, logits: Tensor, head: nn.Linear | None) -> None:
+    def __init__(self, activations: Tensor, logits: Tensor, inputs: Tensor, network: CutNetwork) -> None:
         self.activations = activations
         self.logits = logits
-        self.head = head
+        self.inputs = inputs
+        self.network = network
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer of a GAP + linear head on ``activations``; None for any other head."""
+        return self.network.head
+
+    @property
+    def locations(self) -> int:
+        """h w, the number of cells of a map."""
+        return self.activations.shape[2] * self.activations.shape[3]
 
     def weights(self, target: Tensor) -> Tensor:
         """Rows w^c of the linear head for the classes ``target`` (N,): (N, K)."""
         assert self.head is not None
         return self.head.weight[target]
 
-    def gradients(self, target: Tensor) -> Tensor:
-        """d logit_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
+    def score(self, target: Tensor) -> Tensor:
+        """Logits y_c of the classes ``target`` (N,): (N,)."""
+        return self.logits.gather(1, target[:, None])[:, 0]
 
-        The logits are summed over the batch: in eval mode images do not interact, so every image gets
-        its own gradient from one backward pass through the head alone. With a GAP + linear head the
-        gradient is w^c / (h w) everywhere, and no pass is needed.
+    def gradients(self, target: Tensor) -> Tensor:
+        """d y_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
+
+        With a GAP + linear head the gradient is w^c / (h w) everywhere, and no pass is needed.
         """
         if self.head is not None:
-            height, width = self.activations.shape[2:]
-            flat = self.weights(target) / (height * width)
+            flat = self.weights(target) / self.locations
             return flat[:, :, None, None].expand_as(self.activations)
-        score = self.logits.gather(1, target[:, None]).sum()
-        return torch.autograd.grad(score, self.activations, retain_graph=True)[0]
+        return self.gradients_of(self.score(target))
+
+    def gradients_of(self, score: Tensor) -> Tensor:
+        """d score / d activations, (N, K, h, w), for one score per image (N,) that follows from ``logits``.
+
+        The scores are summed over the batch: in eval mode images do not interact, so every image gets its
+        own gradient from one backward pass through the head alone.
+        """
+        return torch.autograd.grad(score.sum(), self.activations, retain_graph=True)[0]

@@ -1,34 +1,32 @@
-"""Maps against brute force, in float64."""
+"""Every method against its paper's formula, written out with loops, in float64."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from stages.classify.cut import CutNetwork
 from stages.classify.probe import gap_linear_head
 from stages.errors import ConfigurationError
 from stages.explain.registry import explainer, explainers, get_explainer
-from stages.explain.trace import Trace
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 
+TARGET = torch.tensor([2, 5, 0, 6, 3])
+HEADS = {"gap": (GapLinear, "features"), "flatten": (FlattenHead, "features.2")}
 
-def cut(module, layer, images, head=None):
-    """One forward pass as the classify stage makes it."""
-    module.requires_grad_(False)
-    caught = {}
 
-    def hook(_module, _inputs, output):
-        caught["leaf"] = output.detach().requires_grad_()
-        return caught["leaf"].clone()
-
-    handle = layer.register_forward_hook(hook)
-    logits = module(images)
-    handle.remove()
-    return Trace(caught["leaf"], logits, head)
+def network(head: str) -> CutNetwork:
+    factory, layer = HEADS[head]
+    module = seeded(factory).requires_grad_(False)
+    cut = CutNetwork(module, module.get_submodule(layer), layer, 32)  # the probe runs in float32
+    module.double()
+    return cut
 
 
 @pytest.fixture
@@ -36,85 +34,290 @@ def images():
     return torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def brute_force_gradcam(module, layer, image, target):
-    """Selvaraju et al., eq. 1 and 2, for one image with the whole graph kept."""
-    module.requires_grad_(True)
-    caught = {}
-    handle = layer.register_forward_hook(lambda _m, _i, output: caught.update(maps=output))
-    score = module(image[None])[0, target]
-    handle.remove()
-    gradient = torch.autograd.grad(score, caught["maps"])[0][0]
-    maps = caught["maps"].detach()[0]
-    out = torch.zeros(maps.shape[1:], dtype=maps.dtype)
-    for channel in range(len(maps)):
-        out += gradient[channel].mean() * maps[channel]
+class Whole:
+    """The same network without a cut: the whole graph, one image at a time."""
+
+    def __init__(self, head: str, image: torch.Tensor) -> None:
+        factory, layer = HEADS[head]
+        self.module = seeded(factory).double()
+        self.layer = self.module.get_submodule(layer)
+        self.image = image
+        self.replacement = None
+        self.layer.register_forward_hook(self._hook)
+        self.logits = self.module(image[None])[0]
+
+    def _hook(self, _module, _inputs, output):
+        if self.replacement is not None:
+            return self.replacement[None]
+        self.maps = output
+
+    def gradient(self, score):
+        return torch.autograd.grad(score, self.maps, retain_graph=True)[0][0]
+
+    def logits_of(self, maps):
+        self.replacement = maps
+        out = self.module(self.image[None])[0]
+        self.replacement = None
+        return out.detach()
+
+    def logits_of_image(self, image):
+        return self.module(image[None])[0].detach()
+
+
+def gradcam(whole, c):
+    gradient, maps = whole.gradient(whole.logits[c]), whole.maps[0].detach()
+    return sum(gradient[k].mean() * maps[k] for k in range(len(maps)))
+
+
+def gradcam_plus_plus(whole, c):
+    # Eq. 19 as it stands, with the derivatives of exp(y), each image's exp(y) divided out at the end.
+    gradient, maps = whole.gradient(whole.logits[c]), whole.maps[0].detach()
+    first, second, third = gradient, gradient**2, gradient**3
+    out = torch.zeros_like(maps[0])
+    for k in range(len(maps)):
+        weight = 0.0
+        for at in np.ndindex(*maps[k].shape):
+            denominator = 2 * second[k][at] + maps[k].sum() * third[k][at]
+            alpha = second[k][at] / denominator if denominator != 0 else 0.0
+            weight += alpha * max(first[k][at], 0)
+        out += weight * maps[k]
     return out
 
 
-def test_cam_is_the_weighted_sum_of_the_maps_and_averages_to_the_logit(images):
-    module = seeded(GapLinear).double()
-    trace = cut(module, module.features, images, module.fc)
-    target = torch.tensor([0, 3, 6, 1, 1])
-    maps = get_explainer("cam", True).function(trace, target)
-    assert maps.shape == (5, 8, 8)
-    for image, label in enumerate(target):
-        by_hand = sum(module.fc.weight[label, k] * trace.activations[image, k] for k in range(12))
-        torch.testing.assert_close(maps[image], by_hand)
-    # Zhou et al., section 2: S_c is the mean of M_c, plus the bias that the paper ignores.
-    torch.testing.assert_close(maps.mean((1, 2)) + module.fc.bias[target], trace.logits[torch.arange(5), target])
+def sharpen_focus(whole, c):
+    gradient, maps = whole.gradient(whole.logits[c]), whole.maps[0].detach()
+    return sum(gradient[k].clamp(min=0).mean() * maps[k] for k in range(len(maps)))
 
 
-@pytest.mark.parametrize(("factory", "layer"), [(GapLinear, "features"), (FlattenHead, "features.2")])
-def test_gradcam_equals_one_backward_pass_per_image(images, factory, layer):
-    module = seeded(factory).double()
-    part = module.get_submodule(layer)
-    target = torch.tensor([2, 5, 0, 6, 3])
-    maps = get_explainer("gradcam", False).function(cut(module, part, images), target)
-    for image in range(len(images)):
-        torch.testing.assert_close(
-            maps[image].detach(), brute_force_gradcam(module, part, images[image], target[image])
-        )
+def xgradcam(whole, c):
+    gradient, maps = whole.gradient(whole.logits[c]), whole.maps[0].detach()
+    live = [k for k in range(len(maps)) if maps[k].sum() != 0]
+    return sum((gradient[k] * maps[k] / maps[k].sum()).sum() * maps[k] for k in live)
+
+
+def hirescam(whole, c):
+    return (whole.gradient(whole.logits[c]) * whole.maps[0].detach()).sum(0)
+
+
+def layercam(whole, c):
+    return (whole.gradient(whole.logits[c]).clamp(min=0) * whole.maps[0].detach()).sum(0)
+
+
+def bagcam(whole, c):
+    product = whole.gradient(whole.logits[c]) * whole.maps[0].detach()
+    return sum(F.relu((product[k] + 1).mean() * product[k]) for k in range(len(product)))
+
+
+def ablationcam(whole, c):
+    maps, score = whole.maps[0].detach(), whole.logits[c].detach()
+    out = torch.zeros_like(maps[0])
+    for k in range(len(maps)):
+        without = maps.clone()
+        without[k] = 0
+        out += (score - whole.logits_of(without)[c]) / score * maps[k]
+    return out
+
+
+def reciprocam(whole, c):
+    maps = whole.maps[0].detach()
+    out = torch.zeros_like(maps[0])
+    for row, column in np.ndindex(*out.shape):
+        alone = torch.zeros_like(maps)
+        alone[:, row, column] = maps[:, row, column]
+        out[row, column] = whole.logits_of(alone).softmax(0)[c]
+    return out
+
+
+def eigencam(whole, c):
+    features = whole.maps[0].detach().flatten(1).T
+    centred = features - features.mean(0)
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    projection = u[:, 0] * s[0]
+    projection = projection * torch.sign((projection * centred.mean(1)).sum())
+    return projection.view(whole.maps.shape[2:])
+
+
+def finercam(whole, c):
+    distance = (whole.logits - whole.logits[c]).abs().detach()
+    nearest = [d for d in distance.argsort().tolist() if d != c][:3]
+    score = whole.logits[c] - 0.6 * sum(whole.logits[d] for d in nearest) / 3
+    gradient, maps = whole.gradient(score), whole.maps[0].detach()
+    return sum(gradient[k].mean() * maps[k] for k in range(len(maps)))
+
+
+def scorecam(whole, c):
+    maps = whole.maps[0].detach()
+    scores, kept = [], []
+    for k in range(len(maps)):
+        span = maps[k].max() - maps[k].min()
+        if span == 0:
+            continue
+        mask = F.interpolate(((maps[k] - maps[k].min()) / span)[None, None], whole.image.shape[1:], mode="bilinear")
+        baseline = whole.logits_of_image(torch.zeros_like(whole.image))[c]
+        scores.append(whole.logits_of_image(whole.image * mask[0])[c] - baseline)
+        kept.append(k)
+    weights = torch.stack(scores).softmax(0)
+    return sum(weight * maps[k] for weight, k in zip(weights, kept, strict=True))
+
+
+BRUTE_FORCE = {
+    "gradcam": gradcam,
+    "gradcam++": gradcam_plus_plus,
+    "sharpen-focus": sharpen_focus,
+    "xgradcam": xgradcam,
+    "hirescam": hirescam,
+    "layercam": layercam,
+    "bagcam": bagcam,
+    "ablationcam": ablationcam,
+    "reciprocam": reciprocam,
+    "eigencam": eigencam,
+    "finercam": finercam,
+    "scorecam": scorecam,
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", BRUTE_FORCE)
+def test_a_method_is_its_formula(images, head, name):
+    cut = network(head)
+    maps = get_explainer(name, cut.head is not None).function(cut.trace(images), TARGET).detach()
+    for row, image in enumerate(images):
+        expected = BRUTE_FORCE[name](Whole(head, image), int(TARGET[row])).detach()
+        torch.testing.assert_close(maps[row], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_cam_and_its_relatives_are_the_weighted_sums_of_the_maps(images):
+    cut = network("gap")
+    trace, weight = cut.trace(images), cut.head.weight
+    maps = {name: get_explainer(name, True).function(trace, TARGET).detach() for name in ("cam", "positive-cam", "liftcam")}
+    for row, c in enumerate(TARGET):
+        a = trace.activations[row].detach()
+        torch.testing.assert_close(maps["cam"][row], sum(weight[c, k] * a[k] for k in range(12)))
+        torch.testing.assert_close(maps["positive-cam"][row], sum(max(weight[c, k], 0) * a[k] for k in range(12)))
+        torch.testing.assert_close(maps["liftcam"][row], sum(weight[c, k] * a[k].mean() * a[k] for k in range(12)))
+    # Zhou et al., section 2: S_c is the mean of M_c, plus the bias that the paper leaves out.
+    torch.testing.assert_close(maps["cam"].mean((1, 2)) + cut.head.bias[TARGET], trace.score(TARGET).detach())
+
+
+def test_liftcam_is_the_exact_shapley_value(images):
+    """The head is additive in the channels, so one channel's contribution is the same in every coalition."""
+    whole, c = Whole("gap", images[0]), 2
+    maps = whole.maps[0].detach()
+    nothing = whole.logits_of(torch.zeros_like(maps))[c]
+    cut = network("gap")
+    lift = get_explainer("liftcam", True).function(cut.trace(images[:1]), TARGET[:1])[0]
+    alone = []
+    for k in range(len(maps)):
+        one = torch.zeros_like(maps)
+        one[k] = maps[k]
+        alone.append(whole.logits_of(one)[c] - nothing)
+    torch.testing.assert_close(lift.detach(), sum(value * maps[k] for k, value in enumerate(alone)))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_shapleycam_is_the_second_order_expansion(images, head):
+    """f(A) - f(A without k) ~ g A_k - A_k H A / 2: the Hessian-vector product by finite differences."""
+    cut = network(head)
+    maps = get_explainer("shapleycam", cut.head is not None).function(cut.trace(images), TARGET).detach()
+
+    def gradient(whole, activations, c):
+        leaf = activations.clone().requires_grad_()
+        whole.replacement = leaf
+        logits = whole.module(whole.image[None])[0]
+        whole.replacement = None
+        return torch.autograd.grad(logits[c] + logits.log_softmax(0)[c], leaf)[0]
+
+    for row, c in enumerate(TARGET.tolist()):
+        whole = Whole(head, images[row])
+        a = whole.maps[0].detach()
+        step = 1e-5
+        curvature = (gradient(whole, a + step * a, c) - gradient(whole, a - step * a, c)) / (2 * step)
+        weights = (gradient(whole, a, c) - curvature / 2).mean((1, 2))
+        torch.testing.assert_close(maps[row], torch.einsum("k,khw->hw", weights, a), rtol=1e-5, atol=1e-8)
+
+
+def test_equivalences_on_a_gap_linear_head(images):
+    """One backward pass would only find the head's weights again: most methods are four closed forms."""
+    cut = network("gap")
+    trace = cut.trace(images)
+    maps = {name: one.function(trace, TARGET).detach() for name, one in explainers().items()}
+    cells = trace.locations
+    for name in ("gradcam", "xgradcam", "hirescam"):
+        torch.testing.assert_close(maps[name] * cells, maps["cam"])
+    for name in ("sharpen-focus", "layercam"):  # activations are never negative behind a ReLU
+        torch.testing.assert_close(maps[name] * cells, maps["positive-cam"])
+    score = trace.score(TARGET)[:, None, None].detach()
+    torch.testing.assert_close(maps["ablationcam"] * score, maps["liftcam"])
 
 
 def test_closed_form_gradients_equal_autograd(images):
-    module = seeded(GapLinear).double()
-    target = torch.arange(5) % CLASSES
-    closed = cut(module, module.features, images, module.fc).gradients(target)
-    automatic = cut(module, module.features, images).gradients(target)
-    torch.testing.assert_close(closed, automatic)
+    cut = network("gap")
+    trace = cut.trace(images)
+    torch.testing.assert_close(trace.gradients(TARGET), trace.gradients_of(trace.score(TARGET)))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_alone_decides_as_the_whole_network(images, head):
+    cut = network(head)
+    trace = cut.trace(images)
+    torch.testing.assert_close(cut.decide(trace.activations), trace.logits)
+    torch.testing.assert_close(cut.logits(images), trace.logits.detach())
 
 
 def test_an_inplace_activation_after_the_layer_does_not_disturb_the_cut(images):
-    module = seeded(FlattenHead).double()
-    target = torch.zeros(5, dtype=torch.long)
-    before_relu = module.features[1]
-    maps = get_explainer("gradcam", False).function(cut(module, before_relu, images), target)
-    module.features[2] = torch.nn.ReLU(inplace=False)  # Brute force needs the values that the layer gave.
-    expected = brute_force_gradcam(module, before_relu, images[0], 0)
-    torch.testing.assert_close(maps[0].detach(), expected)
+    module = seeded(FlattenHead).requires_grad_(False)
+    cut = CutNetwork(module, module.features[1], "features.1", 32)
+    module.double()
+    before = cut.trace(images)
+    maps = get_explainer("gradcam", False).function(before, TARGET)
+    assert (before.activations < 0).any()  # what the layer gave, not what the ReLU made of it
+    module.features[2] = nn.ReLU(inplace=False)
+    torch.testing.assert_close(get_explainer("gradcam", False).function(cut.trace(images), TARGET), maps)
 
 
-def test_a_map_does_not_depend_on_the_other_images_of_its_batch(images):
-    module = seeded(FlattenHead).double()
-    target = torch.tensor([2, 5, 0, 6, 3])
-    method = get_explainer("gradcam", False).function
-    together = method(cut(module, module.features[2], images), target)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_map_does_not_depend_on_the_other_images_of_its_batch(images, head):
+    cut = network(head)
     order = torch.tensor([4, 2, 0, 1, 3])
-    torch.testing.assert_close(method(cut(module, module.features[2], images[order]), target[order]), together[order])
-    torch.testing.assert_close(method(cut(module, module.features[2], images[:1]), target[:1]), together[:1])
+    for name, one in explainers().items():
+        if one.needs_linear_head and cut.head is None:
+            continue
+        together = one.function(cut.trace(images), TARGET).detach()
+        torch.testing.assert_close(one.function(cut.trace(images[order]), TARGET[order]).detach(), together[order], msg=name)
+        torch.testing.assert_close(one.function(cut.trace(images[:1]), TARGET[:1]).detach(), together[:1], msg=name)
 
 
-def test_nothing_survives_a_call(images):
-    module = seeded(FlattenHead).double()
-    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    trace = cut(module, module.features[2], images)
-    maps = get_explainer("gradcam", False).function(trace, torch.zeros(5, dtype=torch.long)).detach()
-    leaf = weakref.ref(trace.activations)
-    del trace
-    gc.collect()
-    assert maps.isfinite().all() and leaf() is None
-    assert all(parameter.grad is None for parameter in module.parameters())
-    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+@pytest.mark.parametrize("head", HEADS)
+def test_nothing_survives_a_call(images, head):
+    cut = network(head)
+    state = {name: tensor.clone() for name, tensor in cut.module.state_dict().items()}
+    hooks = [len(part._forward_hooks) for part in cut.module.modules()]
+    for one in explainers().values():
+        if one.needs_linear_head and cut.head is None:
+            continue
+        trace = cut.trace(images)
+        maps = one.function(trace, TARGET).detach()
+        leaf = weakref.ref(trace.activations)
+        del trace
+        gc.collect()
+        assert maps.isfinite().all() and maps.shape == (5, 8, 8), one.name
+        assert leaf() is None, one.name
+    assert [len(part._forward_hooks) for part in cut.module.modules()] == hooks
+    assert all(parameter.grad is None for parameter in cut.module.parameters())
+    assert not any(part.training for part in cut.module.modules())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in cut.module.state_dict().items())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_silent_layer_gives_finite_maps(head):
+    cut = network(head)
+    trace = cut.trace(torch.zeros(2, 3, 32, 32, dtype=torch.float64))
+    with torch.no_grad():
+        trace.activations.zero_()
+    for one in explainers().values():
+        if one.needs_linear_head and cut.head is None:
+            continue
+        assert one.function(trace, TARGET[:2]).isfinite().all(), one.name
 
 
 def test_the_head_is_found_by_trying():
@@ -132,10 +335,17 @@ def test_the_head_is_found_by_trying():
 
 
 def test_names():
-    assert {"cam", "gradcam"} <= set(explainers())
+    assert {"cam", *BRUTE_FORCE} <= set(explainers())
     with pytest.raises(ConfigurationError, match=r"did you mean gradcam\?"):
         get_explainer("gradcan", True)
     with pytest.raises(ConfigurationError, match="cam needs a network that ends in GAP"):
         get_explainer("cam", False)
     with pytest.raises(ValueError, match="two explainers are called cam"):
         explainer("cam", formula="", source="")(lambda trace, target: None)
+
+
+def test_every_class_can_be_explained(images):
+    cut = network("gap")
+    trace = cut.trace(images[:1].expand(CLASSES, -1, -1, -1))
+    maps = get_explainer("cam", True).function(trace, torch.arange(CLASSES))
+    torch.testing.assert_close(maps.mean((1, 2)) + cut.head.bias, trace.logits[0])

@@ -32,7 +32,7 @@ def test_rows_are_sorted_and_reproduce_the_raw_maps(classify):
     keys = [key for key in keys if not (key[0] == 1 and key[2] == 0)]  # image 1 has no label
     assert list(zip(rows["image_id"], rows["method"], rows["target_rank"], strict=True)) == keys
     probs = trace.logits.softmax(1).detach().numpy()
-    weight = classify.head.weight.detach().numpy()
+    weight = classify.network.head.weight.detach().numpy()
     for row, (image, method, rank) in enumerate(keys):
         target = [4, -1, 0, 6][image] if rank == 0 else top[image, rank - 1]
         assert rows["class_index"][row] == target

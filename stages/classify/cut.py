@@ -1,0 +1,86 @@
+"""A network that is cut at one layer: everything before it runs once, everything after it can be asked again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from stages.classify.probe import gap_linear_head
+from stages.errors import ConfigurationError
+from stages.explain.trace import Trace
+
+
+class CutNetwork:
+    """A frozen network with one hook.
+
+    With every parameter frozen autograd records nothing until the hook replaces the layer's output by a
+    detached leaf that requires a gradient. What follows is the head, so a backward pass costs the head
+    alone, and the trunk's activations are freed as it runs.
+
+    Threads may share it, each with a batch of its own.
+
+    Args:
+        module: In eval mode, its parameters frozen.
+        layer: The module whose output is explained.
+        name: What the layer is called, for errors.
+        size: Side of the input in pixels.
+    """
+
+    def __init__(self, module: nn.Module, layer: nn.Module, name: str, size: int) -> None:
+        self.module = module
+        self.head = gap_linear_head(module, layer, size)
+        self._name = name
+        self._size = size
+        self._thread = threading.local()
+        layer.register_forward_hook(self._hook)
+
+    def trace(self, inputs: Tensor) -> Trace:
+        """Run (N, 3, S, S) inputs through the network and keep what explainers need.
+
+        Raises:
+            ConfigurationError: The layer gives no map.
+        """
+        with self._mode("cut"):
+            logits = self.module(inputs)
+            return Trace(self._thread.activations, logits, inputs, self)
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(M, C) of (M, 3, S, S) inputs, without a graph."""
+        return self.module(inputs)
+
+    def decide(self, activations: Tensor) -> Tensor:
+        """(M, C) logits of (M, K, h, w) activations through the head alone.
+
+        The trunk runs on one black image, whose output the hook replaces.
+        """
+        with self._mode("replace", activations):
+            return self.module(activations.new_zeros(1, 3, self._size, self._size))
+
+    @contextmanager
+    def _mode(self, mode: str, activations: Tensor | None = None) -> Iterator[None]:
+        self._thread.mode, self._thread.activations = mode, activations
+        try:
+            yield
+        finally:
+            del self._thread.mode, self._thread.activations
+
+    def _hook(self, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        mode = getattr(self._thread, "mode", None)
+        if mode == "replace":
+            return self._thread.activations.clone()
+        if mode is None:
+            return output
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ConfigurationError(
+                f"explain.layer: the output of {self._name!r} has shape {shape}, not (N, K, h, w); "
+                "name a convolutional layer"
+            )
+        self._thread.activations = output.detach().requires_grad_()
+        # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
+        return self._thread.activations.clone()

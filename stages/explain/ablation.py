@@ -1,0 +1,69 @@
+"""What the score loses, or a location scores alone: the head is asked, never the trunk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.explain.cam import weighted_sum
+from stages.explain.registry import explainer
+from stages.explain.trace import Trace
+
+CHUNK = 256
+"""Altered activation maps that the head judges at a time; bounds the memory."""
+
+
+@explainer("ablationcam", formula="ReLU(sum_k (y - y without A_k) / y A_k)", source="Desai & Ramaswamy 2020")
+def ablationcam(trace: Trace, target: Tensor) -> Tensor:
+    """Channels weighted by the share of the score that goes when they are zero, (N, h, w).
+
+    With a GAP + linear head the drop is w_k mean(A_k), exactly.
+    """
+    score = trace.score(target)
+    if trace.head is not None:
+        drop = trace.weights(target) * trace.activations.mean((2, 3))
+    else:
+        drop = score[:, None] - _scores_without_each_channel(trace, target)
+    return weighted_sum(drop / score.where(score != 0, 1)[:, None], trace.activations)
+
+
+@explainer(
+    "liftcam", formula="ReLU(sum_k w_k mean(A_k) A_k)", needs_linear_head=True, source="Jung & Oh 2021"
+)
+def liftcam(trace: Trace, target: Tensor) -> Tensor:
+    """Channels weighted by their DeepLIFT contribution against silence, (N, h, w).
+
+    For a GAP + linear head it is the channel's exact Shapley value, w_k mean(A_k).
+    """
+    contribution = trace.weights(target) * trace.activations.mean((2, 3))
+    return weighted_sum(contribution, trace.activations)
+
+
+@explainer("reciprocam", formula="p_c of the head on one location alone", source="Byun & Lee 2024")
+def reciprocam(trace: Trace, target: Tensor) -> Tensor:
+    """Probability of the class when all other locations are silent, (N, h, w)."""
+    batch, channels, height, width = trace.activations.shape
+    if trace.head is not None:
+        one = trace.activations.flatten(2).transpose(1, 2) / trace.locations
+        logits = F.linear(one, trace.head.weight, trace.head.bias)
+    else:
+        alone = torch.eye(trace.locations, dtype=torch.bool, device=trace.activations.device)
+        alone = alone.view(trace.locations, 1, height, width)
+        with torch.no_grad():
+            logits = torch.stack([_decide(trace, alone * maps) for maps in trace.activations])
+    probs = logits.softmax(2).gather(2, target[:, None, None].expand(batch, trace.locations, 1))
+    return probs.view(batch, height, width)
+
+
+@torch.no_grad()
+def _scores_without_each_channel(trace: Trace, target: Tensor) -> Tensor:
+    """(N, K) score of each image's class with one channel at zero."""
+    channels = trace.activations.shape[1]
+    kept = ~torch.eye(channels, dtype=torch.bool, device=trace.activations.device)[:, :, None, None]
+    images = zip(trace.activations, target, strict=True)
+    return torch.stack([_decide(trace, kept * maps)[:, label] for maps, label in images])
+
+
+def _decide(trace: Trace, activations: Tensor) -> Tensor:
+    return torch.cat([trace.network.decide(part) for part in activations.split(CHUNK)])

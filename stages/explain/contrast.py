@@ -1,0 +1,46 @@
+"""Scores that set the class against others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.explain.cam import weighted_sum
+from stages.explain.registry import explainer
+from stages.explain.trace import Trace
+
+FINER_STRENGTH = 0.6
+FINER_REFERENCES = 3
+
+
+@explainer(
+    "finercam",
+    formula="ReLU(sum_k mean(g_k of y_c - 0.6 mean of the 3 nearest y_d) A_k)",
+    source="Zhang et al. 2025",
+)
+def finercam(trace: Trace, target: Tensor) -> Tensor:
+    """Grad-CAM of what the class has beyond the classes that score most like it, (N, h, w)."""
+    logits = trace.logits
+    distance = (logits - trace.score(target)[:, None]).abs().detach()
+    distance = distance.scatter(1, target[:, None], float("inf"))
+    references = distance.topk(min(FINER_REFERENCES, logits.shape[1] - 1), dim=1, largest=False).indices
+    if trace.head is not None:
+        weight = trace.head.weight
+        weights = (weight[target] - FINER_STRENGTH * weight[references].mean(1)) / trace.locations
+    else:
+        similar = logits.gather(1, references).mean(1)
+        weights = trace.gradients_of(trace.score(target) - FINER_STRENGTH * similar).mean((2, 3))
+    return weighted_sum(weights, trace.activations)
+
+
+@explainer(
+    "shapleycam", formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c", source="Cai 2025"
+)
+def shapleycam(trace: Trace, target: Tensor) -> Tensor:
+    """Channels weighted by a second-order estimate of their Shapley value, (N, h, w)."""
+    score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
+    activations = trace.activations
+    gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
+    product = (gradient * activations.detach()).sum()
+    curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
+    return weighted_sum((gradient - curvature / 2).mean((2, 3)).detach(), activations)
