@@ -14,7 +14,12 @@ CHUNK = 256
 """Altered activation maps that the head judges at a time; bounds the memory."""
 
 
-@explainer("ablationcam", formula="ReLU(sum_k (y - y without A_k) / y A_k)", source="Desai & Ramaswamy 2020")
+@explainer(
+    "ablationcam",
+    cost="K b, none with a linear head",
+    formula="ReLU(sum_k (y - y without A_k) / y A_k)",
+    source="Desai & Ramaswamy 2020",
+)
 def ablationcam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by the share of the score that goes when they are zero, (N, h, w).
 
@@ -29,7 +34,7 @@ def ablationcam(trace: Trace, target: Tensor) -> Tensor:
 
 
 @explainer(
-    "liftcam", formula="ReLU(sum_k w_k mean(A_k) A_k)", needs_linear_head=True, source="Jung & Oh 2021"
+    "liftcam", cost="none", formula="ReLU(sum_k w_k mean(A_k) A_k)", needs_linear_head=True, source="Jung & Oh 2021"
 )
 def liftcam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by their DeepLIFT contribution against silence, (N, h, w).
@@ -40,10 +45,15 @@ def liftcam(trace: Trace, target: Tensor) -> Tensor:
     return weighted_sum(contribution, trace.activations)
 
 
-@explainer("reciprocam", formula="p_c of the head on one location alone", source="Byun & Lee 2024")
+@explainer(
+    "reciprocam",
+    cost="h w b, none with a linear head",
+    formula="p_c of the head on one location alone",
+    source="Byun & Lee 2024",
+)
 def reciprocam(trace: Trace, target: Tensor) -> Tensor:
     """Probability of the class when all other locations are silent, (N, h, w)."""
-    batch, channels, height, width = trace.activations.shape
+    batch, _, height, width = trace.activations.shape
     if trace.head is not None:
         one = trace.activations.flatten(2).transpose(1, 2) / trace.locations
         logits = F.linear(one, trace.head.weight, trace.head.bias)

@@ -9,7 +9,7 @@ from stages.explain.registry import explainer
 from stages.explain.trace import Trace
 
 
-@explainer("cam", formula="sum_k w_k A_k", needs_linear_head=True, source="Zhou et al. 2016, eq. 2")
+@explainer("cam", cost="none", formula="sum_k w_k A_k", needs_linear_head=True, source="Zhou et al. 2016, eq. 2")
 def cam(trace: Trace, target: Tensor) -> Tensor:
     """The class's weights of the linear head, applied at every location, (N, h, w)."""
     return weighted_sum(trace.weights(target), trace.activations)
@@ -17,6 +17,7 @@ def cam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer(
     "positive-cam",
+    cost="none",
     formula="sum_k ReLU(w_k) A_k",
     needs_linear_head=True,
     source="Bae et al. 2020 (negative weight clamping)",

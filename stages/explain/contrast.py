@@ -33,9 +33,7 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
     return weighted_sum(weights, trace.activations)
 
 
-@explainer(
-    "shapleycam", formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c", source="Cai 2025"
-)
+@explainer("shapleycam", cost="2 b", formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c", source="Cai 2025")
 def shapleycam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by a second-order estimate of their Shapley value, (N, h, w)."""
     score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]

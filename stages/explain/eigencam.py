@@ -9,7 +9,9 @@ from stages.explain.registry import explainer
 from stages.explain.trace import Trace
 
 
-@explainer("eigencam", formula="projection of A on its first principal component", source="Muhammad & Yeasin 2020")
+@explainer(
+    "eigencam", cost="none", formula="projection of A on its first principal component", source="Muhammad & Yeasin 2020"
+)
 def eigencam(trace: Trace, target: Tensor) -> Tensor:
     """First principal component of the (h w, K) activations, (N, h, w); the class is ignored.
 

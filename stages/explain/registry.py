@@ -11,7 +11,10 @@ from torch import Tensor
 from stages.errors import ConfigurationError, unknown
 from stages.explain.trace import Trace
 
-_FAMILIES = ("ablation", "cam", "contrast", "eigencam", "elementwise", "gradcam", "scorecam")
+_FAMILIES = (
+    *("ablation", "augmented", "cam", "contrast", "eigencam", "elementwise"),
+    *("gradcam", "group", "scorecam", "smooth"),
+)
 _EXPLAINERS: dict[str, Explainer] = {}
 
 
@@ -24,6 +27,8 @@ class Explainer:
         function: (trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing.
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
+        cost: Beyond the shared forward pass: F full passes, b passes through the head alone, K channels.
+            A GAP + linear head spares every b.
         source: Paper and equation.
     """
 
@@ -31,6 +36,7 @@ class Explainer:
     function: Callable[[Trace, Tensor], Tensor]
     formula: str
     needs_linear_head: bool
+    cost: str
     source: str
 
     @property
@@ -39,7 +45,7 @@ class Explainer:
         return "GAP + linear head" if self.needs_linear_head else "any head"
 
 
-def explainer(name: str, *, formula: str, source: str, needs_linear_head: bool = False) -> Callable:
+def explainer(name: str, *, formula: str, source: str, cost: str = "b", needs_linear_head: bool = False) -> Callable:
     """Register a function as an explainer.
 
     Raises:
@@ -49,7 +55,7 @@ def explainer(name: str, *, formula: str, source: str, needs_linear_head: bool =
     def register(function: Callable[[Trace, Tensor], Tensor]) -> Callable[[Trace, Tensor], Tensor]:
         if name in _EXPLAINERS:
             raise ValueError(f"two explainers are called {name}")
-        _EXPLAINERS[name] = Explainer(name, function, formula, needs_linear_head, source)
+        _EXPLAINERS[name] = Explainer(name, function, formula, needs_linear_head, cost, source)
         return function
 
     return register

@@ -15,7 +15,7 @@ CHUNK = 64
 
 
 @explainer(
-    "scorecam", formula="ReLU(sum_k softmax_k(y(x * up(A_k)) - y(0)) A_k)", source="Wang et al. 2020"
+    "scorecam", cost="K F", formula="ReLU(sum_k softmax_k(y(x * up(A_k)) - y(0)) A_k)", source="Wang et al. 2020"
 )
 def scorecam(trace: Trace, target: Tensor) -> Tensor:
     """Score-CAM, (N, h, w).

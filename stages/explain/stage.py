@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from stages.batch import Batch, Resources, ragged, take
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stages.explain.trace import Trace
 
 LABEL = "label"
@@ -43,8 +46,6 @@ class Explain:
         """
         import torch
 
-        from stages.explain.registry import get_explainer
-
         trace: Trace = batch.pop("trace")
         probs = batch.pop("probs")
         top_class, label = batch.pop("top_class"), batch["label"]
@@ -53,25 +54,29 @@ class Explain:
         # An image without a label is explained for class 0 like the others and the row dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
-        maps = [
-            get_explainer(name, trace.head is not None).function(trace, targets[:, rank]).detach().float()
-            for name in self.methods
-            for rank in range(len(ranks))
-        ]
-        height, width = maps[0].shape[1:]
-        stacked = torch.stack(maps, 1).cpu().numpy().reshape(-1, height, width)
-        image_rows = np.repeat(np.arange(count), len(maps))
+        explained = [self._explain(trace, name, targets) for name in self.methods]
+        image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
         class_column = np.tile(classes[:, None], (1, len(self.methods), 1)).reshape(-1).astype(np.int32)
         method_column = np.tile(np.repeat(np.array(self.methods, dtype=object), len(ranks)), count)
-        scale = np.abs(stacked).max((1, 2))
-        divisor = np.where(np.isfinite(scale) & (scale > 0), scale, 1)[:, None, None]
         rows = take(batch, image_rows) | {
             "method": method_column,
             "target_rank": rank_column,
             "class_index": class_column,
             "prob": probs[image_rows, class_column].astype(np.float32),
-            "map": ragged((stacked / divisor).astype(np.float16)),
-            "map_scale": scale.astype(np.float32),
+            "map": ragged(one for image in zip(*(maps for maps, _ in explained), strict=True) for one in chain(*image)),
+            "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),
         }
         return take(rows, (rank_column > 0) | (label[image_rows] >= 0))
+
+    def _explain(self, trace: Trace, name: str, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""
+        import torch
+
+        from stages.explain.registry import get_explainer
+
+        method = get_explainer(name, trace.head is not None).function
+        maps = torch.stack([method(trace, target).detach().float() for target in targets.unbind(1)], 1).cpu().numpy()
+        scales = np.abs(maps).max((2, 3))
+        divisor = np.where(np.isfinite(scales) & (scales > 0), scales, 1)
+        return (maps / divisor[:, :, None, None]).astype(np.float16), scales

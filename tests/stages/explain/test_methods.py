@@ -189,7 +189,8 @@ def test_a_method_is_its_formula(images, head, name):
 def test_cam_and_its_relatives_are_the_weighted_sums_of_the_maps(images):
     cut = network("gap")
     trace, weight = cut.trace(images), cut.head.weight
-    maps = {name: get_explainer(name, True).function(trace, TARGET).detach() for name in ("cam", "positive-cam", "liftcam")}
+    names = "cam", "positive-cam", "liftcam"
+    maps = {name: get_explainer(name, True).function(trace, TARGET).detach() for name in names}
     for row, c in enumerate(TARGET):
         a = trace.activations[row].detach()
         torch.testing.assert_close(maps["cam"][row], sum(weight[c, k] * a[k] for k in range(12)))
@@ -283,8 +284,10 @@ def test_a_map_does_not_depend_on_the_other_images_of_its_batch(images, head):
         if one.needs_linear_head and cut.head is None:
             continue
         together = one.function(cut.trace(images), TARGET).detach()
-        torch.testing.assert_close(one.function(cut.trace(images[order]), TARGET[order]).detach(), together[order], msg=name)
-        torch.testing.assert_close(one.function(cut.trace(images[:1]), TARGET[:1]).detach(), together[:1], msg=name)
+        permuted = one.function(cut.trace(images[order]), TARGET[order]).detach()
+        torch.testing.assert_close(permuted, together[order], msg=name)
+        alone = one.function(cut.trace(images[:1]), TARGET[:1]).detach()
+        torch.testing.assert_close(alone, together[:1], msg=name)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -300,7 +303,7 @@ def test_nothing_survives_a_call(images, head):
         leaf = weakref.ref(trace.activations)
         del trace
         gc.collect()
-        assert maps.isfinite().all() and maps.shape == (5, 8, 8), one.name
+        assert maps.isfinite().all() and maps.ndim == 3 and len(maps) == 5, one.name
         assert leaf() is None, one.name
     assert [len(part._forward_hooks) for part in cut.module.modules()] == hooks
     assert all(parameter.grad is None for parameter in cut.module.parameters())
