@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -134,14 +135,24 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
+    # Libraries have ways of their own with KeyboardInterrupt; nobody else catches this.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app(args=arguments, prog_name="wsl-pipeline")
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
+    except _InterruptedError:
         _leave("interrupted; run the same command to resume", 130)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+class _InterruptedError(BaseException):
+    """Ctrl-C."""
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise _InterruptedError
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

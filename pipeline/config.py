@@ -107,22 +107,22 @@ class EvaluateConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """How the run is carried out. Never changes a result, never part of the hash."""
+    """How the run is carried out. Never part of the hash: scores do not depend on it beyond rounding."""
 
     executor: Literal["ray", "inline"] = "ray"
     """ray: worker processes on one machine or many; inline: threads of this process."""
     shard_size: Count | Literal["auto"] = "auto"
-    """Images a shard, the unit of retry and commit; auto: 32 shards, of 32 to 1024 images."""
+    """Images a shard, the unit of retry and commit; auto: 32 shards, of 32 to 1024 images. A run keeps its own."""
     batch_size: Count | Literal["auto"] = "auto"
-    """Images a forward pass; auto: 32 on CPU, 128 on GPU."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """Images a forward pass; auto: 32 on CPU, 64 on GPU. A run keeps the one that it began with."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     workers: Count | Literal["auto"] = "auto"
-    """Model workers; auto: one a GPU, or one a core without GPU."""
+    """Model workers, no more than there is room for; auto: one a GPU, or one a core without GPU."""
     gpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """Share of a GPU that one model worker occupies."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward pass."""
+    """Arithmetic of the forward pass; a run keeps the one that it began with."""
     max_failures: Share = 0.01
     """Share of images that may fail before the run ends with exit code 4."""
 
@@ -136,7 +136,7 @@ class Config(Section):
     box: BoxConfig = BoxConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of every random choice."""
 
     def hash(self) -> str:
@@ -173,7 +173,7 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
     tree = _parse(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
-    _absolute_root(tree, path.parent)
+    _absolute_paths(tree, path.parent)
     for override in overrides:
         _apply(tree, override)
     try:
@@ -196,8 +196,8 @@ def _apply(tree: dict, override: str) -> None:
     *sections, last = key.split(".")
     value = _parse(text, key)
     changed = {last: value}
-    if sections == ["data"] and last == "root":
-        _absolute_root({"data": changed}, Path.cwd())
+    if len(sections) == 1:
+        _absolute_paths({sections[0]: changed}, Path.cwd())
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
@@ -205,10 +205,22 @@ def _apply(tree: dict, override: str) -> None:
     tree.update(changed)
 
 
-def _absolute_root(tree: dict, base: Path) -> None:
-    data = tree.get("data")
+def _absolute_paths(tree: dict, base: Path) -> None:
+    """Make ``data.root`` and the files in ``model.spec`` independent of where a worker runs."""
+    data, model = tree.get("data"), tree.get("model")
     if isinstance(data, dict) and isinstance(data.get("root"), str) and "://" not in data["root"]:
-        data["root"] = str((base / Path(data["root"]).expanduser()).resolve())
+        data["root"] = _absolute(data["root"], base)
+    if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
+        path, mark, query = model["spec"].removeprefix("file:").partition("?")
+        options = [
+            f"classes={_absolute(one.removeprefix('classes='), base)}" if one.startswith("classes=") else one
+            for one in query.split("&")
+        ]
+        model["spec"] = f"file:{_absolute(path, base)}{mark}{'&'.join(options)}"
+
+
+def _absolute(path: str, base: Path) -> str:
+    return str((base / Path(path).expanduser()).resolve())
 
 
 def _one_line(error: ValidationError) -> str:
@@ -223,7 +235,8 @@ def _one_line(error: ValidationError) -> str:
         return f"unknown key {key}; did you mean {near[0]}?"
     if first["type"] == "missing":
         return f"{key} is not set"
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}"
+    hint = "; write a list as [cam, gradcam]" if first["type"] == "list_type" else ""
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}{hint}"
 
 
 def protocol_of(config: Config) -> Protocol:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline.machine import cores
 from pipeline.prepare import versions
 
 
@@ -24,7 +25,7 @@ def examine() -> dict[str, Any]:
     except UserError as error:
         demo = str(error)
     return versions() | {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory": f"{memory:.1f} GiB",
         "/dev/shm": f"{shared:.1f} GiB (Ray's object store wants 30 % of the memory)",
         "disk free here": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB",

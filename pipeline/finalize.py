@@ -22,6 +22,9 @@ from stages.evaluate.protocols import Protocol, fingerprint
 from stages.export import coco
 from stages.ingest.dataset import ClassInfo, ImageRecord
 
+_COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box", "box_status"]
+"""What metrics and COCO files read of the predictions: all but the maps."""
+
 
 def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes: list[ClassInfo]) -> dict[str, Any]:
     """Write ``coco/`` and ``metrics.json`` of a run whose shards are all committed.
@@ -31,7 +34,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         config: Its configuration.
         protocol: The rules that its boxes were made by.
         size: Side of the network's input.
-        classes: By network output; empty where nobody told their names.
+        classes: By network output.
 
     Returns:
         What ``metrics.json`` holds.
@@ -46,7 +49,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     counts = localization.Counts()
     results: dict[str, list[dict]] = defaultdict(list)
     statuses: dict[str, Counter[str]] = defaultdict(Counter)
-    for part in run.predictions():
+    for part in run.predictions(_COLUMNS):
         rows = _rows(part, ids, labels)
         seen.append(np.unique(rows["image_id"]))
         counts = localization.merge(counts, localization.Counts.from_json(part.schema.metadata[COUNTS].decode()))
@@ -58,8 +61,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     _check_complete(ids, np.concatenate([*seen, *failed, ids[:0]]))
 
     records = [ImageRecord(**_record(row)) for row in manifest.to_pylist()]
-    names = classes or [ClassInfo(str(index)) for index in range(int(max(labels.max(initial=-1) + 1, 0)))]
-    truth = coco.ground_truth(records, names, description=config.data.format)
+    truth = coco.ground_truth(records, classes, description=config.data.format)
     _write_coco(run, truth, results)
     scores = localization.compute(counts, protocol, deltas, config.seed)
     metrics: dict[str, Any] = {
@@ -88,7 +90,7 @@ def probe_labels(run: RunDir) -> list[str]:
     manifest = pq.read_table(run.manifest, columns=["image_id", "label"])
     ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
     found: list[Batch] = []
-    for part in run.predictions():
+    for part in run.predictions(_COLUMNS):
         rows = _rows(part, ids, labels)
         first = (rows["target_rank"] == 1) & (rows["label"] >= 0) & (rows["method"] == rows["method"][:1])
         found.append({name: rows[name][first] for name in ("label", "class_index", "prob")})

@@ -16,14 +16,14 @@ def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Tab
 
     Args:
         rows: What the last stage returned; an empty dict where no image was left.
-        class_names: By network output; empty where nobody told them.
+        class_names: By network output.
         counts: The shard's metric counts, kept in the file's metadata.
     """
     schema = PREDICTIONS.with_metadata({**PREDICTIONS.metadata, COUNTS: counts.encode()})
     if not rows:
         return schema.empty_table()
     maps = rows["map"]
-    names = np.array(class_names, dtype=object)[rows["class_index"]] if class_names else rows["class_index"].astype(str)
+    names = np.array(class_names, dtype=object)[rows["class_index"]]
     iou = rows["iou"]
     columns = {
         "image_id": rows["image_id"],
@@ -43,7 +43,7 @@ def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Tab
     return pa.table(columns, schema=schema)
 
 
-def error_table(errors: list[tuple[int, str, ImageError]], attempts: int = 1) -> pa.Table:
+def error_table(errors: list[tuple[int, str, ImageError]]) -> pa.Table:
     """The images of a shard that ended without predictions."""
     return pa.table(
         {
@@ -52,7 +52,7 @@ def error_table(errors: list[tuple[int, str, ImageError]], attempts: int = 1) ->
             "stage": [error.stage for _, _, error in errors],
             "error_code": [error.code for _, _, error in errors],
             "message": [error.message for _, _, error in errors],
-            "attempts": [attempts] * len(errors),
+            "attempts": [1] * len(errors),
         },
         schema=ERRORS,
     )

@@ -54,7 +54,7 @@ def plan(stages: list[Stage]) -> list[Group]:
     pixels travel between processes.
 
     Raises:
-        ValueError: A stage reads a column that no earlier one leaves behind.
+        ValueError: A stage reads a column that neither the manifest nor an earlier stage adds.
     """
     known = set(MANIFEST_COLUMNS)
     groups: list[Group] = []
@@ -79,6 +79,7 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
         started = time.perf_counter()
         rows = stage(outcome.rows)
         outcome.seconds[type(stage).__name__.lower()] = time.perf_counter() - started
+        outcome.seconds |= rows.pop("seconds", {})
         failed = rows.pop("error", None)
         if failed is not None:
             bad = np.array([error is not None for error in failed], dtype=bool)

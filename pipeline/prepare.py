@@ -15,29 +15,36 @@ from pipeline.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.rundir import RunDir, encode
 from stages.classify.labels import match_classes
 from stages.classify.network import Network
-from stages.errors import ConfigurationError, DataError
+from stages.errors import ConfigurationError, DataError, UserError
 from stages.explain.stage import LABEL
-from stages.ingest.dataset import ImageRecord
+from stages.ingest.dataset import ClassInfo, ImageRecord
 from stages.ingest.formats import read_dataset
 from stages.ingest.sizes import fill_sizes
 
 log = logging.getLogger("wsl_pipeline")
 
-PACKAGES = ("torch", "torchvision", "ray", "numpy", "pillow", "opencv-python-headless", "pyarrow", "pycocotools")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "ray", "numpy", "numba", "pillow", "opencv-python-headless"),
+    *("pyarrow", "pycocotools"),
+)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run would work on.
+    """What a run works on.
 
     Attributes:
         records: The images, labelled by network output.
         network: Ready to be explained.
+        classes: By network output.
+        layer: Dotted name of the explained layer.
         notes: What was odd about the data, one line each.
     """
 
     records: list[ImageRecord]
     network: Network
+    classes: list[ClassInfo]
+    layer: str
     notes: list[str]
 
     @property
@@ -54,7 +61,7 @@ class Survey:
 def survey(config: Config) -> Survey:
     """Read the dataset's annotations and the network, and match their classes; nothing is written.
 
-    Everything that can be wrong with a configuration is found here, before any image is decoded.
+    What can be wrong with a configuration is found here, before any image is decoded.
 
     Raises:
         UserError: What is missing or does not fit.
@@ -63,13 +70,15 @@ def survey(config: Config) -> Survey:
     dataset = read_dataset(config.data.format, config.data.root, config.data.split)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
-    network = load_checked(config)
-    notes, records = list(dataset.notes), dataset.records
+    network, layer, outputs = load_checked(config)
+    notes, records, classes = list(dataset.notes), dataset.records, list(network.classes)
     if dataset.classes:
-        outputs, note = match_classes(dataset.classes, network.classes, network.num_outputs)
+        numbers, note = match_classes(dataset.classes, classes, outputs)
         notes += [note] if note else []
-        records = relabel(records, outputs)
-    found = Survey(records, network, notes)
+        records = relabel(records, numbers)
+        classes = classes or dataset.classes
+    classes = classes or [ClassInfo(str(index)) for index in range(outputs)]
+    found = Survey(records, network, classes, layer, notes)
     if config.explain.targets == [LABEL] and found.labelled < len(records):
         raise DataError(
             f"explain.targets: {len(records) - found.labelled} of {len(records)} images have no label to explain; "
@@ -78,43 +87,64 @@ def survey(config: Config) -> Survey:
     return found
 
 
-def load_checked(config: Config) -> Network:
-    """The network, on which every method of the configuration is possible."""
-    from stages.classify.probe import gap_linear_head
+def load_checked(config: Config) -> tuple[Network, str, int]:
+    """The network, the name of the explained layer and the number of outputs, after a trial on noise.
+
+    Raises:
+        ConfigurationError: The network cannot be run or explained as the configuration asks.
+    """
+    import torch
+
+    from stages.classify.cut import CutNetwork
     from stages.classify.sources import load_network
     from stages.explain.registry import get_explainer
 
     network = load_network(config.model.spec)
     size = config.model.size or network.preprocess.size
-    head = gap_linear_head(network.module, network.find_layer(config.explain.layer), size)
+    try:
+        layer = network.resolve_layer(config.explain.layer)
+        cut = CutNetwork(network.module, network.module.get_submodule(layer), layer, size)
+        outputs = cut.trace(torch.zeros(2, 3, size, size)).logits.shape[1]
+    except UserError:
+        raise
+    except Exception as error:  # Whatever a network of the user's own raises.
+        raise ConfigurationError(
+            f"model.spec: {config.model.spec} fails on images of {size} pixels: {type(error).__name__}: {error}"
+        ) from error
+    if network.classes and len(network.classes) != outputs:
+        raise ConfigurationError(
+            f"model.spec: {len(network.classes)} class names for a network of {outputs} outputs; give one a line"
+        )
     for method in config.explain.methods:
-        get_explainer(method, head is not None)
-    return network
+        get_explainer(method, cut.head is not None)
+    return network, layer, outputs
 
 
-def prepare(directory: RunDir, config: Config) -> tuple[Network, dict[str, Any]]:
-    """The network and the origins of a run: of one that begins, or of one that was begun before.
+def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
+    """What a run works on, and what ``run.json`` says of its origins.
 
-    Returns:
-        The network, and what ``run.json`` says before the first image.
+    A run that was begun before must find the same images, annotations and weights.
 
     Raises:
-        UserError: What is missing or does not fit.
+        UserError: What is missing, does not fit or has changed.
     """
-    if not directory.manifest.is_file():
-        found = survey(config)
-        return found.network, _begin(directory, config, found)
-    network = load_checked(config)
-    info = directory.read_json("run.json")
-    if info["weights_sha256"] != network.weights_sha256:
-        raise ConfigurationError(
-            f"model.spec: the weights have changed since {directory.path} was begun; choose another --out"
-        )
-    return network, info
-
-
-def _begin(directory: RunDir, config: Config, found: Survey) -> dict[str, Any]:
+    found = survey(config)
     manifest = encode(to_table(found.records), ROW_GROUP)
+    digest = hashlib.sha256(manifest).hexdigest()
+    if not directory.manifest.is_file():
+        return found, _begin(directory, config, found, manifest)
+    info = directory.read_json("run.json")
+    for key, now, what in (
+        ("weights_sha256", found.network.weights_sha256, "model.spec: the weights have"),
+        ("manifest_sha256", digest, f"data: the images or annotations ({info['images']} then) have"),
+        ("precision", config.runtime.precision, "runtime.precision has"),
+    ):
+        if info[key] != now:
+            raise ConfigurationError(f"{what} changed since {directory.path} was begun; choose another --out")
+    return found, info
+
+
+def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) -> dict[str, Any]:
     info = {
         "config_hash": config.hash(),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
@@ -123,7 +153,8 @@ def _begin(directory: RunDir, config: Config, found: Survey) -> dict[str, Any]:
         "labelled": found.labelled,
         "boxes": found.boxes,
         "shard_size": shard_length(len(found.records), config.runtime.shard_size),
-        "layer": found.network.layer if config.explain.layer == "last" else config.explain.layer,
+        "precision": config.runtime.precision,
+        "layer": found.layer,
         "preprocess": asdict(found.network.preprocess),
         "notes": found.notes,
         "versions": versions(),

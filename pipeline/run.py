@@ -14,7 +14,7 @@ from pipeline.config import Config, protocol_of
 from pipeline.finalize import finalize, probe_labels
 from pipeline.manifest import cut_into_shards, shard_length
 from pipeline.plan import plan, total
-from pipeline.prepare import prepare, survey
+from pipeline.prepare import Survey, prepare, survey
 from pipeline.report.page import write_report
 from pipeline.rundir import RunDir
 from pipeline.shards import Job, Report
@@ -63,38 +63,47 @@ def run(config: Config, out: Path, watch: Callable[[Progress], None] = lambda pr
         UserError: What the user can mend, in one line.
     """
     protocol = protocol_of(config)
-    directory = RunDir.open(out, config)
-    if directory.complete:
-        log.info("%s is complete; nothing to do", out)
-        return directory.read_json("metrics.json")
-    directory.clean()
-    network, info = prepare(directory, config)
-    size = config.model.size or network.preprocess.size
+    directory = RunDir.open(out.resolve(), config)
+    with directory.locked():
+        found, info = prepare(directory, config)
+        if directory.complete:
+            log.info("%s is complete; nothing to do", out)
+            return directory.read_json("metrics.json")
+        directory.clean()
+        session = _Session(info, watch)
+        _compute(directory, config, protocol, found, session)
+        directory.write_json("run.json", session.info)
+        size = config.model.size or found.network.preprocess.size
+        metrics = session.time("finalize", lambda: finalize(directory, config, protocol, size, found.classes))
+        session.time("report", lambda: write_report(directory))
+        directory.write_json("run.json", session.info | {"failed": metrics["n_failed"]})
+        directory.write("_SUCCESS", b"")
+        return metrics
+
+
+def _compute(directory: RunDir, config: Config, protocol: Protocol, found: Survey, session: _Session) -> None:
+    """Take every shard that is not committed through the stages."""
     executor = _executor(config)
     device, workers = _place(config, executor)
-    groups = plan(_stages(config, network, protocol, size, device))
-    job = Job(directory, _batch_size(config, device), [one.name for one in network.classes])
-    classes = network.classes
-    del network  # The workers load their own.
-
+    info = session.info
+    if "batch_size" not in info:  # Pinned with the first image, like the size of a shard.
+        info["batch_size"] = _batch_size(config, device)
+        directory.write_json("run.json", info)
     shards = cut_into_shards(info["images"], info["shard_size"])
     committed = directory.committed()
-    session = _Session(info["images"], sum(one.stop - one.start for one in shards if one.index in committed), watch)
+    session.done = sum(one.stop - one.start for one in shards if one.index in committed)
     todo = [shard for shard in shards if shard.index not in committed]
-    warnings: list[str] = []
-    for report in executor.execute(groups, todo, job, workers, session.start) if todo else ():
+    if not todo:
+        return
+    groups = plan(_stages(config, found.network, protocol, device))
+    job = Job(directory, info["batch_size"], [one.name for one in found.classes])
+    for report in executor.execute(groups, todo, job, workers, session.start):
         before = session.done
         session.add(report)
-        if before < min(PROBE_IMAGES, session.images) <= session.done:
-            warnings = probe_labels(directory)
-            for warning in warnings:
+        if before < min(PROBE_IMAGES, info["images"]) <= session.done:
+            info["warnings"] = probe_labels(directory)
+            for warning in info["warnings"]:
                 log.warning("%s", warning)
-
-    metrics = session.time("finalize", lambda: finalize(directory, config, protocol, size, classes))
-    session.time("report", lambda: write_report(directory))
-    directory.write_json("run.json", info | session.summary() | {"failed": metrics["n_failed"], "warnings": warnings})
-    directory.write("_SUCCESS", b"")
-    return metrics
 
 
 def preview(config: Config) -> dict[str, Any]:
@@ -110,8 +119,8 @@ def preview(config: Config) -> dict[str, Any]:
         "labelled": found.labelled,
         "boxes": found.boxes,
         "notes": "; ".join(found.notes),
-        "network": f"{config.model.spec}, {found.network.num_outputs} classes",
-        "layer": found.network.layer if config.explain.layer == "last" else config.explain.layer,
+        "network": f"{config.model.spec}, {len(found.classes)} classes",
+        "layer": found.layer,
         "maps": ", ".join(config.explain.methods) + " of " + ", ".join(config.explain.targets),
         "protocol": f"{protocol.name} {fingerprint(protocol)}",
         "shards": len(cut_into_shards(len(found.records), shard_length(len(found.records), config.runtime.shard_size))),
@@ -119,46 +128,47 @@ def preview(config: Config) -> dict[str, Any]:
 
 
 class _Session:
-    """Counts and times of this call."""
+    """Counts and times of a run: what ``run.json`` says of earlier calls, and what this one adds."""
 
-    def __init__(self, images: int, done: int, watch: Callable[[Progress], None]) -> None:
-        self.images, self.done, self.watch = images, done, watch
-        self.computed = self.failed = 0
-        self.seconds: dict[str, float] = {}
-        self.ready = self.last = time.perf_counter()
+    def __init__(self, info: dict[str, Any], watch: Callable[[Progress], None]) -> None:
+        self.info, self.watch = info, watch
+        self.done = self.computed = self.failed = 0
+        self._before = info.get("computed_images", 0), info.get("wall_seconds", 0.0)
+        self._ready = time.perf_counter()
 
     def start(self) -> None:
         """The workers are ready."""
-        self.ready = self.last = time.perf_counter()
-        self._tell()
+        self._ready = time.perf_counter()
+        self._tell(0.0)
 
     def add(self, report: Report) -> None:
         """A shard is committed."""
         self.done += report.images
         self.computed += report.images
         self.failed += report.failed
-        self.seconds = total([self.seconds, report.seconds])
-        self.last = time.perf_counter()
-        self._tell()
-
-    def _tell(self) -> None:
-        self.watch(Progress(self.images, self.done, self.computed, self.failed, self.last - self.ready))
+        elapsed = time.perf_counter() - self._ready
+        images, wall = self._before[0] + self.computed, self._before[1] + elapsed
+        self.info |= {
+            "computed_images": images,
+            "wall_seconds": round(wall, 3),
+            "images_per_second": round(images / wall, 3),
+        }
+        self._spend(report.seconds)
+        self._tell(elapsed)
 
     def time(self, name: str, step: Callable[[], Any]) -> Any:
         """Run a step and note what it took."""
         started = time.perf_counter()
         result = step()
-        self.seconds[name] = time.perf_counter() - started
+        self._spend({name: time.perf_counter() - started})
         return result
 
-    def summary(self) -> dict[str, Any]:
-        """For ``run.json``: what this call computed, since a resumed run was computed in several."""
-        elapsed = self.last - self.ready
-        return {
-            "computed_images": self.computed,
-            "images_per_second": round(self.computed / elapsed, 3) if self.computed else None,
-            "seconds": {name: round(spent, 3) for name, spent in sorted(self.seconds.items())},
-        }
+    def _spend(self, seconds: dict[str, float]) -> None:
+        spent = total([self.info.get("seconds", {}), seconds])
+        self.info["seconds"] = {name: round(value, 3) for name, value in sorted(spent.items())}
+
+    def _tell(self, elapsed: float) -> None:
+        self.watch(Progress(self.info["images"], self.done, self.computed, self.failed, elapsed))
 
 
 def _executor(config: Config) -> ModuleType:
@@ -176,20 +186,27 @@ def _place(config: Config, executor: ModuleType) -> tuple[str, int]:
     runtime = config.runtime
     cpus, gpus = executor.capacity()
     device = ("cuda" if gpus else "cpu") if runtime.device == "auto" else runtime.device
-    if device.startswith("cuda") and not gpus:
+    if device == "cpu":
+        return device, cpus if runtime.workers == "auto" else min(runtime.workers, cpus)
+    if not gpus:
         raise ConfigurationError(f"runtime.device: {device}, but there is no GPU here; take auto or cpu")
-    if runtime.workers != "auto":
-        return device, runtime.workers
-    on_gpu = device != "cpu" and runtime.executor == "ray"
-    return device, max(1, int(gpus / runtime.gpus_per_worker) if on_gpu else cpus)
+    if runtime.executor == "inline":
+        return device, min(4, cpus) if runtime.workers == "auto" else runtime.workers
+    if runtime.gpus_per_worker > gpus:
+        raise ConfigurationError(
+            f"runtime.gpus_per_worker: {runtime.gpus_per_worker}, but the cluster has {gpus:g} GPUs"
+        )
+    most = int(gpus / runtime.gpus_per_worker)
+    # Ray shows every worker its own GPU as the first one.
+    return "cuda", most if runtime.workers == "auto" else min(runtime.workers, most)
 
 
 def _batch_size(config: Config, device: str) -> int:
     size = config.runtime.batch_size
-    return (32 if device == "cpu" else 128) if size == "auto" else size
+    return (32 if device == "cpu" else 64) if size == "auto" else size
 
 
-def _stages(config: Config, network: Network, protocol: Protocol, size: int, device: str) -> list[Stage]:
+def _stages(config: Config, network: Network, protocol: Protocol, device: str) -> list[Stage]:
     """The whole pipeline, in order."""
     from stages.classify.stage import Classify
     from stages.components import Components
@@ -198,12 +215,21 @@ def _stages(config: Config, network: Network, protocol: Protocol, size: int, dev
     from stages.ingest.decode import Decode
     from stages.threshold import Threshold
 
+    size = config.model.size or network.preprocess.size
     gpus = 0 if device == "cpu" else config.runtime.gpus_per_worker
     pixels = network.preprocess
     red, green, blue = (round(255 * value) for value in pixels.mean)
     return [
         Decode(size, config.model.fit, pixels.resample, pixels.crop_ratio, (red, green, blue)),
-        Classify(config.model.spec, config.explain.layer, size, device, config.runtime.precision, gpus),
+        Classify(
+            config.model.spec,
+            network.weights_sha256,
+            config.explain.layer,
+            size,
+            device,
+            config.runtime.precision,
+            gpus,
+        ),
         Explain(config.explain.methods, config.explain.targets, gpus),
         Threshold(protocol, size),
         Components(protocol, size, sweep=config.evaluate.sweep),

@@ -6,12 +6,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 
 from pipeline.config import Config, differing_keys
 from stages.errors import ConfigurationError, DataError, OutputError
@@ -40,9 +42,11 @@ class RunDir:
         """
         run = cls(path)
         stored = path / "config.yaml"
+        if "://" in str(path) or ":/" in str(path):
+            raise ConfigurationError(f"--out: {path} is no local path; runs are written to local disks so far")
         try:
             if stored.is_file():
-                other = yaml.safe_load(stored.read_text(encoding="utf-8"))
+                other = _parse(stored)
                 keys = differing_keys(other, config.model_dump())
                 if keys:
                     raise ConfigurationError(
@@ -53,10 +57,28 @@ class RunDir:
                 raise ConfigurationError(f"{path} is not empty and holds no run; choose another --out")
             for name in ("predictions", "errors", "coco", "report"):
                 (path / name).mkdir(parents=True, exist_ok=True)
-            run.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+            if not stored.is_file():
+                run.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
         except OSError as error:
             raise ConfigurationError(f"--out: cannot write to {path}: {error.strerror}") from None
         return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes away from the run; a dead process keeps nobody away.
+
+        Raises:
+            ConfigurationError: Another process works on it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ConfigurationError(f"{self.path}: another process works on this run; wait for it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def complete(self) -> bool:
@@ -112,7 +134,9 @@ class RunDir:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise DataError(f"{self.path} has no {name}; run the same command again to finish the run") from None
+            raise DataError(f"{self.path} has no {name}: no run was begun there, or it has not come so far") from None
+        except ValueError as error:
+            raise DataError(f"{self.path / name} is damaged ({error}); restore it or choose another --out") from None
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors go first."""
@@ -143,6 +167,16 @@ class RunDir:
         folder = self.path / kind
         named = ((_PART.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
         return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{path} is damaged; restore it or choose another --out")
+    return tree
 
 
 def _sync_folder(folder: Path) -> None:

@@ -47,7 +47,8 @@ class Stage(Protocol):
     """A step from batch to batch.
 
     A stage never raises because of one image: it sets that row of the object column ``error`` to an
-    :class:`ImageError`, and whoever runs the stage takes the row out before the next one.
+    :class:`ImageError`, and whoever runs the stage takes the row out before the next one. It may leave
+    ``seconds``, a dict of what its parts took, which is taken out, too.
     """
 
     @property

@@ -1,5 +1,8 @@
 """Errors that are the user's to mend: one line each, with the exit code that a script can test."""
 
+_LISTED = 20
+"""Names that an error lists."""
+
 
 class UserError(Exception):
     """An expected failure. The message is one line: what is wrong, where, how to mend it."""
@@ -39,4 +42,5 @@ def unknown(kind: str, name: str, known: list[str]) -> ConfigurationError:
 
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ";"
-    return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {', '.join(known)}")
+    listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+    return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}")

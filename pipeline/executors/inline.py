@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from pipeline.machine import cores
 from pipeline.manifest import Shard
 from pipeline.plan import Group, Outcome, process
 from pipeline.shards import Job, Report
@@ -16,7 +16,7 @@ def capacity() -> tuple[int, int]:
     """CPU cores and GPUs that this process may use."""
     import torch
 
-    return len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    return cores(), torch.cuda.device_count()
 
 
 def execute(

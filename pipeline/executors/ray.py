@@ -11,11 +11,12 @@ from typing import Any
 from pipeline.manifest import Shard
 from pipeline.plan import Group, Outcome, process
 from pipeline.shards import Job, Report
+from stages.errors import ConfigurationError, UserError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -25,7 +26,7 @@ IN_FLIGHT = 2
 """Shards that a worker has at once, so that the next one's pixels are there when it is done."""
 
 
-class ShardFailedError(Exception):
+class ShardFailedError(UserError):
     """A shard killed its workers as often as it was tried."""
 
 
@@ -38,10 +39,6 @@ class Worker:
     def setup(self) -> None:
         """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
         self.group.setup()
-
-    def alive(self) -> bool:
-        """Answer."""
-        return True
 
     def run(self, shard: Shard, outcomes: list[Outcome] | None = None) -> list[Outcome] | Report:
         """Take a shard through the group: from the manifest, or from what the group before made of it."""
@@ -138,7 +135,9 @@ class _Pool:
 
     def _start(self) -> None:
         wanted = self.model.resources
-        options = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus, "max_restarts": 0, "max_task_retries": 0}
+        # Beside actors that hold a GPU, tasks need the cores: actors that took them all would wait for ever.
+        cpus = wanted.cpus if len(self.groups) == 1 else 0
+        options = {"num_cpus": cpus, "num_gpus": wanted.gpus, "max_restarts": 0, "max_task_retries": 0}
         groups, job = self.shared
         actor: Any = ray.remote(Worker).options(**options)
         actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
@@ -185,10 +184,12 @@ class _Pool:
             try:
                 yield shard, attempt, ray.get(ref)
             except RayTaskError as error:
-                raise error.cause from None
+                # A task that waited for a dead worker's result fails with that worker's error as its cause.
+                if not isinstance(error.cause, RayError):
+                    raise error.cause from None
+                yield shard, attempt, self._lost(actor, error.cause)
             except RayError as error:
-                self._check(actor)
-                yield shard, attempt, error
+                yield shard, attempt, self._lost(actor, error)
 
     def _started(self, ref: ray.ObjectRef) -> None:
         actor = self.starting.pop(ref)
@@ -198,7 +199,7 @@ class _Pool:
             raise error.cause from None
         except RayError as error:
             self.failed_starts += 1
-            if self.failed_starts == ATTEMPTS:
+            if self.failed_starts >= ATTEMPTS and not self.load:
                 raise ShardFailedError(f"workers die while they start: {error}") from None
             self._start()
         else:
@@ -208,16 +209,13 @@ class _Pool:
                 self.was_ready = True
                 self.ready()
 
-    def _check(self, actor: ray.actor.ActorHandle) -> None:
-        """Replace a worker that does not answer."""
-        if actor not in self.load:
-            return
-        try:
-            ray.get(actor.alive.remote(), timeout=60)
-        except (RayError, GetTimeoutError):
+    def _lost(self, actor: ray.actor.ActorHandle, error: RayError) -> RayError:
+        """Replace the worker if it was the worker that died."""
+        if isinstance(error, RayActorError) and actor in self.load:
             ray.kill(actor)
             del self.load[actor]
             self._start()
+        return error
 
     def stop(self) -> None:
         """Let go of the workers."""
@@ -229,5 +227,17 @@ def _connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
     if ray.is_initialized():
         return
-    dashboard = None if "RAY_ADDRESS" in os.environ else False
-    ray.init(include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            ray.init("local", include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigurationError(
+            f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
+            if address
+            else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
+        ) from None

@@ -38,10 +38,8 @@ class Overview:
 
     @property
     def rank(self) -> int:
-        """The target that galleries show: the label where it is scored, else the first prediction."""
-        ranks = self.rows["target_rank"]
-        scored = (ranks == LABEL) & ~np.isnan(self.rows["iou"])
-        return LABEL if scored.any() or not (ranks == FIRST).any() else FIRST
+        """The target that galleries show: the label where images have one, else the first prediction."""
+        return LABEL if (self.rows["target_rank"] == LABEL).any() else FIRST
 
     def of(self, method: int, rank: int) -> Batch:
         """The rows of one method and target rank, one an image."""

@@ -28,10 +28,15 @@ class CutNetwork:
         layer: The module whose output is explained.
         name: What the layer is called, for errors.
         size: Side of the input in pixels.
+        precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits
+            leave it in the precision of the parameters.
     """
 
-    def __init__(self, module: nn.Module, layer: nn.Module, name: str, size: int) -> None:
+    def __init__(
+        self, module: nn.Module, layer: nn.Module, name: str, size: int, precision: torch.dtype | None = None
+    ) -> None:
         self.module = module
+        self._precision = precision
         self.head = gap_linear_head(module, layer, size)
         self._name = name
         self._size = size
@@ -45,13 +50,15 @@ class CutNetwork:
             ConfigurationError: The layer gives no map.
         """
         with self._mode("cut"):
-            logits = self.module(inputs)
+            logits = self._run(inputs)
+            if self._thread.activations is None:
+                raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
             return Trace(self._thread.activations, logits, inputs, self)
 
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
         """(M, C) of (M, 3, S, S) inputs, without a graph."""
-        return self.module(inputs)
+        return self._run(inputs)
 
     def decide(self, activations: Tensor) -> Tensor:
         """(M, C) logits of (M, K, h, w) activations through the head alone.
@@ -59,7 +66,15 @@ class CutNetwork:
         The trunk runs on one black image, whose output the hook replaces.
         """
         with self._mode("replace", activations):
-            return self.module(activations.new_zeros(1, 3, self._size, self._size))
+            return self._run(activations.new_zeros(1, 3, self._size, self._size))
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
+            logits = self.module(inputs)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigurationError(f"model.spec: the network returns {what}, not logits (N, C)")
+        return logits.to(inputs.dtype)
 
     @contextmanager
     def _mode(self, mode: str, activations: Tensor | None = None) -> Iterator[None]:
@@ -72,7 +87,7 @@ class CutNetwork:
     def _hook(self, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         mode = getattr(self._thread, "mode", None)
         if mode == "replace":
-            return self._thread.activations.clone()
+            return self._thread.activations.clone().to(output.dtype)
         if mode is None:
             return output
         if not isinstance(output, Tensor) or output.ndim != 4:
@@ -81,6 +96,6 @@ class CutNetwork:
                 f"explain.layer: the output of {self._name!r} has shape {shape}, not (N, K, h, w); "
                 "name a convolutional layer"
             )
-        self._thread.activations = output.detach().requires_grad_()
+        self._thread.activations = output.detach().to(next(self.module.parameters()).dtype).requires_grad_()
         # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
-        return self._thread.activations.clone()
+        return self._thread.activations.clone().to(output.dtype)

@@ -14,10 +14,9 @@ import torch
 from filelock import FileLock
 
 from stages.classify.network import Network, Preprocess
-from stages.classify.weights import load_into, tensors_sha256
+from stages.classify.weights import load_into
 from stages.errors import ConfigurationError, WeightsUnavailableError
 from stages.ingest import digits
-from stages.ingest.dataset import ClassInfo
 from stages.train import loop, networks
 
 # Each of the 4,000 training digits is seen three times, placed anew among other strokes.
@@ -54,8 +53,7 @@ def load() -> Network:
                 "set XDG_CACHE_HOME to a folder that can be written"
             ) from None
     preprocess = Preprocess(digits.SIZE, "bilinear", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    classes = [ClassInfo(name) for name in digits.CLASSES]
-    return Network(module, "features", classes, preprocess, tensors_sha256(module))
+    return Network(module, digits.CLASSES, preprocess, "features")
 
 
 def weights_file() -> Path:

@@ -11,7 +11,8 @@ from stages.ingest.dataset import ClassInfo
 def match_classes(
     dataset: list[ClassInfo], network: list[ClassInfo], num_outputs: int
 ) -> tuple[np.ndarray, str | None]:
-    """The network output of every class of a dataset: by wnid, else by name, else by position.
+    """The network output of every class of a dataset: by wnid, else by name; by position where the
+    network does not name its classes.
 
     Args:
         dataset: The dataset's classes in label order.
@@ -23,7 +24,7 @@ def match_classes(
         user where the match deserves one.
 
     Raises:
-        DataError: Nothing matches and the counts differ.
+        DataError: Nothing matches.
     """
     for key in (lambda info: info.wnid, lambda info: info.name.casefold().replace("_", " ")):
         outputs = {key(info): index for index, info in enumerate(network) if key(info)}
@@ -32,10 +33,10 @@ def match_classes(
             absent = [info.name for info, index in zip(dataset, found, strict=True) if index < 0]
             note = f"{len(absent)} classes are unknown to the network, first {absent[0]!r}" if absent else None
             return found, note
-    if len(dataset) != num_outputs:
+    if network or len(dataset) != num_outputs:
         raise DataError(
-            f"the dataset has {len(dataset)} classes, the network {num_outputs}, and no name or wnid agrees; "
-            "name the class folders by wnid or by the network's class names"
+            f"no name or wnid of the dataset's {len(dataset)} classes ({dataset[0].name!r} ...) is one of the "
+            f"network's {num_outputs}; name the classes as the network does, or by wnid"
         )
-    note = "classes are matched to the network's outputs by position" if network else None
+    note = f"the network does not name its classes: they are taken in the dataset's order, {dataset[0].name!r} first"
     return np.arange(num_outputs, dtype=np.int32), note

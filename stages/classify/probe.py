@@ -19,13 +19,17 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
     """
     seen: list[tuple[str, Tensor]] = []
     pooled: list[Tensor] = []
+    tokens: list[str] = []
 
     def watch(name: str, part: nn.Module):
         def hook(_module, _inputs, output):
             if isinstance(part, _POOLS) and isinstance(output, Tensor):
                 pooled.append(output)
-            elif isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+            elif isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
                 seen.append((name, output))
+                tokens.clear()
+            elif isinstance(output, Tensor) and output.ndim in (3, 4) and output.shape[1] > 1 < output.shape[2]:
+                tokens.append(name)
 
         return part.register_forward_hook(hook)
 
@@ -35,6 +39,11 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
     finally:
         for handle in handles:
             handle.remove()
+    if tokens:
+        raise ConfigurationError(
+            f"model.spec: behind its last map the network works on tokens ({tokens[0]}), which have no map; "
+            "name a convolutional layer in explain.layer"
+        )
     for name, output in reversed(seen):
         # A container that ends in a pool gives the pool's output under its own name.
         if not any(output is pool for pool in pooled):

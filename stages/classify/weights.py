@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import torch
@@ -48,6 +49,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
         raise ConfigurationError(f"model.spec: {path} needs pip install safetensors") from None
+    except pickle.UnpicklingError:
+        raise ConfigurationError(
+            f"model.spec: {path} is no readable checkpoint of tensors; save model.state_dict(), not the model"
+        ) from None
     except Exception as error:  # Bytes that are no checkpoint make the readers raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"model.spec: {path} is no readable checkpoint of tensors: {reason}") from None
@@ -69,10 +74,15 @@ def load_into(module: nn.Module, path: Path) -> None:
     own = module.state_dict()
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     extra = [name for name in state if name not in own]
-    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
-    for what, names in (("lacks", missing), ("has beside the network's", extra), ("has of another shape", shapes)):
+    for what, names in (("lacks", missing), ("has beside the network's", extra)):
         if names:
             raise ConfigurationError(
                 f"model.spec: {path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}"
+            )
+    for name in own:
+        if name in state and own[name].shape != state[name].shape:
+            raise ConfigurationError(
+                f"model.spec: {path} does not fit the network: {name} has shape {tuple(state[name].shape)}, "
+                f"the network's {tuple(own[name].shape)}; is num_classes right?"
             )
     module.load_state_dict(state, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,11 @@ class Explain:
         # An image without a label is explained for class 0 like the others and the row dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
-        explained = [self._explain(trace, name, targets) for name in self.methods]
+        explained, seconds = [], {}
+        for name in self.methods:
+            started = time.perf_counter()
+            explained.append(self._explain(trace, name, targets))
+            seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
         class_column = np.tile(classes[:, None], (1, len(self.methods), 1)).reshape(-1).astype(np.int32)
@@ -67,7 +72,7 @@ class Explain:
             "map": ragged(one for image in zip(*(maps for maps, _ in explained), strict=True) for one in chain(*image)),
             "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),
         }
-        return take(rows, (rank_column > 0) | (label[image_rows] >= 0))
+        return take(rows, (rank_column > 0) | (label[image_rows] >= 0)) | {"seconds": seconds}
 
     def _explain(self, trace: Trace, name: str, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""

@@ -46,6 +46,8 @@ def ground_truth(images: Iterable[ImageRecord], classes: list[ClassInfo], descri
             }
         )
         for box, label in zip(image.boxes, image.box_labels, strict=True):
+            if label < 0:  # a class that the network does not have is no category of this file
+                continue
             bbox = _xywh(box)
             annotations.append(
                 {

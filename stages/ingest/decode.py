@@ -35,6 +35,8 @@ _UPRIGHT = {
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Beyond this aspect the resized image is not made whole before the crop: at 20000 x 1 it would need 4 GB.
 _LONGEST_ASPECT = 32
+# Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
+_PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
 
@@ -95,12 +97,16 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def displayed_size(data: bytes) -> tuple[int, int]:
     """Width and height with orientation applied, from the header where the format allows it.
 
+    A PNG must be given whole: its orientation may stand at its end.
+
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or no image.
     """
     with Image.open(BytesIO(data)) as image:
         if image.format == "PNG":
-            image.load()  # its orientation may stand after the pixels
+            if not any(mark in data for mark in _PNG_ORIENTATION):
+                return image.width, image.height
+            image.load()  # it may stand after the pixels
         # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
         if image.format != "TIFF" and _orientation(image) >= 5:
             return image.height, image.width

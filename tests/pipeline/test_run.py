@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from pipeline import schema
 from pipeline.run import preview, run
+from pipeline.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
 from tests.runs import COUNT, files
 
@@ -104,6 +105,51 @@ def test_resuming_computes_what_is_missing_and_nothing_else(finished, tiny, tmp_
     assert files(copy) == files(finished[0])
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
     assert seen[-1].computed == 8 and seen[-1].done == COUNT
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_runs_and_is_another_run(finished, tiny, tmp_path, precision):
+    metrics = run(tiny(f"runtime.precision={precision}"), tmp_path / "run")
+    exact = table(finished[0], "predictions").to_pylist()
+    for row, reference in zip(table(tmp_path / "run", "predictions").to_pylist(), exact, strict=True):
+        assert row["prob"] == pytest.approx(reference["prob"], abs=0.02)
+    assert metrics["methods"]["cam"]["mean_iou"]["n"] == COUNT - 1
+    with pytest.raises(ConfigurationError, match=r"runtime\.precision has changed since"):
+        run(tiny(), tmp_path / "run")
+
+
+def test_changed_data_is_noticed(tiny, tiny_data, tmp_path):
+    shutil.copytree(tiny_data / "data", tmp_path / "data")
+    config = tiny(f"data.root={tmp_path / 'data'}", "data.limit=9")
+    run(config, tmp_path / "run")
+    document = json.loads((tmp_path / "data" / "annotations.json").read_text())
+    document["annotations"][0]["bbox"] = [0, 0, 9, 9]
+    (tmp_path / "data" / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match=r"the images or annotations \(9 then\) have changed since"):
+        run(config, tmp_path / "run")
+
+
+def test_one_process_at_a_time(tiny, tmp_path):
+    config = tiny("data.limit=3")
+    with (
+        RunDir.open(tmp_path / "run", config).locked(),
+        pytest.raises(ConfigurationError, match="another process works on"),
+    ):
+        run(config, tmp_path / "run")
+    assert run(config, tmp_path / "run")["n_images"] == 3
+
+
+def test_times_of_several_calls_add_up(finished, tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    before = json.loads((copy / "run.json").read_text())
+    (copy / "_SUCCESS").unlink()
+    (copy / "predictions" / "part-000001.parquet").unlink()
+    run(tiny(), copy)
+    after = json.loads((copy / "run.json").read_text())
+    assert before["computed_images"] == COUNT and after["computed_images"] == COUNT + 5
+    assert after["wall_seconds"] > before["wall_seconds"]
+    assert after["seconds"]["explain/cam"] >= before["seconds"]["explain/cam"] > 0
 
 
 def test_a_complete_run_is_not_touched(finished, tiny):

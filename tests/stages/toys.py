@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from stages.classify.imagenet import imagenet_classes
 from stages.classify.network import Network, Preprocess
-from stages.classify.weights import tensors_sha256
-from stages.ingest.dataset import ClassInfo
 
 CLASSES = 7
 
@@ -54,11 +52,10 @@ def seeded(factory: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 def tiny_network() -> Network:
     """A network of 32 pixels and 7 named classes, for ``python:tests.stages.toys:tiny_network``."""
     module = seeded(GapLinear)
-    classes = [ClassInfo(f"class {index}") for index in range(CLASSES)]
-    return Network(module, "features", classes, Preprocess(size=32), tensors_sha256(module))
+    return Network(module, [f"class {index}" for index in range(CLASSES)], Preprocess(size=32))
 
 
 def thousand_classes() -> Network:
     """ImageNet's classes on 64 pixels, knowing nothing, for ``python:tests.stages.toys:thousand_classes``."""
     module = seeded(lambda: GapLinear(1000))
-    return Network(module, "features", list(imagenet_classes()), Preprocess(size=64), tensors_sha256(module))
+    return Network(module, imagenet_classes(), Preprocess(size=64))

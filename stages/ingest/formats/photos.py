@@ -48,7 +48,7 @@ def read(root: str, split: str) -> Dataset:
     for image_id, photo in enumerate(_PHOTOS, start=1):
         path = folder / photo.file_name
         if not path.is_file():
-            raise DataError(f"no file {path}; pip install --upgrade 'wsl-pipeline[demo]'")
+            raise DataError(f"no file {path}; pip install --upgrade scikit-image")
         label = index_of[photo.wnid]
         records.append(
             ImageRecord(
@@ -69,5 +69,5 @@ def _folder() -> Path:
     # Found, not imported: importing scikit-image takes longer than everything else here.
     package = importlib.util.find_spec("skimage")
     if package is None or not package.submodule_search_locations:
-        raise DataError("the photographs come with a package that is missing: pip install 'wsl-pipeline[demo]'")
+        raise DataError("the photographs come with a package that is missing: pip install scikit-image")
     return Path(package.submodule_search_locations[0], "data")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stages.classify.network import Network
 from stages.ingest.dataset import ClassInfo
 from tests.stages.toys import tiny_network
@@ -25,4 +23,6 @@ BROKEN = "<iframe src=x>.png"
 
 def network() -> Network:
     """A tiny network with hostile class names, for ``python:tests.pipeline.report.hostile:network``."""
-    return replace(tiny_network(), classes=[ClassInfo(name) for name in CLASSES])
+    network = tiny_network()
+    network.classes = [ClassInfo(name) for name in CLASSES]
+    return network

@@ -42,7 +42,8 @@ def test_the_network_is_ready_to_be_explained() -> None:
     assert not any(parameter.requires_grad for parameter in network.module.parameters())
     image = torch.rand(2, 3, 96, 96)
     assert network.module(image).shape == (2, 10)
-    assert network.find_layer("last")(image.mean(1, keepdim=True)).shape == (2, 128, 24, 24)
+    features = network.module.get_submodule(network.resolve_layer("last"))
+    assert features(image.mean(1, keepdim=True)).shape == (2, 128, 24, 24)
 
 
 def test_a_damaged_file_is_trained_anew(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,11 +21,13 @@ def test_then_names_and_what_is_unknown_is_said():
     assert note == "1 classes are unknown to the network, first 'wolf'"
 
 
-def test_then_the_position_if_the_counts_agree():
-    outputs, note = match_classes([ClassInfo("a"), ClassInfo("b"), ClassInfo("c")], NETWORK, 3)
-    assert outputs.tolist() == [0, 1, 2] and "by position" in note
-    with pytest.raises(DataError, match="2 classes, the network 3"):
-        match_classes([ClassInfo("a"), ClassInfo("b")], NETWORK, 3)
+def test_then_the_position_if_the_network_names_nothing():
+    dataset = [ClassInfo("a"), ClassInfo("b"), ClassInfo("c")]
+    outputs, note = match_classes(dataset, [], 3)
+    assert outputs.tolist() == [0, 1, 2] and "taken in the dataset's order, 'a' first" in note
+    for network, count in ((NETWORK, 3), ([], 4)):
+        with pytest.raises(DataError, match=r"no name or wnid of the dataset's 3 classes \('a' \.\.\.\)"):
+            match_classes(dataset, network, count)
 
 
 def test_a_subset_of_imagenet_in_folders():

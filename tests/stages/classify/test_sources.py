@@ -68,6 +68,13 @@ def test_the_explained_layer_is_the_last_map_before_pooling():
         last_spatial_layer(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2)), 8)
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_tokens_are_no_map(name):
+    timm = pytest.importorskip("timm")
+    with pytest.raises(ConfigurationError, match="works on tokens"):
+        last_spatial_layer(timm.create_model(name, pretrained=False), 224)
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     from torchvision.models import squeezenet1_1
@@ -104,7 +111,7 @@ def test_own_checkpoints(checkpoints, name):
         (
             "file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=5",
             ConfigurationError,
-            "another shape 2 tensors",
+            r"has shape \(3, 512, 1, 1\), the network's \(5, 512, 1, 1\)",
         ),
         ("file:{folder}/a.pt?arch=torchvision:resnet18&num_classes=3", ConfigurationError, r"lacks \d+ tensors"),
         ("file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=many", ConfigurationError, "num_classes"),

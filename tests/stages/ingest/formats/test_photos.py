@@ -46,7 +46,7 @@ def test_the_rocket_stands_out_of_the_sky_at_its_box() -> None:
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install 'wsl-pipeline\[demo\]'"):
+    with pytest.raises(DataError, match="pip install scikit-image"):
         photos.read("", "")
 
 
