@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from stages.classify.probe import gap_linear_head
+from stages.classify.probe import checked_logits, gap_linear_head
 from stages.errors import ConfigurationError
 from stages.explain.trace import Trace
 
@@ -29,7 +29,7 @@ class CutNetwork:
         name: What the layer is called, for errors.
         size: Side of the input in pixels.
         precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits
-            leave it in the precision of the parameters.
+            leave it in the precision of the inputs.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class CutNetwork:
             ConfigurationError: The layer gives no map.
         """
         with self._mode("cut"):
+            self._thread.dtype = inputs.dtype
             logits = self._run(inputs)
             if self._thread.activations is None:
                 raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
@@ -70,10 +71,7 @@ class CutNetwork:
 
     def _run(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
-            logits = self.module(inputs)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ConfigurationError(f"model.spec: the network returns {what}, not logits (N, C)")
+            logits = checked_logits(self.module(inputs))
         return logits.to(inputs.dtype)
 
     @contextmanager
@@ -96,6 +94,6 @@ class CutNetwork:
                 f"explain.layer: the output of {self._name!r} has shape {shape}, not (N, K, h, w); "
                 "name a convolutional layer"
             )
-        self._thread.activations = output.detach().to(next(self.module.parameters()).dtype).requires_grad_()
+        self._thread.activations = output.detach().to(self._thread.dtype).requires_grad_()
         # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
         return self._thread.activations.clone().to(output.dtype)

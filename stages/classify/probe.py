@@ -78,6 +78,18 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
 def forward_noise(module: nn.Module, size: int) -> Tensor:
     """Logits (2, C) of two images of noise; the same noise every time."""
     module.eval()
-    parameter = next(module.parameters())
+    parameter = next(module.parameters(), torch.empty(0))
     noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return module(noise.to(parameter.device, parameter.dtype))
+    return checked_logits(module(noise.to(parameter.device, parameter.dtype)))
+
+
+def checked_logits(output: object) -> Tensor:
+    """What a network returned, if it is logits.
+
+    Raises:
+        ConfigurationError: It is something else than an (N, C) tensor.
+    """
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    raise ConfigurationError(f"model.spec: the network returns {what}, not logits (N, C)")

@@ -54,7 +54,8 @@ class Classify:
         network = load_network(self.spec)
         if network.weights_sha256 != self.weights_sha256:
             raise ConfigurationError(
-                f"model.spec: a worker found other weights for {self.spec} than the run began with"
+                f"model.spec: {self.spec} gave a worker other weights than the run began with; "
+                "it must give the same ones every time and everywhere"
             )
         name = network.resolve_layer(self.layer)
         module = network.module.to(self.device).to(memory_format=torch.channels_last)

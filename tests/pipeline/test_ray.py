@@ -139,7 +139,7 @@ def test_a_shard_that_always_kills_ends_the_run_with_its_name(cluster, tiny, tmp
     found, _ = prepare(directory, config)
     stages = gpu_stages(config, found.network, 0)
     stages[3] = AlwaysKills(stages[3].protocol, 32)
-    job = Job(directory, 3, [])
+    job = Job(directory, 3, [str(index) for index in range(7)])
     with pytest.raises(executor.ShardFailedError, match=r"shard 1 \(manifest rows 5 to 9\) killed its worker 3 times"):
         list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 1, lambda: None))
     assert 1 not in directory.committed() and len(directory.committed()) >= 1

@@ -36,6 +36,13 @@ def rows() -> dict:
     }
 
 
+def test_a_box_of_a_class_that_the_network_lacks_is_left_out() -> None:
+    one = records()[0]
+    unknown = ImageRecord(3, one.uri, one.file_name, 1, 100, 50, one.boxes, np.array([1, -1], np.int32))
+    data = ground_truth([unknown], CLASSES)
+    assert [annotation["category_id"] for annotation in data["annotations"]] == [2]
+
+
 def test_ground_truth_follows_the_conventions() -> None:
     data = ground_truth(records(), CLASSES, "a test")
     assert data == json.loads(json.dumps(data))
