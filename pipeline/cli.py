@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +66,7 @@ def run(
     share = metrics["n_failed"] / max(metrics["n_images"], 1)
     if share > config.runtime.max_failures:
         console.print(
-            f"{share:.1%} of the images failed, more than runtime.max_failures={config.runtime.max_failures}; "
+            f"error: {share:.1%} of the images failed, more than runtime.max_failures={config.runtime.max_failures}; "
             f"see {out / 'errors'}",
             soft_wrap=True,
         )
@@ -135,15 +136,21 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
+    if not debug:
+        warnings.simplefilter("ignore")  # What libraries tell their developers.
     # Libraries have ways of their own with KeyboardInterrupt; nobody else catches this.
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(args=arguments, prog_name="wsl-pipeline")
+        code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
+        if code:
+            _leave("", code)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
     except _InterruptedError:
         _leave("interrupted; run the same command to resume", 130)
     except Exception as error:
+        if hasattr(error, "format_message"):  # The command line's own: an unknown option, a missing argument.
+            _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
 
@@ -164,7 +171,8 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr, flush=True)
+    if message:
+        print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     # Worker threads may be in the middle of a batch; what they compute is not committed and not waited for.
     os._exit(code)

@@ -36,7 +36,7 @@ class DataConfig(Section):
     """Layout of the dataset."""
     root: str | None = None
     """Folder, archive or URI of the dataset; relative to the configuration file that names it."""
-    split: str = "val"
+    split: Annotated[str, Field(pattern=r"^[\w-]+$")] = "val"
     """Part of the dataset, where its layout has parts."""
     sample: Count | None = None
     """Take a seeded subset of about this many images, the same share of every class."""
@@ -49,7 +49,7 @@ class ModelConfig(Section):
 
     spec: str
     """Where the network comes from, such as torchvision:resnet50@IMAGENET1K_V1 or lite0."""
-    size: Annotated[int, Field(ge=32)] | None = None
+    size: Annotated[int, Field(ge=32, le=4096)] | None = None
     """Side of the input in pixels; the weights' own where not given."""
     fit: Literal["squash", "center_crop", "letterbox"] = "squash"
     """How an image becomes a square."""
@@ -170,7 +170,11 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
         if path.parent == CONFIGS:
             raise unknown("configuration", name, config_names())
         raise ConfigurationError(f"no configuration file {path}")
-    tree = _parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    tree = _parse(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
     _absolute_paths(tree, path.parent)
@@ -185,7 +189,7 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import pyarrow as pa
+import yaml
+
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.manifest import ROW_GROUP, relabel, select, shard_length, to_table
@@ -104,7 +107,9 @@ def load_checked(config: Config) -> tuple[Network, str, int]:
     try:
         layer = network.resolve_layer(config.explain.layer)
         cut = CutNetwork(network.module, network.module.get_submodule(layer), layer, size)
-        outputs = cut.trace(torch.zeros(2, 3, size, size)).logits.shape[1]
+        trace = cut.trace(torch.zeros(2, 3, size, size))
+        trace.gradients(torch.zeros(2, dtype=torch.int64))
+        outputs = trace.logits.shape[1]
     except UserError:
         raise
     except Exception as error:  # Whatever a network of the user's own raises.
@@ -129,11 +134,18 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
         UserError: What is missing, does not fit or has changed.
     """
     found = survey(config)
-    manifest = encode(to_table(found.records), ROW_GROUP)
+    try:
+        manifest = encode(to_table(found.records), ROW_GROUP)
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
     if not directory.manifest.is_file():
         return found, _begin(directory, config, found, manifest)
     info = directory.read_json("run.json")
+    if set(info) < {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"}:
+        raise DataError(f"{directory.path / 'run.json'} is damaged; restore it or choose another --out")
+    if hashlib.sha256(directory.manifest.read_bytes()).hexdigest() != info["manifest_sha256"]:
+        raise DataError(f"{directory.manifest} is not the one that the run began with; choose another --out")
     for key, now, what in (
         ("weights_sha256", found.network.weights_sha256, "model.spec: the weights have"),
         ("manifest_sha256", digest, f"data: the images or annotations ({info['images']} then) have"),
@@ -161,7 +173,8 @@ def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) ->
     }
     for note in found.notes:
         log.warning("%s", note)
-    # The manifest last: where it stands, the run was begun and run.json is there.
+    # The manifest last: where it stands, the run was begun and the others are there.
+    directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
     directory.write_json("run.json", info)
     directory.write("manifest.parquet", manifest)
     return info

@@ -67,8 +67,11 @@ def run(config: Config, out: Path, watch: Callable[[Progress], None] = lambda pr
     with directory.locked():
         found, info = prepare(directory, config)
         if directory.complete:
-            log.info("%s is complete; nothing to do", out)
-            return directory.read_json("metrics.json")
+            parts = cut_into_shards(info["images"], info["shard_size"])
+            if len(directory.committed()) == len(parts) and (directory.path / "metrics.json").is_file():
+                log.info("%s is complete; nothing to do", out)
+                return directory.read_json("metrics.json")
+            directory.reopen()
         directory.clean()
         session = _Session(info, watch)
         _compute(directory, config, protocol, found, session)

@@ -16,8 +16,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from pipeline.config import Config, differing_keys
+from pipeline.schema import ERRORS, PREDICTIONS
 from stages.errors import ConfigurationError, DataError, OutputError
 
+# What a run that never came to its manifest may have left.
+_OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock"}
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 
@@ -41,24 +44,20 @@ class RunDir:
                 cannot be written.
         """
         run = cls(path)
-        stored = path / "config.yaml"
         if "://" in str(path) or ":/" in str(path):
             raise ConfigurationError(f"--out: {path} is no local path; runs are written to local disks so far")
         try:
-            if stored.is_file():
-                other = _parse(stored)
-                keys = differing_keys(other, config.model_dump())
+            if run.manifest.is_file():
+                keys = differing_keys(_parse(path / "config.yaml"), config.model_dump())
                 if keys:
                     raise ConfigurationError(
                         f"{path} holds a run of another configuration (it differs in {', '.join(keys)}); "
                         "choose another --out"
                     )
-            elif path.exists() and any(path.iterdir()):
+            elif path.exists() and any(one.name not in _OWN for one in path.iterdir()):
                 raise ConfigurationError(f"{path} is not empty and holds no run; choose another --out")
             for name in ("predictions", "errors", "coco", "report"):
                 (path / name).mkdir(parents=True, exist_ok=True)
-            if not stored.is_file():
-                run.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
         except OSError as error:
             raise ConfigurationError(f"--out: cannot write to {path}: {error.strerror}") from None
         return run
@@ -84,6 +83,10 @@ class RunDir:
     def complete(self) -> bool:
         """Whether every image of the manifest is accounted for and all results are written."""
         return (self.path / "_SUCCESS").is_file()
+
+    def reopen(self) -> None:
+        """Take back that the run is complete, since a file of it was removed."""
+        (self.path / "_SUCCESS").unlink(missing_ok=True)
 
     def status(self) -> dict[str, Any]:
         """How far the run is.
@@ -132,11 +135,14 @@ class RunDir:
             DataError: The run has no such file.
         """
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{self.path} has no {name}: no run was begun there, or it has not come so far") from None
-        except ValueError as error:
-            raise DataError(f"{self.path / name} is damaged ({error}); restore it or choose another --out") from None
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or not value:
+            raise DataError(f"{self.path / name} is damaged; restore it or choose another --out")
+        return value
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors go first."""
@@ -151,12 +157,12 @@ class RunDir:
 
     def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed predictions, shard by shard in order; all columns or those named."""
-        yield from (_read(path, columns) for _, path in self._parts("predictions"))
+        yield from (_read(path, columns or PREDICTIONS.names) for _, path in self._parts("predictions"))
 
     def errors(self) -> Iterator[pa.Table]:
         """The errors of the committed shards, in order."""
         done = self.committed()
-        yield from (_read(path) for shard, path in self._parts("errors") if shard in done)
+        yield from (_read(path, ERRORS.names) for shard, path in self._parts("errors") if shard in done)
 
     def clean(self) -> None:
         """Remove what killed writers left under temporary names."""
@@ -195,9 +201,12 @@ def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+def _read(path: Path, columns: list[str]) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=columns)
+        if table.column_names == columns:
+            return table
+        reason = "it lacks columns"
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is damaged ({reason}); delete it and run the same command again") from None
+    raise DataError(f"{path} is damaged ({reason}); delete it and run the same command again")

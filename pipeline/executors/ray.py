@@ -109,10 +109,10 @@ def execute(
                 elif attempt == ATTEMPTS:
                     raise ShardFailedError(
                         f"shard {shard.index} (manifest rows {shard.start} to {shard.stop - 1}) killed its worker "
-                        f"{ATTEMPTS} times; committed shards are safe. Last cause: {result}"
+                        f"{ATTEMPTS} times; committed shards are safe. Last cause: {_first_line(result)}"
                     )
                 else:
-                    log.warning("shard %d lost its worker, trying again: %s", shard.index, result)
+                    log.warning("shard %d lost its worker and is tried again: %s", shard.index, _first_line(result))
                     todo.append((shard, attempt + 1))
     finally:
         pool.stop()
@@ -200,7 +200,7 @@ class _Pool:
         except RayError as error:
             self.failed_starts += 1
             if self.failed_starts >= ATTEMPTS and not self.load:
-                raise ShardFailedError(f"workers die while they start: {error}") from None
+                raise ShardFailedError(f"workers die while they start: {_first_line(error)}") from None
             self._start()
         else:
             self.failed_starts = 0
@@ -235,9 +235,13 @@ def _connect() -> None:
         else:
             ray.init("local", include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _first_line(error)
         raise ConfigurationError(
             f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
             if address
             else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
         ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -69,7 +69,7 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
     if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] != head.in_features:
         return None
     rebuilt = F.linear(maps.mean((2, 3)), head.weight, head.bias)
-    if rebuilt.shape != logits.shape:
+    if rebuilt.shape != logits.shape or not logits.isfinite().all():
         return None
     return head if torch.allclose(rebuilt, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())) else None
 

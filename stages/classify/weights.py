@@ -59,7 +59,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(nested := state.get(key), dict):
             state = nested
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ConfigurationError(f"model.spec: {path} holds no dict of tensors")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 

@@ -35,6 +35,10 @@ _UPRIGHT = {
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Beyond this aspect the resized image is not made whole before the crop: at 20000 x 1 it would need 4 GB.
 _LONGEST_ASPECT = 32
+# Formats of pictures, as far as this Pillow reads them. It knows others, of which one (EPS) starts a program.
+Image.init()
+_PICTURES = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+_FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
 # Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
@@ -70,7 +74,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise DecodeError("Empty", "the file has no bytes; fetch it again")
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
@@ -102,9 +106,10 @@ def displayed_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or no image.
     """
-    with Image.open(BytesIO(data)) as image:
+    with Image.open(BytesIO(data), formats=_FORMATS) as image:
         if image.format == "PNG":
-            if not any(mark in data for mark in _PNG_ORIENTATION):
+            large = image.width * image.height > MAX_PIXELS
+            if large or not any(mark in data for mark in _PNG_ORIENTATION):
                 return image.width, image.height
             image.load()  # it may stand after the pixels
         # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.

@@ -11,8 +11,10 @@ A uri is one of
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
@@ -59,7 +61,12 @@ def open_file(uri: str) -> BinaryIO:
     """
     path = local_path(uri)
     if path is not None:
-        return open(path, "rb")
+        # Opened without waiting: a pipe that nobody writes to would block for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return os.fdopen(descriptor, "rb")
     filesystem, path = _remote(uri)
     return filesystem.open_input_file(path)
 
@@ -132,7 +139,7 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
     files: list[str] = []
     with os.scandir(path) as found:
         for entry in found:
-            (folders if entry.is_dir() else files).append(entry.name)
+            (folders if _is_dir(entry) else files).append(entry.name)
     return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
 
 
@@ -145,6 +152,14 @@ def walk(folder: str) -> list[str]:
     if path is None:
         return [name for name, is_dir in _remote_list(folder, recursive=True) if not is_dir]
     return sorted(_walk_local(path, "", ()), key=os.fsencode)
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads round in circles is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _with_path(parts: SplitResult, path: str) -> str:
@@ -162,7 +177,7 @@ def _walk_local(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> I
     with os.scandir(path) as found:
         entries = list(found)
     for entry in entries:
-        if entry.is_dir():
+        if _is_dir(entry):
             yield from _walk_local(entry.path, f"{prefix}{entry.name}/", (*above, here))
         else:
             yield prefix + entry.name

@@ -37,6 +37,10 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                     continue
                 where = f"offset={member.offset_data}&size={member.size}"
                 uris[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
+            file.seek(tar.offset)
+            # tarfile takes the end of the file for the end of the archive; that is a block of zeros.
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
+                raise DataError(f"the tar file {archive} is cut off; fetch it again")
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
     return uris, left_out

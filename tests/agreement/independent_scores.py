@@ -3,7 +3,7 @@
 It shares no code with the package: the network is timm's, maps are resized by torch, components labelled
 by scipy, files read by csv. Run as a script it prints the scores as JSON:
 
-    python tests/independent_scores.py FOLDER
+    python tests/agreement/independent_scores.py FOLDER
 """
 
 from __future__ import annotations

@@ -123,9 +123,11 @@ def test_debug_adds_the_traceback(tmp_path):
     assert result.returncode == 3 and "Traceback" in result.stderr
 
 
-def test_usage_mistakes_are_exit_2():
-    assert wsl("rum").returncode == 2
-    assert wsl("run").returncode == 2
+@pytest.mark.parametrize("arguments", [("rum",), ("run",), ("run", "demo", "--limit", "many"), ("status", "--nope")])
+def test_usage_mistakes_are_exit_2(arguments):
+    result = wsl(*arguments)
+    assert result.returncode == 2 and result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize("what", ["configs", "datasets", "models", "explainers", "protocols", "metrics"])

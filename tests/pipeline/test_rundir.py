@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.parts import error_table, prediction_table
+from pipeline.prepare import prepare
 from pipeline.rundir import RunDir
 from stages.batch import ImageError
 from stages.errors import ConfigurationError, DataError, OutputError
@@ -64,6 +65,8 @@ def test_a_damaged_part_is_named(run):
 
 
 def test_another_configuration_is_refused_with_the_differing_keys(run, tiny):
+    RunDir.open(run.path, tiny("seed=9"))  # nothing was begun yet: a mistake may be mended in place
+    prepare(run, tiny())
     RunDir.open(run.path, tiny("runtime.workers=1"))
     with pytest.raises(ConfigurationError, match=r"differs in box\.threshold, seed\); choose another --out"):
         RunDir.open(run.path, tiny("seed=4", "box.threshold=0.3"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from stages.errors import ConfigurationError, DataError, unknown
+from stages.errors import ConfigurationError, DataError, UserError, unknown
 from stages.ingest.dataset import Dataset
 from stages.ingest.source import local_path
 
@@ -47,5 +47,12 @@ def read_dataset(format: str, root: str | None, split: str) -> Dataset:
     # The uris go to workers that may have another working directory.
     try:
         return FORMATS[format](root if path is None else os.path.abspath(path), split)
+    except UserError:
+        raise
     except OSError as error:
         raise DataError(f"data.root: cannot read {root}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # Annotations are strangers' files: parsers raise anything.
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(
+            f"data.root: the annotations under {root} cannot be read ({what}); mend or fetch them"
+        ) from error

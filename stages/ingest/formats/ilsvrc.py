@@ -216,7 +216,7 @@ def _wsol_rows(folder: str, files: dict[str, str]) -> Iterator[tuple[str, _Raw]]
             table.setdefault(image, []).append([int(value) for value in values])
     for image in tables["image_ids"]:
         label = tables["class_labels"].get(image, [[-1]])[0][0]
-        if label >= len(imagenet_classes()):
+        if not -1 <= label < len(imagenet_classes()):
             raise DataError(f"{files['class_labels.txt']}: {image} has the class {label}, not 0 to 999")
         width, height = tables["image_sizes"].get(image, [[0, 0]])[0]
         boxes = [(label, edges) for edges in tables["localization"].get(image, [])]
