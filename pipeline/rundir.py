@@ -54,7 +54,7 @@ class RunDir:
                         f"{path} holds a run of another configuration (it differs in {', '.join(keys)}); "
                         "choose another --out"
                     )
-            elif path.exists() and any(one.name not in _OWN for one in path.iterdir()):
+            elif path.exists() and not all(_is_own(one.name) for one in path.iterdir()):
                 raise ConfigurationError(f"{path} is not empty and holds no run; choose another --out")
             for name in ("predictions", "errors", "coco", "report"):
                 (path / name).mkdir(parents=True, exist_ok=True)
@@ -173,6 +173,11 @@ class RunDir:
         folder = self.path / kind
         named = ((_PART.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
         return sorted((int(match[1]), path) for match, path in named if match)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a run may have left it: one of its files, or the temporary file of a killed writer."""
+    return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _parse(path: Path) -> dict[str, Any]:
