@@ -62,6 +62,10 @@ class ExplainConfig(Section):
     """Explainers; all share one decode and one forward pass."""
     targets: Annotated[list[str], Field(min_length=1)] = ["label", "top5"]
     """Classes that get a map: label, and top1 to top5 for the best predictions."""
+    flip: bool = False
+    """Average every map with that of the mirrored image, mirrored back; one more forward pass."""
+    scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
+    """Average the maps of the image at these sizes, as shares of the network's; one forward pass each."""
     layer: str = "last"
     """Dotted name of the explained layer; last is the last one with spatial extent."""
 

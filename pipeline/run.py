@@ -233,7 +233,7 @@ def _stages(config: Config, network: Network, protocol: Protocol, device: str) -
             config.runtime.precision,
             gpus,
         ),
-        Explain(config.explain.methods, config.explain.targets, gpus),
+        Explain(config.explain.methods, config.explain.targets, config.explain.flip, config.explain.scales, gpus),
         Threshold(protocol, size),
         Components(protocol, size, sweep=config.evaluate.sweep),
         Evaluate(protocol, size, tuple(config.evaluate.iou)),

@@ -56,9 +56,8 @@ class CutNetwork:
                 raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
             return Trace(self._thread.activations, logits, inputs, self)
 
-    @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
-        """(M, C) of (M, 3, S, S) inputs, without a graph."""
+        """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
         return self._run(inputs)
 
     def decide(self, activations: Tensor) -> Tensor:

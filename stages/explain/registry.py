@@ -13,7 +13,7 @@ from stages.explain.trace import Trace
 
 _FAMILIES = (
     *("ablation", "augmented", "cam", "contrast", "eigencam", "elementwise"),
-    *("gradcam", "group", "scorecam", "smooth"),
+    *("gradcam", "group", "opticam", "scorecam", "smooth"),
 )
 _EXPLAINERS: dict[str, Explainer] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.explain.trace import Trace
+    from stages.explain.views import Views
 
 LABEL = "label"
 
@@ -24,14 +26,24 @@ class Explain:
     Args:
         methods: Names of explainers.
         targets: ``label`` and ``topK``: the ground-truth label (rank 0), the K best predictions (1..K).
+        flip: Average every map with the mirrored image's.
+        scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
     """
 
     reads = ("trace", "probs", "top_class", "label")
     adds = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
 
-    def __init__(self, methods: list[str], targets: list[str], gpus: float = 0) -> None:
+    def __init__(
+        self,
+        methods: list[str],
+        targets: list[str],
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        gpus: float = 0,
+    ) -> None:
         self.methods = methods
+        self.flip, self.scales = flip, scales
         self.with_label = LABEL in targets
         self.top_k = max((int(name.removeprefix("top")) for name in targets if name != LABEL), default=0)
         self.resources = Resources(cpus=1, gpus=gpus)
@@ -47,6 +59,8 @@ class Explain:
         """
         import torch
 
+        from stages.explain.views import Views
+
         trace: Trace = batch.pop("trace")
         probs = batch.pop("probs")
         top_class, label = batch.pop("top_class"), batch["label"]
@@ -55,10 +69,11 @@ class Explain:
         # An image without a label is explained for class 0 like the others and the row dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
+        views = Views(trace, self.flip, self.scales)
         explained, seconds = [], {}
         for name in self.methods:
             started = time.perf_counter()
-            explained.append(self._explain(trace, name, targets))
+            explained.append(self._explain(views, name, targets))
             seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
@@ -74,14 +89,14 @@ class Explain:
         }
         return take(rows, (rank_column > 0) | (label[image_rows] >= 0)) | {"seconds": seconds}
 
-    def _explain(self, trace: Trace, name: str, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _explain(self, views: Views, name: str, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""
         import torch
 
         from stages.explain.registry import get_explainer
 
-        method = get_explainer(name, trace.head is not None).function
-        maps = torch.stack([method(trace, target).detach().float() for target in targets.unbind(1)], 1).cpu().numpy()
+        method = get_explainer(name, views.head is not None).function
+        maps = torch.stack([views.explain(method, target).float() for target in targets.unbind(1)], 1).cpu().numpy()
         scales = np.abs(maps).max((2, 3))
         divisor = np.where(np.isfinite(scales) & (scales > 0), scales, 1)
         return (maps / divisor[:, :, None, None]).astype(np.float16), scales

@@ -70,7 +70,7 @@ def gpu_stages(config, network, gpus):
     return [
         Decode(32, "squash", pixels.resample, pixels.crop_ratio, fill),
         Classify(config.model.spec, network.weights_sha256, "last", 32, "cpu", "fp32", gpus),
-        Explain(config.explain.methods, config.explain.targets, gpus),
+        Explain(config.explain.methods, config.explain.targets, gpus=gpus),
         Threshold(protocol, 32),
         Components(protocol, 32),
         Evaluate(protocol, 32, (0.3, 0.5, 0.7)),

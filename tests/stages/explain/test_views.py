@@ -1,0 +1,70 @@
+"""Mirrored and resized views against doing the same by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stages.classify.cut import CutNetwork
+from stages.errors import ConfigurationError
+from stages.explain.registry import get_explainer
+from stages.explain.views import Views
+from tests.stages.explain.test_methods import TARGET, network
+from tests.stages.toys import CLASSES, seeded
+
+
+@pytest.fixture
+def images():
+    return torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_one_view_is_the_method_itself(images):
+    trace, cam = network("gap").trace(images), get_explainer("cam", True).function
+    torch.testing.assert_close(Views(trace, False, [1.0]).explain(cam, TARGET), cam(trace, TARGET).detach())
+
+
+def test_the_mirrored_map_is_turned_back(images):
+    cut, cam = network("gap"), get_explainer("cam", True).function
+    found = Views(cut.trace(images), True, [1.0]).explain(cam, TARGET)
+    by_hand = (cam(cut.trace(images), TARGET) + cam(cut.trace(images.flip(3)), TARGET).flip(2)) / 2
+    torch.testing.assert_close(found, by_hand.detach())
+    mirrored = Views(cut.trace(images.flip(3)), True, [1.0]).explain(cam, TARGET)
+    torch.testing.assert_close(mirrored, found.flip(2))  # what flipping is for
+
+
+def test_maps_of_other_sizes_come_back_to_the_grid(images):
+    cut, cam = network("gap"), get_explainer("cam", True).function
+    found = Views(cut.trace(images), False, [1.0, 1.5]).explain(cam, TARGET)
+    large = F.interpolate(images, (48, 48), mode="bilinear", antialias=True)
+    other = F.interpolate(cam(cut.trace(large), TARGET)[:, None], (8, 8), mode="bilinear", antialias=True)[:, 0]
+    torch.testing.assert_close(found, (cam(cut.trace(images), TARGET) + other).detach() / 2)
+
+
+def test_a_network_of_one_size_says_so(images):
+    class OneSize(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 2, 3, 4), torch.nn.Linear(2 * 8 * 8, CLASSES)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).flatten(1))
+
+    module = seeded(OneSize).requires_grad_(False)
+    cut = CutNetwork(module, module.conv, "conv", 32)
+    with pytest.raises(ConfigurationError, match=r"does not run at 64 pixels; leave explain\.scales at \[1\]"):
+        Views(cut.trace(images.float()), False, [1.0, 2.0])
+
+
+def test_opticam_finds_a_mask_that_the_network_likes_better(images):
+    cut = network("gap")
+    trace = cut.trace(images)
+    maps = get_explainer("opticam", True).function(trace, TARGET)
+
+    def score(heat):
+        low, high = heat.amin((1, 2), keepdim=True), heat.amax((1, 2), keepdim=True)
+        mask = F.interpolate(((heat - low) / (high - low))[:, None], images.shape[2:], mode="bilinear")
+        return cut.logits(images * mask).gather(1, TARGET[:, None])[:, 0]
+
+    start = trace.activations.detach().mean(1)  # all channels alike, where the optimisation begins
+    assert (score(maps) > score(start)).all()
