@@ -142,7 +142,7 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
     if not directory.manifest.is_file():
         return found, _begin(directory, config, found, manifest)
     info = directory.read_json("run.json")
-    if set(info) < {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"}:
+    if not {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"} <= set(info):
         raise DataError(f"{directory.path / 'run.json'} is damaged; restore it or choose another --out")
     if hashlib.sha256(directory.manifest.read_bytes()).hexdigest() != info["manifest_sha256"]:
         raise DataError(f"{directory.manifest} is not the one that the run began with; choose another --out")

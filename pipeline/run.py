@@ -86,18 +86,18 @@ def run(config: Config, out: Path, watch: Callable[[Progress], None] = lambda pr
 
 def _compute(directory: RunDir, config: Config, protocol: Protocol, found: Survey, session: _Session) -> None:
     """Take every shard that is not committed through the stages."""
-    executor = _executor(config)
-    device, workers = _place(config, executor)
     info = session.info
-    if "batch_size" not in info:  # Pinned with the first image, like the size of a shard.
-        info["batch_size"] = _batch_size(config, device)
-        directory.write_json("run.json", info)
     shards = cut_into_shards(info["images"], info["shard_size"])
     committed = directory.committed()
     session.done = sum(one.stop - one.start for one in shards if one.index in committed)
     todo = [shard for shard in shards if shard.index not in committed]
     if not todo:
         return
+    executor = _executor(config)
+    device, workers = _place(config, executor)
+    if "batch_size" not in info:  # Pinned with the first image, like the size of a shard.
+        info["batch_size"] = _batch_size(config, device)
+        directory.write_json("run.json", info)
     groups = plan(_stages(config, found.network, protocol, device))
     job = Job(directory, info["batch_size"], [one.name for one in found.classes])
     for report in executor.execute(groups, todo, job, workers, session.start):

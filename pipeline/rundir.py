@@ -97,7 +97,7 @@ class RunDir:
         info = self.read_json("run.json")
         done = sum(file.num_rows for file in self.errors())
         failed = done
-        for part in self.predictions():
+        for part in self.predictions(["image_id"]):
             done += len(part["image_id"].unique())
         return {"images": info["images"], "done": done, "failed": failed, "complete": self.complete}
 

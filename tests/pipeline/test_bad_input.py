@@ -121,6 +121,12 @@ def test_a_damaged_file_of_a_run_is_named(copy, tiny, name, content):
         run(tiny(), copy)
 
 
+def test_a_run_json_that_lost_keys_is_named(copy, tiny):
+    (copy / "run.json").write_text('{"images": 23}')
+    with pytest.raises(DataError, match=r"run\.json is damaged"):
+        run(tiny(), copy)
+
+
 def test_a_foreign_part_is_named(copy, tiny):
     pq.write_table(pq.read_table(copy / "manifest.parquet"), copy / "predictions" / "part-000002.parquet")
     (copy / "_SUCCESS").unlink()
