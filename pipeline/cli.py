@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,16 +27,20 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name of 'list configs', or a .yaml file.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=0.15.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory: a path or a uri.")]
 
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name of 'list configs', or a .yaml file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=0.15.")
+    name: NameArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run directory, a path or s3://BUCKET/RUN; default runs/NAME-HASH.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/NAME-HASH.")] = None,
     executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
@@ -46,31 +51,119 @@ def run(
     from pipeline.config import load_config
     from pipeline.console import console, show_scores, watching
 
-    changes = list(overrides or [])
-    changes += [f"runtime.executor={executor}"] if executor else []
-    changes += [f"data.limit={limit}"] if limit is not None else []
-    stem, config = load_config(name, changes)
-    out = out or Path("runs") / f"{stem}-{config.hash()[:8]}"
+    stem, config = load_config(name, _with_options(overrides, executor, limit))
+    out = out or f"runs/{stem}-{config.hash()[:8]}"
     if dry_run:
         from pipeline.run import preview
 
-        return _print(preview(config) | {"run_dir": str(out)}, as_json)
+        return _print(preview(config) | {"run_dir": out}, as_json)
     from pipeline.run import run as carry_out
 
-    with watching(quiet) as watch:
+    # What libraries and networks print is for people.
+    with redirect_stdout(sys.stderr), watching(quiet) as watch:
         metrics = carry_out(config, out, watch)
     if as_json:
-        print(json.dumps(metrics | {"run_dir": str(out)}))
+        print(json.dumps(metrics | {"run_dir": out}))
     if not quiet:
         show_scores(metrics, out)
     share = metrics["n_failed"] / max(metrics["n_images"], 1)
     if share > config.runtime.max_failures:
         console.print(
             f"error: {share:.1%} of the images failed, more than runtime.max_failures={config.runtime.max_failures}; "
-            f"see {out / 'errors'}",
+            f"see {out}/errors",
             soft_wrap=True,
         )
         raise typer.Exit(4)
+
+
+@app.command()
+def relocalize(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Of box and evaluate; box.protocol=[cam2016,choe2020] does both."
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Directory of the new run, or of one for each choice.")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Make new boxes and scores from a run's stored maps: no images, no network."""
+    from pipeline.console import show_variants, watching
+    from pipeline.relocalize import relocalize_all
+
+    if out is None:
+        raise typer.BadParameter("say where the new run goes: --out DIR")
+    with watching(quiet) as watch:
+        results = relocalize_all(run, list(overrides or []), out, watch)
+    if as_json:
+        print(json.dumps(results[0] if len(results) == 1 else {"runs": results}))
+    if not quiet:
+        show_variants(results)
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="As for run.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=[0.1,0.15,0.2].")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the runs; default runs/NAME-HASH-sweep.")] = None,
+    executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Make a run's maps once and score them by every combination of rules, in one table."""
+    from pipeline.console import show_variants, watching
+    from pipeline.sweep import sweep as carry_out
+
+    with watching(quiet) as watch:
+        results = carry_out(name, _with_options(overrides, executor, limit), out, watch)
+    if as_json:
+        print(json.dumps({"runs": results}))
+    if not quiet:
+        show_variants(results)
+
+
+@app.command()
+def evaluate(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.protocol=choe2020.")
+    ] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help="COCO annotation file.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="COCO results list.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Folder of .npy maps, or one .npz.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score boxes or heat maps of another program like a run's."""
+    from pipeline.console import show_scores
+    from pipeline.evaluate import evaluate as score
+
+    if ground_truth is None:
+        raise typer.BadParameter("say what is right: --ground-truth coco.json")
+    metrics = score(ground_truth, predictions, maps, list(overrides or []))
+    if as_json:
+        print(json.dumps(metrics))
+    else:
+        show_scores(metrics)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; one compares its methods.")],
+    as_json: Json = False,
+) -> None:
+    """Say which differences between runs, or between the methods of one, are more than noise."""
+    from pipeline.compare import compare as compare_runs
+    from pipeline.console import show_differences
+
+    found = compare_runs(runs)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show_differences(found)
 
 
 @app.command()
@@ -86,11 +179,32 @@ def report(
 
 
 @app.command()
+def sanity(
+    name: NameArgument,
+    overrides: OverridesArgument = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images to look at, sampled by the seed.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Check that maps depend on the network's parameters and the class, and turn with the image."""
+    from pipeline.config import load_config
+    from pipeline.console import show_sanity
+    from pipeline.sanity import check
+
+    with redirect_stdout(sys.stderr):
+        found = check(load_config(name, list(overrides or []))[1], limit)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show_sanity(found)
+
+
+@app.command()
 def status(run: RunArgument, as_json: Json = False) -> None:
     """Say how far a run is."""
     from pipeline.rundir import RunDir
+    from pipeline.status import status as examine
 
-    _print(RunDir(run).status(), as_json)
+    _print(examine(RunDir(run)), as_json)
 
 
 @app.command(name="list")
@@ -99,9 +213,12 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what can be named in a configuration."""
-    from pipeline.listing import listing
+    from pipeline.listing import listing, side_by_side
 
-    _print(listing(what), as_json)
+    table = listing(what)
+    if what == "protocols" and not as_json:
+        return print(*side_by_side(table), sep="\n")
+    _print(table, as_json)
 
 
 @app.command()
@@ -118,6 +235,14 @@ def version(as_json: Json = False) -> None:
     from pipeline.prepare import versions
 
     _print(versions(), as_json)
+
+
+def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:
+    """The overrides with those that have an option of their own."""
+    changes = list(overrides or [])
+    changes += [f"runtime.executor={executor}"] if executor else []
+    changes += [f"data.limit={limit}"] if limit is not None else []
+    return changes
 
 
 def _print(value: dict[str, Any], as_json: bool) -> None:

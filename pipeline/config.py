@@ -5,22 +5,36 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stages.errors import ConfigurationError, unknown
 
 if TYPE_CHECKING:
-    from stages.evaluate.protocols import Protocol
+    from stages.protocols import Protocol
 
 _PACKAGED = Path(__file__).parent / "configs"
 CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 
+# A value of an error message. YAML references can make a list of ten lines print as gigabytes.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 200, 200
+
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _no_repeats(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError("the same name stands twice")
+    return values
+
+
+Names = Annotated[list[str], AfterValidator(_no_repeats)]
 
 
 class Section(BaseModel):
@@ -58,23 +72,19 @@ class ModelConfig(Section):
 class ExplainConfig(Section):
     """Which maps."""
 
-    methods: Annotated[list[str], Field(min_length=1)] = ["cam"]
+    methods: Annotated[Names, Field(min_length=1)] = ["cam"]
     """Explainers; all share one decode and one forward pass."""
-    targets: Annotated[list[str], Field(min_length=1)] = ["label", "top5"]
+    targets: Annotated[Names, Field(min_length=1)] = ["label", "top5"]
     """Classes that get a map: label, and top1 to top5 for the best predictions."""
     flip: bool = False
     """Average every map with that of the mirrored image, mirrored back; one more forward pass."""
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
     """Average the maps of the image at these sizes, as shares of the network's; one forward pass each."""
-    layer: str = "last"
-    """Dotted name of the explained layer; last is the last one with spatial extent."""
-
-    @field_validator("methods", "targets")
-    @classmethod
-    def _no_repeats(cls, values: list[str]) -> list[str]:
-        if len(set(values)) != len(values):
-            raise ValueError("the same name stands twice")
-        return values
+    dilate: bool = False
+    """Explain the network's a trous form: maps of twice the sides that contain the original ones; needs GAP + linear.
+    Classes and probabilities stay those of the network itself; one more forward pass of about 1.5 times the cost."""
+    layer: str | Annotated[Names, Field(min_length=1)] = "last"
+    """Dotted name of the explained layer; last is the last one with spatial extent. A list fuses their maps."""
 
     @field_validator("targets")
     @classmethod
@@ -87,18 +97,44 @@ class ExplainConfig(Section):
 
 
 class BoxConfig(Section):
-    """How a map becomes a box: a named protocol, and what is changed of it."""
+    """How a map becomes a box: a named protocol, and what is changed of it; choices as in list protocols."""
 
     protocol: str = "cam2016"
     """Names every choice below; each can be overridden."""
     threshold: Share | None = None
     """Share of the map's maximum above which a location belongs to the object."""
-    normalize: Literal["max", "minmax"] | None = None
-    """What the map is divided by."""
+    resize: str | None = None
+    """Kernel from the map to the network's input."""
+    normalize: str | None = None
+    """What the map is divided by: max, minmax, ivr or none."""
+    percentile: Share | None = None
+    """Share of pixels that ivr sets to 0."""
+    quantize: str | None = None
+    """Whether the map is truncated to 256 levels."""
+    comparator: str | None = None
+    """How a pixel must compare with the threshold."""
     connectivity: Literal[4, 8] | None = None
     """Neighbours that join two pixels."""
-    component: Literal["largest_pixels", "largest_contour"] | None = None
+    component: str | None = None
     """Which connected component gives the box."""
+    v2_component: str | None = None
+    """Which boxes MaxBoxAccV2 may hit with."""
+    frame: str | None = None
+    """Where overlap is measured: the displayed image or the network's input."""
+    iou: str | None = None
+    """Whether a side is x1 - x0 or x1 - x0 + 1."""
+    far_edge: str | None = None
+    """What inclusive overlap does with boxes at the right and bottom border."""
+    iou_comparator: str | None = None
+    """How overlap must compare with the IoU level."""
+    topk_iou_comparator: str | None = None
+    """The same in top-1 and top-5 localization."""
+    empty: str | None = None
+    """The box of a map without foreground."""
+    official: str | None = None
+    """Error rates beside the metrics."""
+    sweep_interval: Share | None = None
+    """Step of the thresholds that MaxBoxAcc chooses from."""
 
 
 class EvaluateConfig(Section):
@@ -108,6 +144,12 @@ class EvaluateConfig(Section):
     """Overlaps from which a box counts as right."""
     sweep: bool = True
     """Also score every threshold, for MaxBoxAcc."""
+    calibrate_on: str | None = None
+    """Directory of a finished run on other images, whose best thresholds are scored here, too."""
+    faithfulness: Names = []
+    """Metrics that ask the network about altered images, such as average_drop; list metrics tells their cost."""
+    blacklist: str | None = None
+    """File of image ids, one a line, that are not scored; relative to the configuration file that names it."""
 
 
 class RuntimeConfig(Section):
@@ -125,6 +167,8 @@ class RuntimeConfig(Section):
     """Model workers, no more than there is room for; auto: one a GPU, or one a core without GPU."""
     gpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """Share of a GPU that one model worker occupies."""
+    timeout: Annotated[float, Field(gt=0)] = 1800
+    """Seconds that a batch, or an image tried alone, may take in a Ray worker before the worker counts as hung."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; a run keeps the one that it began with."""
     max_failures: Share = 0.01
@@ -182,10 +226,45 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
     _absolute_paths(tree, path.parent)
+    return path.stem, from_tree(tree, overrides)
+
+
+def from_tree(tree: dict, overrides: list[str]) -> Config:
+    """The configuration that a parsed file says, with ``KEY=VALUE`` overrides applied to it.
+
+    Raises:
+        ConfigurationError: Unknown key or bad value.
+    """
     for override in overrides:
         _apply(tree, override)
     try:
-        return path.stem, Config.model_validate(tree)
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error)) from None
+
+
+def scoring_config(method: str, overrides: list[str]) -> Config:
+    """The configuration by which results of another program are scored.
+
+    Args:
+        method: What they are called.
+        overrides: Of ``box``, ``evaluate``, ``seed`` and ``model.size``, the side of the frame that maps are
+            resized to; 224 where not given.
+
+    Raises:
+        ConfigurationError: Unknown key or bad value.
+    """
+    tree: dict[str, Any] = {
+        "data": {"format": "coco"},
+        "model": {"spec": "foreign", "size": 224},
+        "explain": {"methods": [method]},
+    }
+    for override in overrides:
+        if not override.startswith(("box.", "evaluate.", "seed=", "model.size=")):
+            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size mean something here")
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError(_one_line(error)) from None
 
@@ -214,8 +293,11 @@ def _apply(tree: dict, override: str) -> None:
 
 
 def _absolute_paths(tree: dict, base: Path) -> None:
-    """Make ``data.root`` and the files in ``model.spec`` independent of where a worker runs."""
-    data, model = tree.get("data"), tree.get("model")
+    """Make ``data.root`` and the files of other keys independent of where a worker runs."""
+    data, model, evaluate = tree.get("data"), tree.get("model"), tree.get("evaluate")
+    for key in ("blacklist", "calibrate_on"):
+        if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
+            evaluate[key] = _absolute(evaluate[key], base)
     if isinstance(data, dict) and isinstance(data.get("root"), str) and "://" not in data["root"]:
         data["root"] = _absolute(data["root"], base)
     if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
@@ -244,18 +326,23 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key} is not set"
     hint = "; write a list as [cam, gradcam]" if first["type"] == "list_type" else ""
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {first['input']!r}{hint}"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {_SHORT.repr(first['input'])}{hint}"
 
 
 def protocol_of(config: Config) -> Protocol:
     """The named protocol with the configuration's overrides.
 
     Raises:
+        DataError: ``evaluate.blacklist`` cannot be read.
         ConfigurationError: Unknown protocol, or values that it does not allow.
     """
-    from stages.evaluate.protocols import get_protocol
+    from stages.protocols import get_protocol
 
     overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
+    if config.evaluate.blacklist:
+        from stages.evaluate.clsloc import digest, read_blacklist
+
+        overrides["blacklist"] = digest(read_blacklist(config.evaluate.blacklist))
     return get_protocol(config.box.protocol, **overrides)
 
 

@@ -6,15 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.rundir import RunDir
+from stages.ingest.source import join
+
 if TYPE_CHECKING:
-    from pipeline.run import Progress
+    from pipeline.session import Progress
 
 LINE_EVERY = 30.0
 """Seconds between progress lines where there is no terminal."""
@@ -71,39 +73,159 @@ def _rates(progress: Progress) -> str:
     return f"{rate:.1f} images/s, {progress.failed} failed, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
 
 
-def show_scores(metrics: dict[str, Any], out: Path) -> None:
-    """A table of the methods beside the baselines, and where the page is."""
+def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
+    """A table of the methods beside the baselines, and where the page is, if scores were kept."""
     table = Table(
         title=f"{metrics['n_images']} images, {metrics['n_failed']} failed, protocol {metrics['protocol']}",
         box=SIMPLE,
     )
-    table.add_column("")
-    deltas = sorted({delta for scores in _all(metrics).values() for delta in scores.get("gt_known_loc", {})})
+    _add_scores(table, _all(metrics), _milliseconds(out) if out else {})
+    if table.columns:
+        console.print(table)
+    _show_faithfulness(metrics)
+    for name, score in metrics.get("classification", {}).items():
+        console.print(f"{name.replace('top', 'top-')} classification  {_cell(score)}")
+    if out is None:
+        return
+    if metrics["n_failed"]:
+        console.print(f"{metrics['n_failed']} images failed: {join(out, 'errors')}", soft_wrap=True)
+    console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
+
+
+def show_variants(results: list[dict[str, Any]]) -> None:
+    """One table of the same maps scored by several rules.
+
+    Args:
+        results: ``metrics.json`` of each, with its ``variant`` and ``run_dir``.
+    """
+    if len(results) == 1:
+        show_scores(results[0], results[0]["run_dir"])
+        return
+    table = Table(title=f"{results[0]['n_images']} images, {results[0]['n_failed']} failed", box=SIMPLE)
+    _add_scores(table, {f"{one['variant']}  {row}": scored for one in results for row, scored in _all(one).items()})
+    console.print(table)
+    for one in results:
+        console.print(f"{one['variant']}: {one['run_dir']}", soft_wrap=True)
+
+
+def show_differences(found: dict[str, Any]) -> None:
+    """A table of :func:`pipeline.compare.compare`: a row for each metric of each pair."""
+    title = f"differences, protocol {found['protocol']} {found['protocol_fingerprint']}"
+    table = Table("", "", "first", "second", "difference [95 %]", "McNemar p", "n", "", title=title, box=SIMPLE)
+    names = {"gt_known_loc": "GT-known@", "top1_loc": "top-1 loc@", "mean_iou": "mean IoU"}
+    for pair in found["pairs"]:
+        title = f"{pair['a']} → {pair['b']}"
+        for metric, scores in pair["metrics"].items():
+            for level, score in {"": scores}.items() if "difference" in scores else scores.items():
+                table.add_row(title, names[metric] + level, *_difference(score))
+                title = ""
+        table.add_section()
+    console.print(table)
+    if left_out := max(pair["unpaired"] for pair in found["pairs"]):
+        console.print(f"up to {left_out} images a pair are left out: only one of the two was scored on them")
+
+
+def _difference(score: dict[str, Any]) -> list[str]:
+    low, high = score["ci95"]
+    identical = not (score["difference"] or low or high)
+    return [
+        f"{score['a']:.3f}",
+        f"{score['b']:.3f}",
+        f"{score['difference']:+.3f} [{low:+.3f}, {high:+.3f}]",
+        f"{score['mcnemar_p']:.3g}" if "mcnemar_p" in score else "",
+        str(score["n"]),
+        "same" if identical else "noise" if score["noise"] else "differs",
+    ]
+
+
+def _milliseconds(out: str) -> dict[str, float]:
+    """What each method cost, by ``run.json``: of one worker, for one image and all its classes."""
+    run = RunDir(out).read_json("run.json")
+    images, prefix = run.get("computed_images"), "explain/"
+    seconds = {name: value for name, value in run.get("seconds", {}).items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): 1000 * value / images for name, value in seconds.items()} if images else {}
+
+
+def _add_scores(table: Table, rows: dict[str, tuple[dict, dict]], milliseconds: dict[str, float] | None = None) -> None:
+    """Columns for the scores that any row has, and for what the rows cost; nothing where none has a score.
+
+    Args:
+        table: Without columns.
+        rows: Scores, and the zero line that they are marked below.
+        milliseconds: For each image, by row.
+    """
+    deltas = sorted({delta for scores, _ in rows.values() for delta in scores.get("gt_known_loc", {})})
     delta = "0.5" if "0.5" in deltas else next(iter(deltas), "")
     columns = {
         f"GT-known@{delta}": ("gt_known_loc", delta),
         f"top-1 loc@{delta}": ("top1_loc", delta),
         f"top-5 loc@{delta}": ("top5_loc", delta),
         "mean IoU": ("mean_iou",),
+        f"calibrated@{delta}": ("gt_known_loc_calibrated", delta),
         f"MaxBoxAcc@{delta}": ("max_box_acc", delta),
         "MaxBoxAccV2": ("max_box_acc_v2",),
     }
-    used = {name: path for name, path in columns.items() if any(_at(scores, path) for scores in _all(metrics).values())}
+    used = {name: path for name, path in columns.items() if any(_at(scores, path) for scores, _ in rows.values())}
+    if not used:
+        return
+    table.add_column("")
     for name in used:
         table.add_column(name, justify="right")
-    for row, scores in _all(metrics).items():
-        table.add_row(row, *(_cell(_at(scores, path)) for path in used.values()))
-    if used:
-        console.print(table)
-    for name, score in metrics.get("classification", {}).items():
-        console.print(f"{name.replace('top', 'top-')} classification  {_cell(score)}")
-    if metrics["n_failed"]:
-        console.print(f"{metrics['n_failed']} images failed: {out / 'errors'}", soft_wrap=True)
-    console.print(f"page: {out / 'report' / 'index.html'}", soft_wrap=True)
+    if milliseconds:
+        table.add_column("ms/image", justify="right")
+    for row, (scores, line) in rows.items():
+        if "same_map_as" in scores:
+            table.add_row(f"{row}: same map as {scores['same_map_as']}")
+            continue
+        cost = [f"{milliseconds[row]:.3g}" if row in milliseconds else ""] if milliseconds else []
+        table.add_row(row, *(_cell(_at(scores, path), _at(line, path)) for path in used.values()), *cost)
+    if any(_below(_at(scores, path), _at(line, path)) for scores, line in rows.values() for path in used.values()):
+        table.caption = "* below the best predictor that looks at no pixel: such a method explains nothing"
 
 
-def _all(metrics: dict[str, Any]) -> dict[str, dict]:
-    return {**metrics["methods"], **metrics.get("baselines", {})}
+def _show_faithfulness(metrics: dict[str, Any]) -> None:
+    """A table of the methods, where it was asked for."""
+    found = {
+        method: scores["faithfulness"] for method, scores in metrics["methods"].items() if "faithfulness" in scores
+    }
+    names = sorted({name for scores in found.values() for name in scores})
+    if not names:
+        return
+    table = Table(title="faithfulness of the first prediction's map", box=SIMPLE)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for method, scores in found.items():
+        table.add_row(method, *(_cell(scores.get(name)) for name in names))
+    console.print(table)
+
+
+def show_sanity(found: dict[str, Any]) -> None:
+    """A table of how alike the maps are to those of another class, of the mirrored image, of broken networks."""
+    table = Table(
+        title=f"likeness of the first prediction's map, {found['images']} images, layer {found['layer']}",
+        caption="1: the same. Only the mirrored image should keep it.",
+        box=SIMPLE,
+    )
+    for title in ("", "compared with the map of"):
+        table.add_column(title)
+    measures = {"pearson": "Pearson", "spearman": "|Spearman|", "ssim": "SSIM", "hog": "HOG"}
+    for title in measures.values():
+        table.add_column(title, justify="right")
+    for method, scores in found["methods"].items():
+        stages = [(f"shuffled down to {one['stage']}", one) for one in scores["randomization"]]
+        rows = [("another class", scores["class_sensitivity"]), ("the mirrored image", scores["flip_consistency"])]
+        for position, (what, one) in enumerate([*rows, *stages]):
+            table.add_row("" if position else method, what, *(_cell(one.get(name)) for name in measures))
+        table.add_section()
+    console.print(table)
+
+
+def _all(metrics: dict[str, Any]) -> dict[str, tuple[dict, dict]]:
+    """Methods and baselines, and what a row may not be below."""
+    line = metrics.get("zero_line", {})
+    methods = {name: (scores, line) for name, scores in metrics["methods"].items()}
+    return {**methods, **{name: (scores, {}) for name, scores in metrics.get("baselines", {}).items()}}
 
 
 def _at(scores: dict, path: tuple[str, ...]) -> dict | None:
@@ -113,8 +235,13 @@ def _at(scores: dict, path: tuple[str, ...]) -> dict | None:
     return found or None
 
 
-def _cell(score: dict | None) -> str:
+def _below(score: dict | None, line: dict | None) -> bool:
+    return bool(score and line and score["value"] < line["value"])
+
+
+def _cell(score: dict | None, line: dict | None = None) -> str:
     if score is None:
         return ""
     low, high = score.get("ci95", (None, None))
-    return f"{score['value']:.3f}" + (f" ±{(high - low) / 2:.3f}" if low is not None else "")
+    mark = "*" if _below(score, line) else ""
+    return f"{score['value']:.3f}{mark}" + (f" ±{(high - low) / 2:.3f}" if low is not None else "")

@@ -1,29 +1,28 @@
-"""From committed shards to scores and COCO files; reads every part once, in order."""
+"""From committed shards to scores and COCO files, part by part."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.calibration import calibrated_thresholds
 from pipeline.config import Config
-from pipeline.parts import COUNTS
+from pipeline.manifest import read_records
 from pipeline.rundir import RunDir
-from stages.batch import Batch, concat, ragged
+from pipeline.tally import COLUMNS, Tally, light_rows
+from stages.batch import Batch, concat, take
+from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.evaluate import baselines, localization
-from stages.evaluate.coco_ap import average_precision
+from stages.evaluate import baselines, localization, losses, strata
+from stages.evaluate.coco_ap import Boxes, box_average_precision
+from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.label_order import label_order_warning
-from stages.evaluate.protocols import Protocol, fingerprint
 from stages.export import coco
-from stages.ingest.dataset import ClassInfo, ImageRecord
-
-_COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box", "box_status"]
-"""What metrics and COCO files read of the predictions: all but the maps."""
+from stages.protocols import Protocol, fingerprint
 
 
 def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes: list[ClassInfo]) -> dict[str, Any]:
@@ -41,29 +40,24 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
 
     Raises:
         DataError: An image is neither in the predictions nor in the errors, or is there twice.
+        UserError: The calibration run does not fit.
     """
-    manifest = pq.read_table(run.manifest)
-    ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
-    deltas = tuple(config.evaluate.iou)
-    seen: list[np.ndarray] = []
-    counts = localization.Counts()
-    results: dict[str, list[dict]] = defaultdict(list)
-    statuses: dict[str, Counter[str]] = defaultdict(Counter)
-    for part in run.predictions(_COLUMNS):
-        rows = _rows(part, ids, labels)
-        seen.append(np.unique(rows["image_id"]))
-        counts = localization.merge(counts, localization.Counts.from_json(part.schema.metadata[COUNTS].decode()))
-        for method in config.explain.methods:
-            own = rows["method"] == method
-            results[method] += coco.results({name: column[own] for name, column in rows.items()})
-            statuses[method].update(rows["box_status"][own].tolist())
+    ids, labels = _labels(run)
+    methods, deltas, seed = config.explain.methods, tuple(config.evaluate.iou), config.seed
+    calibrated = calibrated_thresholds(run, config)
+    blind = baselines.Baselines(protocol, size, deltas, seed)
+    tally = Tally(run, methods, deltas, len(classes), blind)
+    for part in run.predictions(COLUMNS):
+        tally.add(part, ids, labels)
     failed = [part["image_id"].to_numpy() for part in run.errors()]
-    _check_complete(ids, np.concatenate([*seen, *failed, ids[:0]]))
+    _check_complete(ids, np.concatenate([*tally.seen, *failed, ids[:0]]))
 
-    records = [ImageRecord(**_record(row)) for row in manifest.to_pylist()]
-    truth = coco.ground_truth(records, classes, description=config.data.format)
-    _write_coco(run, truth, results)
-    scores = localization.compute(counts, protocol, deltas, config.seed)
+    run.stream(
+        "coco/ground_truth.json",
+        coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=config.data.format),
+    )
+    truth, boxed = _truth(run, ids, labels)
+    scores = localization.compute(tally.localization, protocol, deltas, seed)
     metrics: dict[str, Any] = {
         "schema": 1,
         "protocol": protocol.name,
@@ -73,45 +67,89 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     }
     if scores["classification"]:
         metrics["classification"] = scores["classification"]
+    same_map_as = run.read_json("run.json").get("same_map_as", {})
     metrics["methods"] = {}
-    for method in config.explain.methods:
+    for position, method in enumerate(methods):
         own = scores["methods"].get(method, {})
-        if truth["annotations"]:
-            own["coco"] = average_precision(truth, results[method])
-        metrics["methods"][method] = own | {"box_status": dict(sorted(statuses[method].items()))}
-    if truth["annotations"]:
-        metrics["baselines"] = _baselines(records, np.concatenate([*failed, ids[:0]]), config, protocol, size)
+        if method in calibrated and method in tally.localization.methods:
+            counts = tally.localization.methods[method]
+            own |= localization.at_thresholds(counts, protocol, calibrated[method], deltas, seed)
+        own |= strata.compute(tally.strata[method], deltas, seed)
+        own |= losses.compute(tally.losses[method], boxed, deltas)
+        found = _write_results(run, methods, position, tally.ranked, ids, labels)
+        if len(truth.image):
+            own["coco"] = box_average_precision(truth, found)
+        if method in tally.faithfulness:
+            own["faithfulness"] = faithfulness.compute(tally.faithfulness[method], seed)
+        own["box_status"] = dict(sorted(tally.statuses[method].items()))
+        if method in same_map_as:
+            own["same_map_as"] = same_map_as[method]
+        metrics["methods"][method] = own
+    if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
+        metrics |= {"baselines": scored, "zero_line": baselines.zero_line(scored)}
     run.write_json("metrics.json", metrics)
     return metrics
 
 
 def probe_labels(run: RunDir) -> list[str]:
     """Warnings about the order of the labels, from what is committed so far."""
-    manifest = pq.read_table(run.manifest, columns=["image_id", "label"])
-    ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
+    ids, labels = _labels(run)
     found: list[Batch] = []
-    for part in run.predictions(_COLUMNS):
-        rows = _rows(part, ids, labels)
-        first = (rows["target_rank"] == 1) & (rows["label"] >= 0) & (rows["method"] == rows["method"][:1])
+    for part in run.predictions(COLUMNS):
+        rows = light_rows(part, part["method"][:1].to_pylist(), ids, labels)
+        first = (rows["target_rank"] == 1) & (rows["label"] >= 0) & (rows["method"] == 0)
         found.append({name: rows[name][first] for name in ("label", "class_index", "prob")})
     rows = concat(found)
     warning = label_order_warning(rows["label"], rows["class_index"], rows["prob"]) if rows else None
     return [warning] if warning else []
 
 
-def _rows(part: pa.Table, ids: np.ndarray, labels: np.ndarray) -> Batch:
-    """The columns that metrics read, with each image's label beside them."""
-    rows: Batch = {name: part[name].to_numpy() for name in ("image_id", "target_rank", "class_index", "prob")}
-    rows |= {name: ragged(part[name].to_pylist()) for name in ("method", "box_status")}
-    rows["box"] = part["box"].combine_chunks().values.to_numpy().reshape(-1, 4) if part.num_rows else np.zeros((0, 4))
-    rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
-    return rows
+def _labels(run: RunDir) -> tuple[np.ndarray, np.ndarray]:
+    """Image ids of the manifest, ascending, and their labels."""
+    manifest = pq.read_table(run.manifest, columns=["image_id", "label"])
+    return manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
 
 
-def _record(row: dict[str, Any]) -> dict[str, Any]:
-    row["boxes"] = np.array(row["boxes"], dtype=np.float32).reshape(-1, 4)
-    row["box_labels"] = np.array(row["box_labels"], dtype=np.int32)
-    return row
+def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray) -> tuple[Boxes, int]:
+    """The ground truth as the COCO file has it, and how many images have a box of their label."""
+    manifest = pq.read_table(run.manifest, columns=["boxes", "box_labels"])
+    rows = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["boxes"]).to_numpy())
+    box_labels = pc.list_flatten(manifest["box_labels"]).to_numpy()
+    edges = pc.list_flatten(pc.list_flatten(manifest["boxes"])).to_numpy().reshape(-1, 4)
+    known = box_labels >= 0
+    boxed = np.unique(rows[known & (box_labels == labels[rows])])
+    bbox = coco.xywh(edges[known])
+    area = np.array([round(width * height, 2) for width, height in bbox[:, 2:].tolist()], np.float64)
+    return Boxes(ids[rows[known]], box_labels[known] + 1, bbox, area=area), len(boxed)
+
+
+def _write_results(
+    run: RunDir, methods: list[str], position: int, ranked: bool, ids: np.ndarray, labels: np.ndarray
+) -> Boxes:
+    """Write a method's COCO results, ``predictions.json`` for the first; the same boxes as columns."""
+    found = [_columns([])]
+
+    def entries() -> Iterator[list[dict[str, Any]]]:
+        for part in run.predictions(COLUMNS):
+            rows = light_rows(part, methods, ids, labels)
+            ranks = rows["target_rank"]
+            own = coco.results(take(rows, (rows["method"] == position) & (ranks >= 1 if ranked else ranks == 0)))
+            found.append(_columns(own))
+            yield own
+
+    name = f"predictions-{methods[position]}" if position else "predictions"
+    run.stream(f"coco/{name}.json", coco.json_list(entries()))
+    return Boxes(**concat(found))
+
+
+def _columns(entries: list[dict[str, Any]]) -> Batch:
+    """Entries of a COCO results list as :class:`Boxes` has them."""
+    return {
+        "image": np.array([entry["image_id"] for entry in entries], np.int64),
+        "category": np.array([entry["category_id"] for entry in entries], np.int32),
+        "bbox": np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
+        "score": np.array([entry["score"] for entry in entries], np.float64),
+    }
 
 
 def _check_complete(manifest: np.ndarray, found: np.ndarray) -> None:
@@ -125,30 +163,3 @@ def _check_complete(manifest: np.ndarray, found: np.ndarray) -> None:
         f"the parts do not add up to the manifest: {what} ({len(lost)} missing, {len(twice)} twice); "
         "delete the part that holds it and run the same command again"
     )
-
-
-def _write_coco(run: RunDir, truth: dict, results: dict[str, list[dict]]) -> None:
-    """The ground truth and each method's results; the first method's are ``predictions.json``."""
-    run.write("coco/ground_truth.json", _compact(truth))
-    for position, (method, entries) in enumerate(results.items()):
-        name = "predictions" if position == 0 else f"predictions-{method}"
-        run.write(f"coco/{name}.json", _compact(entries))
-
-
-def _compact(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _baselines(
-    records: list[ImageRecord], failed: np.ndarray, config: Config, protocol: Protocol, size: int
-) -> dict[str, Any]:
-    """The predictors that look at no pixel, on the images that the methods are scored on."""
-    without = set(failed.tolist())
-    scored = [one for one in records if one.label >= 0 and one.image_id not in without]
-    boxes = ragged(one.boxes[one.box_labels == one.label] for one in scored)
-    sizes = np.array([(one.width, one.height) for one in scored], dtype=np.int64).reshape(-1, 2)
-    deltas = tuple(config.evaluate.iou)
-    return {
-        "full_image": baselines.full_image(sizes, boxes, protocol, size, deltas, config.seed),
-        "center_gaussian": baselines.center_gaussian(sizes, boxes, protocol, size, deltas),
-    }

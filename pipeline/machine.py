@@ -1,10 +1,24 @@
-"""What this machine offers."""
+"""What this machine offers, and what this process takes of it."""
 
 from __future__ import annotations
 
 import os
+import resource
+import socket
+import sys
 
 
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_name() -> str:
+    """A name of this process that no other one of a cluster has: host:pid."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kibibytes / (1024**2 if sys.platform == "darwin" else 1024), 1)

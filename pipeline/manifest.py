@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schema import MANIFEST
+from pipeline.schema import MANIFEST, MASKED_MANIFEST
 from stages.batch import Batch, ragged
 from stages.ingest.dataset import ImageRecord
 
@@ -84,25 +85,61 @@ def to_table(records: list[ImageRecord]) -> pa.Table:
     }
     columns["boxes"] = [record.boxes.tolist() for record in records]
     columns["box_labels"] = [record.box_labels.tolist() for record in records]
-    return pa.table(columns, schema=MANIFEST)
+    if not any(record.masks for record in records):
+        return pa.table(columns, schema=MANIFEST)
+    columns["masks"] = [list(record.masks) for record in records]
+    columns["ignore"] = [record.ignore for record in records]
+    return pa.table(columns, schema=MASKED_MANIFEST)
 
 
-def read_shard(path: Path, shard: Shard) -> Batch:
+def read_records(source: str | BinaryIO) -> Iterator[list[ImageRecord]]:
+    """The records of a stored manifest, a row group at a time."""
+    with pq.ParquetFile(source) as file:
+        for group in range(file.num_row_groups):
+            yield [
+                ImageRecord(
+                    **{
+                        **row,
+                        "boxes": np.array(row["boxes"], np.float32).reshape(-1, 4),
+                        "box_labels": np.array(row["box_labels"], np.int32),
+                        "masks": tuple(row.get("masks", ())),
+                    }
+                )
+                for row in file.read_row_group(group).to_pylist()
+            ]
+
+
+def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
     """The rows of one shard as the first batch of the stages.
 
     ``boxes`` are those of the image's label: where a dataset names the class of every box, a box around
-    another object is no right answer.
+    another object is no right answer. ``masks`` are those of the same objects, None where they have none,
+    and ``ignore`` the region that is not scored.
     """
     groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source) as file:
         table = file.read_row_groups(list(groups))
     table = table.slice(shard.start - groups.start * ROW_GROUP, shard.stop - shard.start)
     batch: Batch = {name: table[name].to_numpy() for name in ("image_id", "label", "width", "height")}
     batch["uri"] = ragged(table["uri"].to_pylist())
+    of_label = [
+        np.array(labels, dtype=np.int32) == label
+        for labels, label in zip(table["box_labels"].to_pylist(), batch["label"], strict=True)
+    ]
     batch["boxes"] = ragged(
-        np.array(boxes, dtype=np.float32).reshape(-1, 4)[np.array(labels, dtype=np.int32) == label]
-        for boxes, labels, label in zip(
-            table["boxes"].to_pylist(), table["box_labels"].to_pylist(), batch["label"], strict=True
-        )
+        np.array(boxes, dtype=np.float32).reshape(-1, 4)[own]
+        for boxes, own in zip(table["boxes"].to_pylist(), of_label, strict=True)
     )
+    batch["masks"], batch["ignore"] = (ragged([None] * table.num_rows) for _ in range(2))
+    if "masks" in table.column_names:
+        batch["masks"] = ragged(
+            _all_or_none([mask for mask, mine in zip(masks, own, strict=True) if mine] if masks else [])
+            for masks, own in zip(table["masks"].to_pylist(), of_label, strict=True)
+        )
+        batch["ignore"] = ragged(table["ignore"].to_pylist())
     return batch
+
+
+def _all_or_none(masks: list[bytes]) -> list[bytes] | None:
+    """Masks of an image's objects; where one has none, the pixels of the object are not known."""
+    return masks if masks and all(masks) else None

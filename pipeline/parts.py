@@ -9,6 +9,8 @@ from pipeline.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
 COUNTS = b"wsl_pipeline.counts"
+FAITHFULNESS = b"wsl_pipeline.faithfulness"
+"""Keys of a part's metadata: what its metrics are made of. The second stands only where it was computed."""
 
 
 def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Table:
@@ -52,7 +54,7 @@ def error_table(errors: list[tuple[int, str, ImageError]]) -> pa.Table:
             "stage": [error.stage for _, _, error in errors],
             "error_code": [error.code for _, _, error in errors],
             "message": [error.message for _, _, error in errors],
-            "attempts": [1] * len(errors),
+            "attempts": [error.attempts for _, _, error in errors],
         },
         schema=ERRORS,
     )

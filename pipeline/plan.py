@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.batch import Batch, ImageError, Resources, Stage, length, take
+from stages.batch import Batch, ImageError, Resources, Stage, concat, length, take
+from stages.errors import OutOfMemoryError
 
-MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes")
+MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore")
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Outcome:
         rows: The batch that the last stage returned; empty where no image was left.
         errors: (image_id, uri, error) of the images that stages took out.
         seconds: Per stage.
+        memory: Peak resident memory in MiB of each process that had a part in it, by the process's name.
     """
 
     rows: Batch
     errors: list[tuple[int, str, ImageError]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
 
 
 def plan(stages: list[Stage]) -> list[Group]:
@@ -71,8 +74,45 @@ def plan(stages: list[Stage]) -> list[Group]:
 
 
 def process(stages: list[Stage], batch: Batch) -> Outcome:
-    """Take one batch through stages; images that a stage gave up leave the batch behind it."""
-    outcome = Outcome(batch)
+    """Take one batch through stages; images that a stage gave up leave the batch behind it.
+
+    A batch that does not fit in memory is taken through all stages again in two halves.
+
+    Raises:
+        OutOfMemoryError: A half does not fit, either.
+    """
+    try:
+        return _process(stages, batch)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+    # Outside the handler: the error's traceback held on to what the stages had allocated.
+    count = length(batch)
+    middle = (count + 1) // 2
+    try:
+        halves = [_process(stages, take(batch, part)) for part in (slice(middle), slice(middle, None)) if count > 1]
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        halves = []
+    if not halves:
+        raise OutOfMemoryError(
+            f"runtime.batch_size: out of memory with {count} images, and with {middle}; "
+            f"set it to {max(middle // 2, 1)} and choose another --out, or ask for fewer explain.methods"
+        )
+    rows = [half.rows for half in halves if length(half.rows)]
+    errors = [error for half in halves for error in half.errors]
+    return Outcome(concat(rows), errors, total(half.seconds for half in halves))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether numpy or torch could not allocate; torch has a type of its own on GPUs alone."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text
+
+
+def _process(stages: list[Stage], batch: Batch) -> Outcome:
+    outcome = Outcome(dict(batch))  # A stage may take columns out of what it is given.
     for stage in stages:
         if not length(outcome.rows):
             return Outcome({}, outcome.errors, outcome.seconds)

@@ -15,12 +15,13 @@ import yaml
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.manifest import ROW_GROUP, relabel, select, shard_length, to_table
-from pipeline.rundir import RunDir, encode
+from pipeline.rundir import MANIFEST_FILE, RunDir, encode
+from stages.classes import ClassInfo
 from stages.classify.labels import match_classes
 from stages.classify.network import Network
 from stages.errors import ConfigurationError, DataError, UserError
 from stages.explain.stage import LABEL
-from stages.ingest.dataset import ClassInfo, ImageRecord
+from stages.ingest.dataset import ImageRecord
 from stages.ingest.formats import read_dataset
 from stages.ingest.sizes import fill_sizes
 
@@ -40,14 +41,16 @@ class Survey:
         records: The images, labelled by network output.
         network: Ready to be explained.
         classes: By network output.
-        layer: Dotted name of the explained layer.
+        layer: Dotted name of the explained layer, or of several.
+        same_map_as: Method to the one before it whose map it gives on this network.
         notes: What was odd about the data, one line each.
     """
 
     records: list[ImageRecord]
     network: Network
     classes: list[ClassInfo]
-    layer: str
+    layer: str | list[str]
+    same_map_as: dict[str, str]
     notes: list[str]
 
     @property
@@ -73,7 +76,7 @@ def survey(config: Config) -> Survey:
     dataset = read_dataset(config.data.format, config.data.root, config.data.split)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
-    network, layer, outputs = load_checked(config)
+    network, layer, outputs, same_map_as = load_checked(config)
     notes, records, classes = list(dataset.notes), dataset.records, list(network.classes)
     if dataset.classes:
         numbers, note = match_classes(dataset.classes, classes, outputs)
@@ -81,7 +84,7 @@ def survey(config: Config) -> Survey:
         records = relabel(records, numbers)
         classes = classes or dataset.classes
     classes = classes or [ClassInfo(str(index)) for index in range(outputs)]
-    found = Survey(records, network, classes, layer, notes)
+    found = Survey(records, network, classes, layer, same_map_as, notes)
     if config.explain.targets == [LABEL] and found.labelled < len(records):
         raise DataError(
             f"explain.targets: {len(records) - found.labelled} of {len(records)} images have no label to explain; "
@@ -90,25 +93,34 @@ def survey(config: Config) -> Survey:
     return found
 
 
-def load_checked(config: Config) -> tuple[Network, str, int]:
-    """The network, the name of the explained layer and the number of outputs, after a trial on noise.
+def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[str, str]]:
+    """The network, the name of the explained layer, the number of outputs and the methods that give the same
+    maps, after a trial on noise.
 
     Raises:
         ConfigurationError: The network cannot be run or explained as the configuration asks.
     """
     import torch
 
-    from stages.classify.cut import CutNetwork
+    from stages.classify.dilate import dilated
+    from stages.classify.layers import cut_at
+    from stages.classify.probe import check_repeatable
     from stages.classify.sources import load_network
-    from stages.explain.registry import get_explainer
+    from stages.evaluate.faithfulness.registry import get_metric
+    from stages.explain.registry import get_explainer, same_maps
 
     network = load_network(config.model.spec)
     size = config.model.size or network.preprocess.size
     try:
-        layer = network.resolve_layer(config.explain.layer)
-        cut = CutNetwork(network.module, network.module.get_submodule(layer), layer, size)
+        layers = network.resolve_layers(config.explain.layer)
+        check_repeatable(network.module, size)
+        if config.explain.dilate and len(layers) > 1:
+            raise ConfigurationError("explain.dilate: one layer can be dilated, not several; name one in explain.layer")
+        module = dilated(network.module, layers[0], size) if config.explain.dilate else network.module
+        cut = cut_at(module, layers, size)
         trace = cut.trace(torch.zeros(2, 3, size, size))
-        trace.gradients(torch.zeros(2, dtype=torch.int64))
+        for one in trace.layers:
+            one.gradients(torch.zeros(2, dtype=torch.int64))
         outputs = trace.logits.shape[1]
     except UserError:
         raise
@@ -120,9 +132,19 @@ def load_checked(config: Config) -> tuple[Network, str, int]:
         raise ConfigurationError(
             f"model.spec: {len(network.classes)} class names for a network of {outputs} outputs; give one a line"
         )
+    for metric in config.evaluate.faithfulness:
+        get_metric(metric)
+    if config.evaluate.faithfulness and config.explain.targets == [LABEL]:
+        raise ConfigurationError(
+            "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
+        )
     for method in config.explain.methods:
-        get_explainer(method, cut.head is not None)
-    return network, layer, outputs
+        check = get_explainer(method, cut.head is not None).check
+        if check:
+            for one in trace.layers:
+                check(one)
+    layer = layers[0] if len(layers) == 1 else layers
+    return network, layer, outputs, same_maps(config.explain.methods, cut.head is not None, config.explain.scales)
 
 
 def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
@@ -139,20 +161,22 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
-    if not directory.manifest.is_file():
+    if not directory.begun:
         return found, _begin(directory, config, found, manifest)
     info = directory.read_json("run.json")
     if not {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"} <= set(info):
-        raise DataError(f"{directory.path / 'run.json'} is damaged; restore it or choose another --out")
-    if hashlib.sha256(directory.manifest.read_bytes()).hexdigest() != info["manifest_sha256"]:
-        raise DataError(f"{directory.manifest} is not the one that the run began with; choose another --out")
+        raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
+    if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info["manifest_sha256"]:
+        raise DataError(
+            f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
+        )
     for key, now, what in (
         ("weights_sha256", found.network.weights_sha256, "model.spec: the weights have"),
         ("manifest_sha256", digest, f"data: the images or annotations ({info['images']} then) have"),
         ("precision", config.runtime.precision, "runtime.precision has"),
     ):
         if info[key] != now:
-            raise ConfigurationError(f"{what} changed since {directory.path} was begun; choose another --out")
+            raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
     return found, info
 
 
@@ -167,6 +191,7 @@ def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) ->
         "shard_size": shard_length(len(found.records), config.runtime.shard_size),
         "precision": config.runtime.precision,
         "layer": found.layer,
+        "same_map_as": found.same_map_as,
         "preprocess": asdict(found.network.preprocess),
         "notes": found.notes,
         "versions": versions(),
@@ -176,7 +201,7 @@ def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) ->
     # The manifest last: where it stands, the run was begun and the others are there.
     directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
     directory.write_json("run.json", info)
-    directory.write("manifest.parquet", manifest)
+    directory.write(MANIFEST_FILE, manifest)
     return info
 
 

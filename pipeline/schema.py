@@ -24,6 +24,14 @@ MANIFEST = _schema(
 )
 """One row an image; ``label`` and ``box_labels`` are network outputs, -1 for none."""
 
+MASKED_MANIFEST = _schema(
+    **{field.name: field.type for field in MANIFEST},
+    masks=pa.list_(pa.binary()),
+    ignore=pa.binary(),
+)
+"""The same of a dataset with masks: COCO's compressed run lengths of each box's object (empty for none), and of
+the region in which the label's class is not scored. Of the displayed size."""
+
 PREDICTIONS = _schema(
     image_id=pa.int64(),
     method=pa.string(),

@@ -36,11 +36,13 @@ class ImageError:
         stage: Name of the stage that gave up, such as ``decode``.
         code: Stable CamelCase identifier that users filter by, such as ``Truncated``.
         message: One line for people: what is wrong and how to mend it.
+        attempts: Times that the image was tried before it was given up.
     """
 
     stage: str
     code: str
     message: str
+    attempts: int = 1
 
 
 class Stage(Protocol):

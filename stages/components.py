@@ -7,10 +7,10 @@ import numpy as np
 
 from stages.batch import Batch, Resources, ragged
 from stages.evaluate.frame import scored_empty, scored_in_frame
-from stages.evaluate.protocols import Protocol
 from stages.ingest.geometry import to_displayed
 from stages.largest import largest_pixels
-from stages.sweep import sweep_boxes
+from stages.protocols import Protocol
+from stages.sweep import sweep_boxes, sweep_contours
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
@@ -34,20 +34,29 @@ def contour_boxes(mask: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def component_box(mask: np.ndarray, protocol: Protocol) -> np.ndarray | None:
+def component_box(mask: np.ndarray, protocol: Protocol, heat: np.ndarray | None = None) -> np.ndarray | None:
     """Box of the component that the protocol chooses.
 
     Args:
         mask: (h, w) bool.
         protocol: Its ``component`` and ``connectivity`` apply.
+        heat: (h, w) float32 that the mask was cut from; ``peak`` looks for its maximum.
 
     Returns:
         (4,) float32 xyxy, half-open pixel edges; None where the mask is empty.
     """
     if protocol.component == "largest_pixels":
         return largest_pixels(mask, protocol.connectivity)
-    boxes = contour_boxes(mask)
-    return boxes[0] if len(boxes) else None
+    if protocol.component == "largest_contour":
+        boxes = contour_boxes(mask)
+        return boxes[0] if len(boxes) else None
+    if not mask.any():
+        return None
+    # Within the mask the values keep the peak where it is; outside of it nothing is above 0.
+    values = mask.astype(np.float32)
+    if protocol.component == "peak" and heat is not None:
+        values[np.unravel_index(heat.argmax(), heat.shape)] = 2
+    return sweep_boxes(values, np.zeros(1), protocol.connectivity, protocol.component)[0]
 
 
 def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray | None]:
@@ -62,16 +71,15 @@ def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray 
         and, under ``v2_component: all_contours``, all of them as (M, 5): index of the threshold, xyxy.
     """
     cutoffs = protocol.cutoffs(protocol.sweep_thresholds())
-    if protocol.component == "largest_pixels":
-        return sweep_boxes(heat, cutoffs, protocol.connectivity), None
-    nothing = np.zeros((1, 4), np.float32)
-    found = [contour_boxes(heat > cutoff) for cutoff in cutoffs]
-    found = [boxes if len(boxes) else nothing for boxes in found]
-    chosen = np.stack([boxes[0] for boxes in found])
+    chosen = sweep_boxes(heat, cutoffs, protocol.connectivity, protocol.component)
     if protocol.v2_component == "chosen":
         return chosen, None
-    index = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
-    return chosen, np.column_stack([index, np.concatenate(found)]).astype(np.float32)
+    found = sweep_contours(heat, cutoffs)
+    # A threshold without any contour is scored, too: as an empty map.
+    nothing = np.setdiff1d(np.arange(len(cutoffs)), found[:, 0])
+    empty = np.pad(nothing[:, None].astype(np.float32), ((0, 0), (0, 4)))
+    found = np.concatenate([found, empty])
+    return chosen, found[np.argsort(found[:, 0], kind="stable")]
 
 
 class Components:
@@ -107,8 +115,7 @@ class Components:
     def setup(self) -> None:
         """Compile what is compiled, or load it from the cache."""
         largest_pixels(np.zeros((2, 2), bool), self.protocol.connectivity)
-        if self.sweep:
-            sweep_boxes(np.zeros((2, 2), np.float32), np.array([0.0, 0.5]), self.protocol.connectivity)
+        sweep(np.zeros((2, 2), np.float32), self.protocol)
 
     def __call__(self, batch: Batch) -> Batch:
         """Find the boxes of every row."""
@@ -122,7 +129,7 @@ class Components:
         keys = zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)
         source = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
         unique = np.unique(source, return_index=True)[1]
-        found = [component_box(batch["mask"][row], self.protocol) for row in unique]
+        found = [component_box(batch["mask"][row], self.protocol, batch["heat"][row]) for row in unique]
         empty = np.array([box is None for box in found], bool)[source]
         nothing = np.zeros(4, np.float32)
         in_frame = np.array([nothing if box is None else box for box in found]).reshape(-1, 4)[source]

@@ -22,8 +22,16 @@ class DataError(UserError):
     exit_code = 3
 
 
+class StorageError(DataError):
+    """A disk or an object store that does not answer: no image is to blame, and trying again may help."""
+
+
 class OutputError(UserError):
     """A result that cannot be written: a full disk, a folder that went away."""
+
+
+class OutOfMemoryError(UserError):
+    """A batch that does not fit, not even by halves."""
 
 
 class WeightsUnavailableError(UserError):

@@ -1,7 +1,15 @@
-"""Boxes of the largest component at every threshold, in one pass over a map.
+"""Boxes of components at every threshold, in one pass over a map.
 
 From the highest threshold down foreground only grows, so pixels join one union-find forest in the
-order of the thresholds that they first exceed, and the largest component so far is kept on the way.
+order of the thresholds that they first exceed. A threshold that no pixel is the first to exceed repeats
+the boxes of the one above.
+
+Contours need no tracing. The polygon that encloses a component is the component with all that lies
+inside it: what a flood from the border cannot reach. A flood that rises through the thresholds gives
+each pixel the one at which it is first reached (Soille and Ansoult 1990: filling by reconstruction), and
+components of that map are the filled ones at every threshold. The area of the polygon through the
+centres of their border pixels is counted in 2 x 2 squares: 1 for four pixels, 1/2 for three. The box of a
+hole's contour is that of the hole, one pixel larger on each side.
 """
 
 from __future__ import annotations
@@ -11,18 +19,27 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+COMPONENTS = ("largest_pixels", "largest_contour", "largest_rectangle", "all", "peak")
+"""What :func:`sweep_boxes` can choose."""
+
+_PIXELS, _CONTOUR, _RECTANGLE, _ALL, _PEAK = range(len(COMPONENTS))
+_SIZE, _FIRST, _LEFT, _RIGHT, _BOTTOM = range(5)
+
 # Row and column steps to the neighbours, clockwise: bit b of a neighbourhood code stands for step b.
 _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 @cache
 def _representatives(connectivity: int) -> np.ndarray:
-    """For each of the 256 neighbourhoods, a bit code with one neighbour of each group to unite with.
+    """For each of the 256 neighbourhoods, the bits of one neighbour of each group to unite with.
 
     Neighbours that touch each other are in one component already, so one union does for all of them.
+
+    Returns:
+        (256, 5) int8: how many groups, at most 4, and a bit of each.
     """
     reach = 1 if connectivity == 4 else 2
-    table = np.zeros(256, np.uint8)
+    table = np.zeros((256, 5), np.int8)
     for code in range(256):
         present = [bit for bit in range(8) if code >> bit & 1]
         group = {bit: bit for bit in present}
@@ -36,7 +53,8 @@ def _representatives(connectivity: int) -> np.ndarray:
             # With 4 neighbours a corner only joins others; the pixel itself meets the odd bits.
             touching = [bit for bit in present if group[bit] == label and (connectivity == 8 or bit % 2)]
             if touching:
-                table[code] |= 1 << touching[0]
+                table[code, 0] += 1
+                table[code, table[code, 0]] = touching[0]
     return table
 
 
@@ -49,28 +67,77 @@ def root_of(parent: np.ndarray, node: int) -> int:
     return node
 
 
+@cache
+def _squares() -> np.ndarray:
+    """For each neighbourhood, by how many halves a new pixel enlarges the polygon: (256,) int32.
+
+    That is the number of 2 x 2 squares of the pixel in which at least two others are present.
+    """
+    corners = ((7, 0, 1), (1, 2, 3), (3, 4, 5), (5, 6, 7))
+    codes = np.arange(256)[:, None, None] >> np.array(corners) & 1
+    return (codes.sum(2) >= 2).sum(1).astype(np.int32)
+
+
 @njit(cache=True, nogil=True)
-def _order(heat: np.ndarray, cutoffs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Padded indices of foreground pixels, falling levels in raster order, and where each level ends."""
+def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
+    """How many cut-offs each pixel exceeds."""
     height, width = heat.shape
     count = len(cutoffs)
     step = (cutoffs[count - 1] - cutoffs[0]) / max(count - 1, 1)
     scale = 1 / step if step > 0 else 0.0
-    levels = np.empty(height * width, np.int32)  # how many cut-offs a pixel exceeds
-    ends = np.zeros(count + 1, np.int64)
+    levels = np.zeros((height, width), np.int32)
     for row in range(height):
         for column in range(width):
             value = heat[row, column]
-            level = 0
             if value > cutoffs[0]:
                 # A guess for even steps, corrected to what the comparisons themselves say.
-                level = min(int((value - cutoffs[0]) * scale), count - 1)
+                level = int(min((value - cutoffs[0]) * scale, count - 1))
                 while level < count and value > cutoffs[level]:
                     level += 1
                 while level > 0 and value <= cutoffs[level - 1]:
                     level -= 1
-                ends[level - 1] += 1
-            levels[row * width + column] = level
+                levels[row, column] = level
+    return levels
+
+
+@njit(cache=True, nogil=True)
+def _filled(levels: np.ndarray, count: int) -> np.ndarray:
+    """The levels with every hole filled: how high a flood must rise to reach a pixel from outside."""
+    height, width = levels.shape
+    reached = np.full((height, width), -1, np.int32)
+    following = np.empty(height * width, np.int32)
+    heads = np.full(count + 1, -1, np.int32)  # by level, what is reached and has not flowed on
+    for row in range(height):
+        for column in range(width):
+            if row in (0, height - 1) or column in (0, width - 1):
+                level = levels[row, column]
+                reached[row, column] = level
+                following[row * width + column] = heads[level]
+                heads[level] = row * width + column
+    for level in range(count + 1):
+        while heads[level] >= 0:
+            pixel = heads[level]
+            heads[level] = following[pixel]
+            row, column = pixel // width, pixel % width
+            for side in range(4):
+                y, x = row + (side == 0) - (side == 1), column + (side == 2) - (side == 3)
+                if 0 <= y < height and 0 <= x < width and reached[y, x] < 0:
+                    now = max(level, levels[y, x])
+                    reached[y, x] = now
+                    following[y * width + x] = heads[now]
+                    heads[now] = y * width + x
+    return reached
+
+
+@njit(cache=True, nogil=True)
+def _order(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Padded indices of foreground pixels, falling levels in raster order, and where each level ends."""
+    height, width = levels.shape
+    ends = np.zeros(count + 1, np.int64)
+    for row in range(height):
+        for column in range(width):
+            if levels[row, column] > 0:
+                ends[levels[row, column] - 1] += 1
     total = 0
     for level in range(count - 1, -1, -1):
         here = ends[level]
@@ -79,7 +146,7 @@ def _order(heat: np.ndarray, cutoffs: np.ndarray) -> tuple[np.ndarray, np.ndarra
     pixels = np.empty(total, np.int32)
     for row in range(height):
         for column in range(width):
-            level = levels[row * width + column]
+            level = levels[row, column]
             if level > 0:
                 pixels[ends[level - 1]] = (row + 1) * (width + 2) + column + 1
                 ends[level - 1] += 1
@@ -87,83 +154,162 @@ def _order(heat: np.ndarray, cutoffs: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 @njit(cache=True, nogil=True)
-def _sweep(heat: np.ndarray, cutoffs: np.ndarray, representatives: np.ndarray) -> np.ndarray:
-    height, width = heat.shape
+def _sweep(
+    levels: np.ndarray,
+    count: int,
+    representatives: np.ndarray,
+    gains: np.ndarray,
+    choice: int,
+    peak: int,
+    everything: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen box at each level, (T, 4), and, if asked for, all boxes: (M, 5) level, xyxy."""
+    height, width = levels.shape
     stride = width + 2  # a border of background saves every bounds check
     steps = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1])
-    pixels, ends = _order(heat, cutoffs)
+    pixels, ends = _order(levels, count)
     present = np.zeros((height + 2) * stride, np.uint8)
     parent = np.empty((height + 2) * stride, np.int32)
-    # What is known of each root. The top row needs no column of its own: it is the first pixel's.
-    area = np.empty((height + 2) * stride, np.int32)
-    first = np.empty((height + 2) * stride, np.int32)
-    bounds = np.empty(((height + 2) * stride, 3), np.int32)  # left, right, bottom
-    boxes = np.zeros((len(cutoffs), 4), np.float32)
-    best_area, best = 0, -1
+    # What is known of each root, side by side in memory: size, first pixel, left, right, bottom. The top
+    # row needs no column of its own: it is the first pixel's.
+    known = np.empty(((height + 2) * stride, 5), np.int32)
+    roots = np.empty(len(pixels), np.int32)
+    alive = 0
+    boxes = np.zeros((count, 4), np.float32)
+    found = np.empty((4 * count if everything else 1, 5), np.float32)
+    total = 0
     start = 0
-    for level in range(len(cutoffs) - 1, -1, -1):
+    for level in range(count - 1, -1, -1):
+        if start == ends[level] and level < count - 1:
+            boxes[level] = boxes[level + 1]
         for position in range(start, ends[level]):
             pixel = pixels[position]
             row, column = pixel // stride, pixel % stride
-            code = 0
-            for bit in range(8):
-                code |= present[pixel + steps[bit]] << bit
+            above, below = pixel - stride, pixel + stride
+            code = present[above - 1] | present[above] << 1 | present[above + 1] << 2 | present[pixel + 1] << 3
+            code |= present[below + 1] << 4 | present[below] << 5 | present[below - 1] << 6 | present[pixel - 1] << 7
             present[pixel] = 1
-            root = -1
-            code = representatives[code]
-            for bit in range(8):
-                if not code >> bit & 1:
-                    continue
-                other = root_of(parent, pixel + steps[bit])
-                if root < 0:
-                    root = other
-                elif root != other:
-                    if area[root] < area[other]:
+            groups = representatives[code, 0]
+            if groups == 0:
+                parent[pixel] = pixel
+                known[pixel, _SIZE], known[pixel, _FIRST] = gains[code], pixel
+                known[pixel, _LEFT] = known[pixel, _RIGHT] = column
+                known[pixel, _BOTTOM] = row
+                roots[alive] = pixel
+                alive += 1
+                continue
+            root = root_of(parent, pixel + steps[representatives[code, 1]])
+            for group in range(2, groups + 1):
+                other = root_of(parent, pixel + steps[representatives[code, group]])
+                if root != other:
+                    if known[root, _SIZE] < known[other, _SIZE]:
                         root, other = other, root
                     parent[other] = root
-                    area[root] += area[other]
-                    first[root] = min(first[root], first[other])
-                    bounds[root, 0] = min(bounds[root, 0], bounds[other, 0])
-                    bounds[root, 1] = max(bounds[root, 1], bounds[other, 1])
-                    bounds[root, 2] = max(bounds[root, 2], bounds[other, 2])
-            if root < 0:
-                root = pixel
-                parent[pixel] = pixel
-                area[pixel] = 1
-                first[pixel] = pixel
-                bounds[pixel, 0] = bounds[pixel, 1] = column
-                bounds[pixel, 2] = row
-            else:
-                parent[pixel] = root
-                area[root] += 1
-                first[root] = min(first[root], pixel)
-                bounds[root, 0] = min(bounds[root, 0], column)
-                bounds[root, 1] = max(bounds[root, 1], column)
-                bounds[root, 2] = max(bounds[root, 2], row)
-            if area[root] > best_area or (area[root] == best_area and first[root] < first[best]):
-                best_area, best = area[root], root
+                    known[root, _SIZE] += known[other, _SIZE]
+                    known[root, _FIRST] = min(known[root, _FIRST], known[other, _FIRST])
+                    known[root, _LEFT] = min(known[root, _LEFT], known[other, _LEFT])
+                    known[root, _RIGHT] = max(known[root, _RIGHT], known[other, _RIGHT])
+                    known[root, _BOTTOM] = max(known[root, _BOTTOM], known[other, _BOTTOM])
+            parent[pixel] = root
+            known[root, _SIZE] += gains[code]
+            known[root, _FIRST] = min(known[root, _FIRST], pixel)
+            known[root, _LEFT] = min(known[root, _LEFT], column)
+            known[root, _RIGHT] = max(known[root, _RIGHT], column)
+            known[root, _BOTTOM] = max(known[root, _BOTTOM], row)
+        changed = start < ends[level]
         start = ends[level]
-        if best >= 0:
-            boxes[level, 0] = bounds[best, 0] - 1
-            boxes[level, 1] = first[best] // stride - 1
-            boxes[level, 2] = bounds[best, 1]
-            boxes[level, 3] = bounds[best, 2]
-    return boxes
+        if not changed and not everything:
+            continue
+        kept, best, best_size = 0, -1, -1
+        for position in range(alive):
+            root = roots[position]
+            if parent[root] != root:
+                continue
+            roots[kept] = root
+            kept += 1
+            top = known[root, _FIRST] // stride
+            if everything:
+                if total == len(found):
+                    larger = np.empty((2 * total, 5), np.float32)
+                    larger[:total] = found
+                    found = larger
+                found[total, 0] = level
+                found[total, 1], found[total, 2] = known[root, _LEFT] - 1, top - 1
+                found[total, 3], found[total, 4] = known[root, _RIGHT], known[root, _BOTTOM]
+                total += 1
+            size = known[root, _SIZE]
+            if choice == _RECTANGLE:
+                size = (known[root, _RIGHT] - known[root, _LEFT] + 1) * (known[root, _BOTTOM] - top + 1)
+            earlier = best >= 0 and known[root, _FIRST] < known[best, _FIRST]
+            if size > best_size or (size == best_size and earlier != (choice == _CONTOUR)):
+                best_size, best = size, root
+        alive = kept
+        if best < 0:
+            continue
+        if choice == _PEAK:
+            best = root_of(parent, peak)
+        left, right = known[best, _LEFT], known[best, _RIGHT]
+        upper, lower = known[best, _FIRST] // stride, known[best, _BOTTOM]
+        if choice == _ALL:
+            for position in range(alive):
+                root = roots[position]
+                left, right = min(left, known[root, _LEFT]), max(right, known[root, _RIGHT])
+                upper, lower = min(upper, known[root, _FIRST] // stride), max(lower, known[root, _BOTTOM])
+        boxes[level, 0], boxes[level, 1], boxes[level, 2], boxes[level, 3] = left - 1, upper - 1, right, lower
+    return boxes, found[:total]
 
 
-def sweep_boxes(heat: np.ndarray, thresholds: np.ndarray, connectivity: int) -> np.ndarray:
-    """Box of the largest component of ``heat > threshold`` at every threshold.
+def sweep_boxes(
+    heat: np.ndarray, thresholds: np.ndarray, connectivity: int, component: str = "largest_pixels"
+) -> np.ndarray:
+    """Box of the chosen component of ``heat > threshold`` at every threshold.
 
     Ties go to the component whose first pixel in raster order comes first, as in
-    :func:`stages.largest.largest_pixels`.
+    :func:`stages.largest.largest_pixels`; among contours to the one whose first pixel comes last, which
+    is the first in OpenCV's order.
 
     Args:
         heat: (h, w) float32.
         thresholds: (T,) ascending; compared as float32. Evenly spaced ones are fastest.
-        connectivity: 4 or 8.
+        connectivity: 4 or 8; contours are 8-connected.
+        component: One of :data:`COMPONENTS`, as :class:`stages.protocols.Protocol` explains them.
 
     Returns:
         (T, 4) float32 xyxy, half-open pixel edges; zeros where nothing is above the threshold.
     """
+    levels, count = _prepared(heat, thresholds)
+    choice = COMPONENTS.index(component)
+    gains = _squares() if choice == _CONTOUR else np.ones(256, np.int32)
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    peak = (row + 1) * (heat.shape[1] + 2) + column + 1
+    if choice == _CONTOUR:
+        levels = _filled(levels, count)
+    return _sweep(levels, count, _representatives(connectivity), gains, choice, peak, False)[0]
+
+
+def sweep_contours(heat: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Boxes of all contours of ``heat > threshold`` at every threshold, those of holes included.
+
+    Args:
+        heat: (h, w) float32.
+        thresholds: (T,) ascending; compared as float32. Evenly spaced ones are fastest.
+
+    Returns:
+        (M, 5) float32: index of the threshold, ascending, and xyxy, half-open pixel edges, in no order.
+    """
+    levels, count = _prepared(heat, thresholds)
+    ones = np.ones(256, np.int32)
+    outer = _sweep(levels, count, _representatives(8), ones, _PIXELS, 0, True)[1]
+    # Holes are components of the background that the frame around the map, never foreground, is not in.
+    below = np.pad(count - levels, 1, constant_values=count)
+    holes = _sweep(below, count, _representatives(4), ones, _PIXELS, 0, True)[1]
+    holes = holes[holes[:, 1] > 0]
+    # One pixel larger, and back from the padded frame; level l of the inverse is background at count - 1 - l.
+    holes = np.column_stack([count - 1 - holes[:, 0], holes[:, 1:3] - 2, holes[:, 3:5]])
+    both = np.concatenate([outer, holes]).astype(np.float32)
+    return both[np.argsort(both[:, 0], kind="stable")]
+
+
+def _prepared(heat: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
     cutoffs = np.ascontiguousarray(thresholds, dtype=np.float32)
-    return _sweep(np.ascontiguousarray(heat, dtype=np.float32), cutoffs, _representatives(connectivity))
+    return _levels(np.ascontiguousarray(heat, dtype=np.float32), cutoffs), len(cutoffs)

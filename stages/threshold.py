@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from stages.batch import Batch, Resources, ragged
-from stages.evaluate.protocols import LEVELS, Protocol
+from stages.protocols import LEVELS, Protocol
 
 _KERNELS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
@@ -15,33 +15,41 @@ def heat(map: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
     """Resize a map to the network's input frame and normalise it.
 
     A map that cannot be normalised is all 0: one with a value that is not finite, one without a
-    positive value under ``max``, a constant one under ``minmax``. A constant positive map under
+    positive value under ``max``, a constant one under ``minmax`` and ``ivr``. A constant positive map under
     ``max`` is all 1: by the definition every pixel then is above any share of the maximum.
 
     Args:
-        map: (h, w) floating point, any positive scale.
+        map: (h, w) floating point; its scale matters under ``normalize: none`` only.
         protocol: Its ``resize``, ``normalize`` and ``quantize`` apply.
         size: Side of the square input frame in pixels.
 
     Returns:
-        (size, size) float32 with maximum 1 or all 0. Under ``max`` negative values stay negative;
-        a quantized map holds multiples of 1/255.
+        (size, size) float32 with maximum 1 or all 0, but for ``none``. Under ``max`` and ``none`` negative
+        values stay negative; a quantized map holds multiples of 1/255.
     """
     # The published code of the quantized protocol works in float64, and truncation would show it.
     values: np.ndarray = map.astype(np.float64 if protocol.quantize == "uint8" else np.float32)
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         return np.zeros((size, size), np.float32)
-    if low == high:  # Before the kernel's rounding can make a pattern of it.
-        full = high > 0 and protocol.normalize == "max"
-        return np.full((size, size), full, np.float32)
-    resized: np.ndarray = cv2.resize(values, (size, size), interpolation=_KERNELS[protocol.resize])
+    constant = low == high  # Known before the kernel's rounding can make a pattern of it.
+    if constant and protocol.normalize != "none":
+        return np.full((size, size), high > 0 and protocol.normalize == "max", np.float32)
+    resized: np.ndarray
+    if constant:
+        resized = np.full((size, size), high)
+    else:
+        resized = cv2.resize(values, (size, size), interpolation=_KERNELS[protocol.resize])
     if protocol.normalize == "minmax":
         resized -= resized.min()
-    high = resized.max()
-    if not high > 0:
-        return np.zeros((size, size), np.float32)
-    resized /= high
+    elif protocol.normalize == "ivr":
+        place = int(resized.size * protocol.percentile)
+        resized = np.maximum(resized - np.partition(resized, place, axis=None)[place], 0)
+    if protocol.normalize != "none":
+        high = resized.max()
+        if not high > 0:
+            return np.zeros((size, size), np.float32)
+        resized /= high
     if protocol.quantize == "uint8":
         resized = np.trunc(resized * LEVELS) / LEVELS
     return resized.astype(np.float32, copy=False)
@@ -89,8 +97,10 @@ class Threshold:
         heats = np.empty((rows, self.size, self.size), np.float32)
         status = []
         for row, (map, scale) in enumerate(zip(batch["map"], batch["map_scale"], strict=True)):
-            # Every rule ignores a map's scale, but a scale that is not a number betrays its map.
+            # Most rules ignore a map's scale, but a scale that is not a number betrays its map.
             usable = map if np.isfinite(scale) else np.full_like(map, np.nan)
+            if self.protocol.normalize == "none":
+                usable = usable.astype(np.float32) * scale
             heats[row] = heat(usable, self.protocol, self.size)
             status.append(box_status(usable, heats[row]))
         cutoff = self.protocol.cutoffs(np.array([self.protocol.threshold]))[0]

@@ -53,7 +53,7 @@ def files(run: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name not in differing
+        if path.is_file() and path.name not in differing and path.parent.name != "logs"
     }
 
 

@@ -1,4 +1,8 @@
-"""Runs a plan in this process, its batches spread over threads."""
+"""Runs a plan in this process, its batches spread over threads.
+
+An image that kills or hangs its process takes this run with it; the Ray executor, with the same command,
+finds it, leaves it out and goes on.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.machine import cores
 from pipeline.manifest import Shard
-from pipeline.plan import Group, Outcome, process
-from pipeline.shards import Job, Report
+from pipeline.plan import Group, Outcome
+from pipeline.shards import Job, Report, advance
 
 
 def capacity() -> tuple[int, int]:
@@ -46,7 +50,7 @@ def execute(
     running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
     try:
         for shard in shards:
-            running.append((shard, [pool.submit(process, stages, batch) for batch in job.batches(shard)]))
+            running.append((shard, [pool.submit(advance, stages, batch) for batch in job.load(shard, {})]))
             if len(running) == 2:
                 yield _finish(running.popleft(), job)
         while running:

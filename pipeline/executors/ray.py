@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pipeline.executors.deadline import deadline
+from pipeline.executors.examine import examine
+from pipeline.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
 from pipeline.manifest import Shard
-from pipeline.plan import Group, Outcome, process
-from pipeline.shards import Job, Report
-from stages.errors import ConfigurationError, UserError
+from pipeline.plan import Group, Outcome
+from pipeline.shards import Culprits, Job, Report, advance
+from stages.errors import ConfigurationError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -20,14 +24,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 log = logging.getLogger("wsl_pipeline")
 
-ATTEMPTS = 3
-"""Times that a shard is tried when workers die; deterministic errors are not retried."""
 IN_FLIGHT = 2
 """Shards that a worker has at once, so that the next one's pixels are there when it is done."""
-
-
-class ShardFailedError(UserError):
-    """A shard killed its workers as often as it was tried."""
+MOST_IN_FLIGHT = 16
+"""Shards a worker has at once at most, where more cores than one decode for it."""
+LOOK_EVERY = 5.0
+"""Seconds between looks at the cluster, whose nodes come and go."""
 
 
 class Worker:
@@ -40,31 +42,38 @@ class Worker:
         """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
         self.group.setup()
 
-    def run(self, shard: Shard, outcomes: list[Outcome] | None = None) -> list[Outcome] | Report:
+    def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Report:
         """Take a shard through the group: from the manifest, or from what the group before made of it."""
-        outcomes = advance(self.group, self.job, shard, outcomes)
-        return self.job.commit(shard, outcomes) if self.commits else outcomes
+        outcomes = given if isinstance(given, list) else self.job.load(shard, given)
+        outcomes = _advance(self.group, self.job, outcomes)
+        return _commit(self.job, shard, outcomes) if self.commits else outcomes
+
+    def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:
+        """Find the images that kill the workers; the stages stand in a process beside this one meanwhile."""
+        return examine(list(groups), self.job, shard, known)
 
 
-def advance(group: Group, job: Job, shard: Shard, outcomes: list[Outcome] | None) -> list[Outcome]:
-    """Take a shard's batches through one group."""
-    if outcomes is None:
-        return [process(group.stages, batch) for batch in job.batches(shard)]
-    done = []
-    for before in outcomes:
-        after = process(group.stages, before.rows)
-        done.append(Outcome(after.rows, before.errors + after.errors, before.seconds | after.seconds))
-    return done
-
-
-def _load(group: Group, job: Job, shard: Shard) -> list[Outcome]:
+def _load(group: Group, job: Job, shard: Shard, culprits: Culprits) -> list[Outcome]:
     group.setup()
-    return advance(group, job, shard, None)
+    return _advance(group, job, job.load(shard, culprits))
 
 
 def _finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
     group.setup()
-    return job.commit(shard, advance(group, job, shard, outcomes))
+    return _commit(job, shard, _advance(group, job, outcomes))
+
+
+def _advance(group: Group, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
+    done = []
+    for outcome in outcomes:
+        with deadline(job.timeout):
+            done.append(advance(group.stages, outcome))
+    return done
+
+
+def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+    with deadline(job.timeout):
+        return job.commit(shard, outcomes)
 
 
 def capacity() -> tuple[int, float]:
@@ -75,7 +84,7 @@ def capacity() -> tuple[int, float]:
 
 
 def execute(
-    groups: list[Group], shards: list[Shard], job: Job, workers: int, ready: Callable[[], None]
+    groups: list[Group], shards: list[Shard], job: Job, workers: int | None, ready: Callable[[], None]
 ) -> Iterator[Report]:
     """Process shards on Ray and commit each in the worker that finished it.
 
@@ -87,33 +96,19 @@ def execute(
         groups: The plan: one group, or three of which the middle one holds the network.
         shards: Those still to do.
         job: What they share.
-        workers: Actors that hold the network.
+        workers: Actors that hold the network; None for as many as the cluster has room for, now and later.
         ready: Called when the first of them is.
 
     Yields:
         A report after each commit, in order of completion.
 
     Raises:
-        ShardFailedError: Workers died on the same shard :data:`ATTEMPTS` times.
+        ShardFailedError: Workers die of a shard and no image can be blamed, or die while they start.
     """
     _connect()
-    pool = _Pool(groups, job, min(workers, len(shards)), ready)
-    todo = deque((shard, 1) for shard in shards)
+    pool = _Pool(groups, job, len(shards) if workers is None else min(workers, len(shards)), ready)
     try:
-        while todo or pool.busy:
-            while todo and pool.dispatch(*todo[0]):
-                todo.popleft()
-            for shard, attempt, result in pool.wait():
-                if isinstance(result, Report):
-                    yield result
-                elif attempt == ATTEMPTS:
-                    raise ShardFailedError(
-                        f"shard {shard.index} (manifest rows {shard.start} to {shard.stop - 1}) killed its worker "
-                        f"{ATTEMPTS} times; committed shards are safe. Last cause: {_first_line(result)}"
-                    )
-                else:
-                    log.warning("shard %d lost its worker and is tried again: %s", shard.index, _first_line(result))
-                    todo.append((shard, attempt + 1))
+        yield from drive(Ledger(shards), pool)
     finally:
         pool.stop()
 
@@ -121,87 +116,121 @@ def execute(
 class _Pool:
     """The model workers and the shards that are with them. The driver owns recovery, Ray restarts nothing."""
 
-    def __init__(self, groups: list[Group], job: Job, workers: int, ready: Callable[[], None]) -> None:
-        self.ready, self.was_ready = ready, False
-        self.groups, self.job = groups, job
+    def __init__(self, groups: list[Group], job: Job, most: int, ready: Callable[[], None]) -> None:
+        self.groups, self.job, self.most, self.ready = groups, job, most, ready
+        self.was_ready = False
         self.model = groups[0] if len(groups) == 1 else groups[1]
         self.shared = [ray.put(group) for group in groups], ray.put(job)
         self.starting: dict[ray.ObjectRef, ray.actor.ActorHandle] = {}
         self.load: dict[ray.actor.ActorHandle, int] = {}
-        self.busy: dict[ray.ObjectRef, tuple[Shard, int, ray.actor.ActorHandle]] = {}
+        self.busy: dict[ray.ObjectRef, tuple[Task, ray.actor.ActorHandle]] = {}
         self.failed_starts = 0
-        for _ in range(workers):
-            self._start()
+        self.room = self.depth = 0
+        self.looked = -math.inf
 
-    def _start(self) -> None:
-        wanted = self.model.resources
-        # Beside actors that hold a GPU, tasks need the cores: actors that took them all would wait for ever.
-        cpus = wanted.cpus if len(self.groups) == 1 else 0
-        options = {"num_cpus": cpus, "num_gpus": wanted.gpus, "max_restarts": 0, "max_task_retries": 0}
-        groups, job = self.shared
-        actor: Any = ray.remote(Worker).options(**options)
-        actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
-        self.starting[actor.setup.remote()] = actor
+    def dispatch(self, task: Task) -> bool:
+        """Give a task to the worker with the least to do; False while all have enough.
 
-    def dispatch(self, shard: Shard, attempt: int) -> bool:
-        """Give a shard to the worker with the least to do; False while all have enough.
-
-        Only workers that have answered count: a dead one fails at once and would look idle. A shard that
-        is tried again runs alone on its worker, so that it takes no other shard down with it.
+        Only workers that have answered count: a dead one fails at once and would look idle. A task that
+        runs alone takes no other shard down with it.
         """
-        room = 1 if attempt > 1 else IN_FLIGHT
+        room = 1 if task.alone else self.depth
         free = [actor for actor, load in self.load.items() if load < room]
         if not free:
             return False
         actor = min(free, key=lambda one: self.load[one])
         refs, job = self.shared
-        explained: Any
         done: Any
-        if len(self.groups) == 1:
-            done = actor.run.remote(shard)
+        if task.examine:
+            done = actor.examine.remote(task.shard, task.culprits, *refs)
+        elif len(self.groups) == 1:
+            done = actor.run.remote(task.shard, task.culprits)
         else:
-            load, finish = (ray.remote(task).options(num_cpus=1, max_retries=0) for task in (_load, _finish))
-            explained = actor.run.remote(shard, load.remote(refs[0], job, shard))
-            done = finish.remote(refs[2], job, shard, explained)
-        self.busy[done] = (shard, attempt, actor)
-        self.load[actor] += IN_FLIGHT if attempt > 1 else 1
+            load, finish = (ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish))
+            explained: Any = actor.run.remote(task.shard, load.remote(refs[0], job, task.shard, task.culprits))
+            done = finish.remote(refs[2], job, task.shard, explained)
+        self.busy[done] = task, actor
+        self.load[actor] += self._weight(task)
         return True
 
-    def wait(self) -> Iterator[tuple[Shard, int, Report | RayError]]:
-        """What came back: reports, or the errors of shards whose workers died.
+    def _weight(self, task: Task) -> int:
+        return MOST_IN_FLIGHT if task.alone else 1
+
+    def wait(self) -> Iterator[tuple[Task, Result]]:
+        """What came back: reports, findings, or the errors of shards whose workers died.
 
         Raises:
             Exception: What a stage or a worker's set-up raised; trying again would raise it again.
         """
+        self._hire()
         ready, _ = ray.wait([*self.busy, *self.starting], num_returns=1, timeout=1)
         for ref in ready:
             if ref in self.starting:
                 self._started(ref)
                 continue
-            shard, attempt, actor = self.busy.pop(ref)
+            task, actor = self.busy.pop(ref)
             if actor in self.load:
-                self.load[actor] -= IN_FLIGHT if attempt > 1 else 1
+                self.load[actor] -= self._weight(task)
             try:
-                yield shard, attempt, ray.get(ref)
-            except RayTaskError as error:
-                # A task that waited for a dead worker's result fails with that worker's error as its cause.
-                if not isinstance(error.cause, RayError):
-                    raise error.cause from None
-                yield shard, attempt, self._lost(actor, error.cause)
+                yield task, ray.get(ref)
             except RayError as error:
-                yield shard, attempt, self._lost(actor, error)
+                # A task that waited for a dead worker's result fails with that worker's error as its cause.
+                cause = error.cause if isinstance(error, RayTaskError) else error
+                if not isinstance(cause, RayError) or type(cause) is RayError:  # The latter wraps what has no pickle.
+                    raise cause from None
+                yield task, self._lost(task, actor, cause)
+
+    def _hire(self) -> None:
+        """Start workers where there is room for more: at the beginning, for dead ones, on nodes that joined."""
+        if time.monotonic() - self.looked >= LOOK_EVERY:
+            self._look()
+        here = len(self.load) + len(self.starting)
+        if not here or self.failed_starts < ATTEMPTS:
+            for _ in range(min(self.room, self.most) - here):
+                self._start()
+
+    def _look(self) -> None:
+        """See how many workers the cluster has room for, and how many shards keep the cores of one busy."""
+        self.looked = time.monotonic()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
+        room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
+        if room > self.room:
+            self.failed_starts = 0  # Other nodes, another try.
+        self.room = room
+        self.depth = IN_FLIGHT
+        if len(self.groups) > 1:
+            cores = sum(node.get("CPU", 0) for node in nodes) / min(room, self.most)
+            self.depth = min(MOST_IN_FLIGHT, max(IN_FLIGHT, math.ceil(cores)))
+
+    @property
+    def _cpus(self) -> float:
+        # Beside actors that hold a GPU, tasks need the cores: actors that took them all would wait for ever.
+        return self.model.resources.cpus if len(self.groups) == 1 else 0
+
+    def _start(self) -> None:
+        options = {"num_cpus": self._cpus, "num_gpus": self.model.resources.gpus}
+        options |= {"max_restarts": 0, "max_task_retries": 0}
+        # What is loaded first runs first, whichever was asked for first.
+        options |= {"allow_out_of_order_execution": True}
+        groups, job = self.shared
+        actor: Any = ray.remote(Worker).options(**options)
+        actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
+        self.starting[actor.setup.remote()] = actor
 
     def _started(self, ref: ray.ObjectRef) -> None:
         actor = self.starting.pop(ref)
         try:
             ray.get(ref)
         except RayTaskError as error:
-            raise error.cause from None
+            raise (error.cause or error) from None
         except RayError as error:
             self.failed_starts += 1
+            # An error of the process's own, such as a module that is not there, stands at the end of Ray's story.
+            cause = f"{_first_line(error)} {str(error).strip().splitlines()[-1]}"
+            log.warning("a worker died while it started: %s", cause)
             if self.failed_starts >= ATTEMPTS and not self.load:
-                raise ShardFailedError(f"workers die while they start: {_first_line(error)}") from None
-            self._start()
+                raise ShardFailedError(f"workers die while they start: {cause}") from None
         else:
             self.failed_starts = 0
             self.load[actor] = 0
@@ -209,13 +238,13 @@ class _Pool:
                 self.was_ready = True
                 self.ready()
 
-    def _lost(self, actor: ray.actor.ActorHandle, error: RayError) -> RayError:
-        """Replace the worker if it was the worker that died."""
+    def _lost(self, task: Task, actor: ray.actor.ActorHandle, error: RayError) -> Lost:
+        """Let go of the worker if it was the worker that died."""
+        log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, _first_line(error))
         if isinstance(error, RayActorError) and actor in self.load:
             ray.kill(actor)
             del self.load[actor]
-            self._start()
-        return error
+        return Lost(_first_line(error))
 
     def stop(self) -> None:
         """Let go of the workers."""

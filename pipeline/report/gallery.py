@@ -14,10 +14,10 @@ from pipeline.config import Config
 from pipeline.report import thumbnails
 from pipeline.report.rows import FIRST, Overview
 from pipeline.rundir import RunDir
-from stages.evaluate.protocols import Protocol
 from stages.ingest.decode import DecodeError, decode
 from stages.ingest.geometry import fit_transform
 from stages.ingest.source import read_bytes
+from stages.protocols import Protocol
 from stages.threshold import heat
 
 PICTURES = 12

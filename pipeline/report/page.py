@@ -14,20 +14,20 @@ import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.config import Config, load_config, protocol_of
-from pipeline.report import charts, scores
+from pipeline.config import Config, protocol_of
+from pipeline.report import charts, scores, strata
 from pipeline.report.gallery import View, galleries
 from pipeline.report.rows import FIRST, LABEL, Overview, read_overview
 from pipeline.rundir import RunDir
 from stages.errors import ConfigurationError
 from stages.evaluate.label_order import label_order_warning
-from stages.evaluate.protocols import Protocol, get_protocol
+from stages.protocols import Protocol, get_protocol
 
 FAILURES = 50
 """File names that are listed for each error code."""
 
 
-def write_report(run: RunDir, dest: Path | None = None) -> Path:
+def write_report(run: RunDir, dest: Path | None = None) -> str:
     """Write the page of a run whose ``metrics.json`` is there.
 
     The page follows from the run's configuration and results alone: no times, no paths of the run.
@@ -46,18 +46,18 @@ def write_report(run: RunDir, dest: Path | None = None) -> Path:
     page = _render(run).encode()
     if dest is None:
         run.write("report/index.html", page)
-        return run.path / "report" / "index.html"
+        return run.where("report/index.html")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         dest.write_bytes(page)
     except OSError as error:
         raise ConfigurationError(f"--dest: cannot write to {dest}: {error.strerror}") from None
-    return dest
+    return str(dest)
 
 
 def _render(run: RunDir) -> str:
     metrics, origins = run.read_json("metrics.json"), run.read_json("run.json")
-    _, config = load_config(str(run.path / "config.yaml"), [])
+    config = run.config()
     protocol = protocol_of(config)
     methods = config.explain.methods
     overview = read_overview(run, methods)
@@ -85,12 +85,16 @@ def _render(run: RunDir) -> str:
         same_as=overview.same_as,
         headline=_headline(metrics, methods[0], f"{delta:g}"),
         table=scores.score_table(metrics, f"{delta:g}"),
+        faithfulness=scores.faithfulness_table(metrics),
         all_scores={method: scores.all_scores(metrics["methods"][method]) for method in methods},
         curves=charts.curves(metrics, names, protocol.threshold),
         histogram=charts.histogram(overview, methods, names),
         bins=charts.BINS,
         funnel=charts.funnel(metrics, overview, methods, names, delta),
         classes=charts.frequent_classes(overview),
+        strata=strata.strata_rows(metrics, list(names), f"{delta:g}"),
+        errors=strata.error_rows(metrics, list(names), f"{delta:g}"),
+        class_ends=strata.class_rows(metrics["methods"][methods[0]], f"{delta:g}", overview.names.__getitem__),
         galleries=shown,
         left_out=left_out,
         label_shown=overview.rank == LABEL,
@@ -110,7 +114,7 @@ def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[st
     return [
         (f"{column.title} at IoU {delta}" if column.delta else column.title, column.unit, cell)
         for column in columns
-        if (cell := scores.cell(column, found, metrics.get("baselines", {})))
+        if (cell := scores.cell(column, found, metrics.get("zero_line", {})))
     ]
 
 

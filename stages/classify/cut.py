@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from stages.classify.layout import from_maps, to_maps
 from stages.classify.probe import checked_logits, gap_linear_head
 from stages.errors import ConfigurationError
 from stages.explain.trace import Trace
@@ -38,6 +39,8 @@ class CutNetwork:
         self.module = module
         self._precision = precision
         self.head = gap_linear_head(module, layer, size)
+        self.black = torch.zeros(1, 3, 1, 1)
+        """A black pixel as the network is given it; mid-grey where nobody said how pixels are normalised."""
         self._name = name
         self._size = size
         self._thread = threading.local()
@@ -47,26 +50,48 @@ class CutNetwork:
         """Run (N, 3, S, S) inputs through the network and keep what explainers need.
 
         Raises:
-            ConfigurationError: The layer gives no map.
+            ConfigurationError: The layer gives no map, or more than one.
         """
-        with self._mode("cut"):
-            self._thread.dtype = inputs.dtype
+        with self.watching(inputs.dtype, "cut"):
             logits = self._run(inputs)
-            if self._thread.activations is None:
-                raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
-            return Trace(self._thread.activations, logits, inputs, self)
+            return Trace(self.seen(), logits, inputs, self)
+
+    @contextmanager
+    def watching(self, dtype: torch.dtype, mode: str) -> Iterator[None]:
+        """Catch the layer's maps in forward passes of this thread.
+
+        Args:
+            dtype: Of the maps.
+            mode: ``cut`` begins the graph at this layer, ``join`` only if no other layer has begun it.
+        """
+        self._thread.dtype = dtype
+        with self._mode(mode):
+            yield
+
+    def seen(self) -> Tensor:
+        """The maps of the pass that was watched.
+
+        Raises:
+            ConfigurationError: The layer did not run.
+        """
+        if self._thread.activations is None:
+            raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
+        return self._thread.activations
 
     def logits(self, inputs: Tensor) -> Tensor:
         """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
         return self._run(inputs)
 
-    def decide(self, activations: Tensor) -> Tensor:
+    def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
         """(M, C) logits of (M, K, h, w) activations through the head alone.
 
-        The trunk runs on one black image, whose output the hook replaces.
+        Args:
+            activations: Replace the layer's output.
+            image: (1, 3, S, S) input of the trunk, which matters where anything passes beside the map:
+                a shortcut, a class token. A black one where nothing does.
         """
         with self._mode("replace", activations):
-            return self._run(activations.new_zeros(1, 3, self._size, self._size))
+            return self._run(activations.new_zeros(1, 3, self._size, self._size) if image is None else image)
 
     def _run(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
@@ -83,16 +108,26 @@ class CutNetwork:
 
     def _hook(self, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         mode = getattr(self._thread, "mode", None)
-        if mode == "replace":
-            return self._thread.activations.clone().to(output.dtype)
         if mode is None:
             return output
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        if mode == "replace":
+            return from_maps(self._thread.activations.clone().to(output.dtype), output)
+        maps = to_maps(output)
+        if maps is None:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigurationError(
                 f"explain.layer: the output of {self._name!r} has shape {shape}, not (N, K, h, w); "
                 "name a convolutional layer"
             )
-        self._thread.activations = output.detach().to(self._thread.dtype).requires_grad_()
+        if self._thread.activations is not None:
+            raise ConfigurationError(
+                f"explain.layer: {self._name!r} runs more than once in a pass; name a layer that runs once, "
+                "such as the block around it"
+            )
+        # With several layers the deeper ones hang on the graph that the first of them began.
+        if not (mode == "join" and maps.requires_grad):
+            maps = maps.detach()
+        maps = maps.to(self._thread.dtype)
+        self._thread.activations = maps if maps.requires_grad else maps.requires_grad_()
         # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
-        return self._thread.activations.clone().to(output.dtype)
+        return from_maps(self._thread.activations.clone().to(output.dtype), output)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.ingest.dataset import ClassInfo
 
 
 def match_classes(

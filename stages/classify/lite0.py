@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.classify.network import Network, Preprocess
 from stages.classify.weights import file_sha256, load_tensors
 from stages.errors import WeightsUnavailableError
@@ -35,7 +35,8 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
+            reach = kernel // 2 * self.dilation[0]
+            return F.conv2d(x, self.weight, self.bias, 1, reach, self.dilation, self.groups)
         down, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:])
         x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
         return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)

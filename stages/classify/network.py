@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stages.classes import ClassInfo
 from stages.errors import ConfigurationError
-from stages.ingest.dataset import ClassInfo
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,9 +52,10 @@ class Network:
         layer: str = "",
         weights_sha256: str = "",
     ) -> None:
+        from stages.classify.adapt import adapted
         from stages.classify.weights import tensors_sha256
 
-        self.module = module.eval().requires_grad_(False)
+        self.module = adapted(module).eval().requires_grad_(False)
         self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
         self.preprocess = preprocess
         self.layer = layer
@@ -77,3 +78,15 @@ class Network:
 
         near = difflib.get_close_matches(name, list(modules), n=3, cutoff=0.3) or [one for one in modules if one][-3:]
         raise ConfigurationError(f"explain.layer: the network has no layer {name!r}; nearest: {', '.join(near)}")
+
+    def resolve_layers(self, names: str | Sequence[str]) -> list[str]:
+        """The dotted names of one layer or of several, see :meth:`resolve_layer`.
+
+        Raises:
+            ConfigurationError: One is unknown, or two are the same.
+        """
+        found = [self.resolve_layer(name) for name in ([names] if isinstance(names, str) else names)]
+        for name in found:
+            if found.count(name) > 1:
+                raise ConfigurationError(f"explain.layer: {name} stands twice; name every layer once")
+        return found

@@ -12,11 +12,10 @@ from urllib.parse import parse_qsl
 import torch
 from torch import nn
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import ClassInfo, imagenet_classes
 from stages.classify.network import Network, Preprocess
 from stages.classify.weights import file_sha256, load_into
 from stages.errors import ConfigurationError, UserError, WeightsUnavailableError, unknown
-from stages.ingest.dataset import ClassInfo
 
 
 def load_network(spec: str) -> Network:
@@ -159,7 +158,11 @@ def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         import timm
 
         return timm.create_model(name, pretrained=False, num_classes=num_classes), Preprocess()
-    raise unknown("arch in model.spec:", spec, ["torchvision:NAME", "timm:NAME", "lite0"])
+    if prefix == "nin":
+        from stages.classify.nin import NetworkInNetwork
+
+        return NetworkInNetwork(num_classes), Preprocess()
+    raise unknown("arch in model.spec:", spec, ["torchvision:NAME", "timm:NAME", "lite0", "nin"])
 
 
 def _python(rest: str) -> Network:

@@ -16,11 +16,13 @@ class Classify:
     Args:
         spec: ``model.spec``.
         weights_sha256: Of the weights that every worker must find under it.
-        layer: Dotted name of the explained layer, or ``last``.
+        layer: Dotted name of the explained layer, or ``last``; a list for several.
         size: Side of the input in pixels.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, ``bf16`` or ``fp16`` of the network's forward pass.
         gpus: Share of a GPU that one worker occupies.
+        dilate: Explain the a trous form of the network, whose maps have twice the sides. Classes and
+            probabilities stay those of the network as it is, so a run classifies alike with it and without.
     """
 
     reads = ("image",)
@@ -30,14 +32,15 @@ class Classify:
         self,
         spec: str,
         weights_sha256: str,
-        layer: str,
+        layer: str | list[str],
         size: int,
         device: str = "cpu",
         precision: str = "fp32",
         gpus: float = 0,
+        dilate: bool = False,
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.dilate = device, precision, dilate
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -48,7 +51,8 @@ class Classify:
         """
         import torch
 
-        from stages.classify.cut import CutNetwork
+        from stages.classify.dilate import dilated
+        from stages.classify.layers import cut_at
         from stages.classify.sources import load_network
 
         network = load_network(self.spec)
@@ -57,10 +61,15 @@ class Classify:
                 f"model.spec: {self.spec} gave a worker other weights than the run began with; "
                 "it must give the same ones every time and everywhere"
             )
-        name = network.resolve_layer(self.layer)
-        module = network.module.to(self.device).to(memory_format=torch.channels_last)
+        names = network.resolve_layers(self.layer)
+        explained = dilated(network.module, names[0], self.size) if self.dilate else network.module
+        module, explained = (
+            one.to(self.device).to(memory_format=torch.channels_last) for one in (network.module, explained)
+        )
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        self.network = CutNetwork(module, module.get_submodule(name), name, self.size, precision)
+        self.network = cut_at(explained, names, self.size, precision)
+        if self.dilate:
+            self._classifier = cut_at(module, names, self.size, precision)
         if torch.device(self.device).type == "cpu":
             # Workers share the cores batch by batch: faster than sharing them inside every operator,
             # and the bits do not depend on the number of cores.
@@ -70,6 +79,7 @@ class Classify:
         mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
         std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
         self._mean, self._std = mean * scale, std * scale
+        self.network.black = -mean / std
 
     def __call__(self, batch: Batch) -> Batch:
         """Add ``trace``, ``probs`` (N, C) and the best five classes, (N, 5)."""
@@ -78,7 +88,8 @@ class Classify:
         pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         inputs = (pixels.float() - self._mean) / self._std
         trace = self.network.trace(inputs)
-        probs = trace.logits.detach().softmax(1)
+        logits = self._classifier.logits(inputs) if self.dilate else trace.logits
+        probs = logits.detach().softmax(1)
         top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         return kept | {

@@ -9,6 +9,9 @@ import numpy as np
 RESAMPLES = 2000
 DECIMALS = 6
 _CHUNK = 1 << 22  # values drawn at a time, which bounds memory whatever the number of images
+_STEPS = 512
+"""Above eight times so many values, they are resampled by steps of their range. What a step hides is its
+width squared / 12 of the variance, some millionths of it, and memory and time no longer grow."""
 
 
 def _estimate(value: float, resampled: np.ndarray, n: int) -> dict[str, Any]:
@@ -36,9 +39,38 @@ def mean(values: np.ndarray, seed: int = 0) -> dict[str, Any]:
     """The mean of (n,) values, n > 0. Their order does not matter."""
     values = np.sort(np.asarray(values, np.float64))
     rng = np.random.default_rng(seed)
+    if len(values) > 8 * _STEPS and values[0] < values[-1]:
+        step = np.minimum((values - values[0]) / (values[-1] - values[0]) * _STEPS, _STEPS - 1).astype(np.int64)
+        counts = np.bincount(step, minlength=_STEPS)
+        centres = np.bincount(step, values, _STEPS) / np.maximum(counts, 1)
+        drawn = rng.multinomial(len(values), counts / len(values), RESAMPLES)
+        return _estimate(values.mean(), drawn @ centres / len(values), len(values))
     rows = max(1, _CHUNK // len(values))
     means = []
     for start in range(0, RESAMPLES, rows):
-        drawn = rng.integers(0, len(values), (min(rows, RESAMPLES - start), len(values)), dtype=np.int32)
-        means.append(values[drawn].mean(1))
+        indices = rng.integers(0, len(values), (min(rows, RESAMPLES - start), len(values)), dtype=np.int32)
+        means.append(values[indices].mean(1))
     return _estimate(values.mean(), np.concatenate(means), len(values))
+
+
+def class_mean(hits: np.ndarray, n: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """The share of images that are right, averaged over classes.
+
+    The images are resampled, whatever their class: a resample has a multinomial number of images of each
+    class, of which a binomial number is right, exactly. A class that it misses is not averaged.
+
+    Args:
+        hits: (C,) images of each class that are right.
+        n: (C,) images of each class, > 0.
+        seed: Of the interval.
+    """
+    n = np.asarray(n, np.int64)
+    shares = hits / n
+    rng = np.random.default_rng(seed)
+    means = []
+    for start in range(0, RESAMPLES, rows := max(1, _CHUNK // len(n))):
+        drawn = rng.multinomial(n.sum(), n / n.sum(), min(rows, RESAMPLES - start))
+        there = drawn > 0
+        right = rng.binomial(drawn, shares)
+        means.append(np.divide(right, drawn, out=np.zeros(drawn.shape), where=there).sum(1) / there.sum(1))
+    return _estimate(shares.mean(), np.concatenate(means), n.sum())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.evaluate import bootstrap
 from stages.evaluate.bootstrap import DECIMALS
 
 V2_DELTAS = (0.3, 0.5, 0.7)
@@ -21,18 +22,21 @@ def box_accuracy(
     thresholds: np.ndarray,
     deltas: tuple[float, ...],
     hits_v2: np.ndarray | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The metrics of a sweep as ``metrics.json`` has them.
 
     Args:
         images: How many were counted, at least 1.
         hits: (D, T) how many of them are right at each IoU level and threshold.
-        thresholds: (T,) of :meth:`stages.evaluate.protocols.Protocol.sweep_thresholds`.
+        thresholds: (T,) of :meth:`stages.protocols.Protocol.sweep_thresholds`.
         deltas: (D,) IoU levels.
         hits_v2: (D, T) for MaxBoxAccV2, where it looks at other boxes.
+        seed: Of the intervals.
 
     Returns:
-        ``max_box_acc``: for each IoU level the best accuracy and the first threshold that gives it;
+        ``max_box_acc``: for each IoU level the best accuracy and the first threshold that gives it, with
+        the interval of the accuracy at that threshold, which leaves out that it was chosen;
         ``box_acc_curve``: the accuracies at all thresholds; ``max_box_acc_v2``: the mean of the best
         accuracies at 0.3, 0.5 and 0.7, absent where one of them was not counted.
     """
@@ -41,12 +45,8 @@ def box_accuracy(
     shares = np.round(thresholds, DECIMALS)
     metrics: dict[str, Any] = {
         "max_box_acc": {
-            name: {
-                "value": float(values.max()),
-                "threshold": float(shares[values.argmax()]),
-                "n": int(images),
-            }
-            for name, values in zip(names, accuracy, strict=True)
+            name: bootstrap.proportion(level.max(), images, seed) | {"threshold": float(shares[level.argmax()])}
+            for name, level in zip(names, hits, strict=True)
         },
         "box_acc_curve": {
             "thresholds": shares.tolist(),

@@ -51,11 +51,12 @@ def best_iou(boxes: np.ndarray, truth: np.ndarray, counts: np.ndarray, conventio
     return best
 
 
-def at_least(overlaps: np.ndarray, deltas: tuple[float, ...]) -> np.ndarray:
+def at_least(overlaps: np.ndarray, deltas: tuple[float, ...], comparator: str = ">=") -> np.ndarray:
     """Whether each overlap reaches each level, (len(deltas), *overlaps.shape) bool.
 
     Both sides are compared as float32, the type that is stored: 7/10 reaches 0.7 before and after.
-    NaN reaches nothing.
+    NaN reaches nothing. Under ``>`` an overlap must exceed the level.
     """
     levels = np.asarray(deltas, np.float32).reshape(-1, *[1] * np.ndim(overlaps))
-    return np.asarray(overlaps, np.float32)[None] >= levels
+    values = np.asarray(overlaps, np.float32)[None]
+    return values > levels if comparator == ">" else values >= levels

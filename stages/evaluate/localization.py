@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.batch import Batch, length
-from stages.evaluate import bootstrap, classification, curve
-from stages.evaluate.protocols import Protocol
+from stages.batch import Batch, length, take
+from stages.evaluate import bootstrap, classification, clsloc, curve, pixels
+from stages.protocols import Protocol
 
 _METRICS = ("gt_known_loc", "top1_loc", "top5_loc")
 
@@ -32,6 +32,7 @@ class MethodCounts:
         sweep_hits: (D, T) int64, how many of them are right at each IoU level and threshold; None
             without a sweep.
         sweep_hits_v2: The same for MaxBoxAccV2, None where it looks at the same boxes.
+        pixels: Of the maps themselves.
     """
 
     images: np.ndarray
@@ -40,6 +41,7 @@ class MethodCounts:
     swept: int = 0
     sweep_hits: np.ndarray | None = None
     sweep_hits_v2: np.ndarray | None = None
+    pixels: pixels.Counts = field(default_factory=pixels.Counts)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Counts:
                     "swept": counts.swept,
                     "sweep_hits": None if counts.sweep_hits is None else counts.sweep_hits.tolist(),
                     "sweep_hits_v2": None if counts.sweep_hits_v2 is None else counts.sweep_hits_v2.tolist(),
+                    "pixels": counts.pixels.to_plain(),
                 }
                 for method, counts in self.methods.items()
             },
@@ -85,6 +88,7 @@ class Counts:
                     swept=counts["swept"],
                     sweep_hits=sweep(counts["sweep_hits"]),
                     sweep_hits_v2=sweep(counts["sweep_hits_v2"]),
+                    pixels=pixels.Counts.from_plain(counts["pixels"]),
                 )
                 for method, counts in plain["methods"].items()
             },
@@ -127,6 +131,7 @@ def _count(rows: Batch, right: np.ndarray, own: np.ndarray) -> MethodCounts:
         swept=len(swept),
         sweep_hits=_total(rows["sweep_hits"][swept]),
         sweep_hits_v2=_total(rows["sweep_hits_v2"][swept]),
+        pixels=pixels.update(take(rows, known)) if "pointing" in rows else pixels.Counts(),
     )
 
 
@@ -156,6 +161,7 @@ def _add(a: MethodCounts, b: MethodCounts) -> MethodCounts:
         swept=a.swept + b.swept,
         sweep_hits=total(a.sweep_hits, b.sweep_hits),
         sweep_hits_v2=total(a.sweep_hits_v2, b.sweep_hits_v2),
+        pixels=pixels.merge(a.pixels, b.pixels),
     )
 
 
@@ -183,9 +189,37 @@ def _metrics(counts: MethodCounts, protocol: Protocol, deltas: tuple[float, ...]
         for name, images, hits in zip(_METRICS, counts.images, counts.hits, strict=True)
         if images
     }
+    if protocol.official == "clsloc":
+        metrics |= clsloc.error_rates(metrics)
     if len(counts.ious):
         metrics["mean_iou"] = bootstrap.mean(counts.ious, seed)
     if counts.sweep_hits is not None:
         thresholds = protocol.sweep_thresholds()
-        metrics |= curve.box_accuracy(counts.swept, counts.sweep_hits, thresholds, deltas, counts.sweep_hits_v2)
-    return metrics
+        metrics |= curve.box_accuracy(counts.swept, counts.sweep_hits, thresholds, deltas, counts.sweep_hits_v2, seed)
+    return metrics | pixels.compute(counts.pixels, seed)
+
+
+def at_thresholds(
+    counts: MethodCounts, protocol: Protocol, chosen: dict[str, float], deltas: tuple[float, ...], seed: int = 0
+) -> dict[str, Any]:
+    """GT-known localization at thresholds that were chosen elsewhere.
+
+    Args:
+        counts: Of one method.
+        protocol: That the boxes were made and scored under.
+        chosen: Threshold by IoU level, each one of the protocol's sweep.
+        deltas: The IoU levels that were counted.
+        seed: Of the intervals.
+
+    Returns:
+        ``gt_known_loc_calibrated``: value, interval, n and threshold by IoU level; nothing without a sweep.
+    """
+    if counts.sweep_hits is None:
+        return {}
+    thresholds = protocol.sweep_thresholds()
+    found = {}
+    for level, delta in enumerate(deltas):
+        threshold = chosen[f"{delta:g}"]
+        hits = counts.sweep_hits[level, np.abs(thresholds - threshold).argmin()]
+        found[f"{delta:g}"] = bootstrap.proportion(hits, counts.swept, seed) | {"threshold": threshold}
+    return {"gt_known_loc_calibrated": found}

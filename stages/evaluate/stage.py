@@ -7,7 +7,7 @@ import numpy as np
 from stages.batch import Batch, Resources, ragged
 from stages.evaluate.frame import scored_truth
 from stages.evaluate.iou import at_least, best_iou, iou
-from stages.evaluate.protocols import Protocol
+from stages.protocols import Protocol
 
 
 class Evaluate:
@@ -20,18 +20,22 @@ class Evaluate:
     too). Drops the boxes that it scored.
     """
 
-    reads = ("scored_box", "sweep_box", "sweep_all", "transform", "boxes")
+    reads = ("image_id", "target_rank", "scored_box", "sweep_box", "sweep_all", "transform", "boxes")
     adds = ("iou", "hits", "sweep_hits", "sweep_hits_v2")
     resources = Resources(cpus=1)
 
-    def __init__(self, protocol: Protocol, size: int, deltas: tuple[float, ...]) -> None:
+    def __init__(
+        self, protocol: Protocol, size: int, deltas: tuple[float, ...], excluded: np.ndarray | None = None
+    ) -> None:
         """Prepare the stage.
 
         Args:
-            protocol: Its ``frame`` and ``iou`` apply.
+            protocol: Its ``frame``, ``iou`` and comparators apply.
             size: Side of the network's input frame.
             deltas: IoU levels from which on a box is right.
+            excluded: (n,) ids of images that are not scored, as if they had no ground truth.
         """
+        self.excluded = np.zeros(0, np.int64) if excluded is None else excluded
         self.protocol = protocol
         self.size = size
         self.deltas = deltas
@@ -41,14 +45,17 @@ class Evaluate:
 
     def __call__(self, batch: Batch) -> Batch:
         """Score every row."""
-        counts = np.array([len(boxes) for boxes in batch["boxes"]], np.int64)
-        truth = np.concatenate([np.zeros((0, 4)), *batch["boxes"]])
+        own_boxes = batch["boxes"].copy()
+        for left_out in np.flatnonzero(np.isin(batch["image_id"], self.excluded)):
+            own_boxes[left_out] = np.zeros((0, 4), np.float32)
+        counts = np.array([len(boxes) for boxes in own_boxes], np.int64)
+        truth = np.concatenate([np.zeros((0, 4)), *own_boxes])
         truth = scored_truth(truth, np.repeat(batch["transform"], counts, axis=0), self.protocol, self.size)
         best = best_iou(batch["scored_box"], truth, counts, self.protocol.iou).astype(np.float32)
         hits, hits_v2 = ragged([None] * len(counts)), ragged([None] * len(counts))
         ends = np.cumsum(counts)
         for row, boxes in enumerate(batch["sweep_box"]):
-            if boxes is None:
+            if boxes is None or not counts[row]:
                 continue
             own = truth[ends[row] - counts[row] : ends[row]]
             hits[row] = self._hits(boxes, own)
@@ -57,9 +64,14 @@ class Evaluate:
                 hits_v2[row] = np.logical_or.reduceat(self._hits(others[:, 1:], own), starts, axis=1)
         dropped = ("scored_box", "sweep_box", "sweep_all")
         kept = {name: column for name, column in batch.items() if name not in dropped}
-        reached = at_least(best, self.deltas).T
+        reached = np.where(
+            (batch["target_rank"] > 0)[:, None],
+            at_least(best, self.deltas, self.protocol.topk_iou_comparator).T,
+            at_least(best, self.deltas, self.protocol.iou_comparator).T,
+        )
         return {**kept, "iou": best, "hits": reached, "sweep_hits": hits, "sweep_hits_v2": hits_v2}
 
     def _hits(self, boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """(len(deltas), n) bool: whether each box reaches each IoU with any ground-truth box."""
-        return at_least(iou(boxes[:, None], truth[None], self.protocol.iou).max(1), self.deltas)
+        overlaps = iou(boxes[:, None], truth[None], self.protocol.iou).max(1)
+        return at_least(overlaps, self.deltas, self.protocol.iou_comparator)

@@ -16,7 +16,7 @@ CHUNK = 256
 
 @explainer(
     "ablationcam",
-    cost="K b, none with a linear head",
+    cost="K f",
     formula="ReLU(sum_k (y - y without A_k) / y A_k)",
     source="Desai & Ramaswamy 2020",
 )
@@ -47,7 +47,7 @@ def liftcam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer(
     "reciprocam",
-    cost="h w b, none with a linear head",
+    cost="h w f",
     formula="p_c of the head on one location alone",
     source="Byun & Lee 2024",
 )
@@ -61,7 +61,7 @@ def reciprocam(trace: Trace, target: Tensor) -> Tensor:
         alone = torch.eye(trace.locations, dtype=torch.bool, device=trace.activations.device)
         alone = alone.view(trace.locations, 1, height, width)
         with torch.no_grad():
-            logits = torch.stack([_decide(trace, alone * maps) for maps in trace.activations])
+            logits = torch.stack([_decide(trace, image, alone * maps) for image, maps in enumerate(trace.activations)])
     probs = logits.softmax(2).gather(2, target[:, None, None].expand(batch, trace.locations, 1))
     return probs.view(batch, height, width)
 
@@ -71,9 +71,9 @@ def _scores_without_each_channel(trace: Trace, target: Tensor) -> Tensor:
     """(N, K) score of each image's class with one channel at zero."""
     channels = trace.activations.shape[1]
     kept = ~torch.eye(channels, dtype=torch.bool, device=trace.activations.device)[:, :, None, None]
-    images = zip(trace.activations, target, strict=True)
-    return torch.stack([_decide(trace, kept * maps)[:, label] for maps, label in images])
+    images = enumerate(zip(trace.activations, target, strict=True))
+    return torch.stack([_decide(trace, image, kept * maps)[:, label] for image, (maps, label) in images])
 
 
-def _decide(trace: Trace, activations: Tensor) -> Tensor:
-    return torch.cat([trace.network.decide(part) for part in activations.split(CHUNK)])
+def _decide(trace: Trace, image: int, activations: Tensor) -> Tensor:
+    return torch.cat([trace.decide(image, part) for part in activations.split(CHUNK)])

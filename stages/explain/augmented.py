@@ -80,22 +80,35 @@ def transformations(like: Tensor) -> Tensor:
 def augmented_maps(trace: Trace, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Grad-CAMs of all copies after ReLU and division by their maximum (N, L, h, w), p_c (N, L), transforms."""
     transforms = transformations(trace.inputs)
+    # Reflection, because black wedges beside a rotated copy would be explained, too.
+    return *maps_of_copies(trace, target, transforms, "reflection"), transforms
+
+
+def maps_of_copies(trace: Trace, target: Tensor, transforms: Tensor, padding: str) -> tuple[Tensor, Tensor]:
+    """The first two of :func:`augmented_maps`.
+
+    Args:
+        trace: Of the images.
+        target: (N,) classes.
+        transforms: (L, 2, 3), from a copy's coordinates to the image's.
+        padding: What a copy shows from outside the image: ``reflection`` of it, or black (``zeros``).
+    """
+    black = trace.network.black.to(trace.inputs) if padding == "zeros" else 0
     maps, probs = [], []
     for one in transforms:
         grid = F.affine_grid(one[None], [1, *trace.inputs.shape[1:]], align_corners=False)
-        # Reflection, because black wedges beside a rotated copy would be explained, too.
         copies = F.grid_sample(
-            trace.inputs,
+            trace.inputs - black,
             grid.expand(len(trace.inputs), -1, -1, -1),
-            padding_mode="reflection",
+            padding_mode=padding,
             align_corners=False,
         )
-        seen = trace.network.trace(copies)
+        seen = trace.network.trace(copies + black)
         heat = gradcam(seen, target).detach().relu()
         peak = heat.amax((1, 2), keepdim=True)
         maps.append(heat / peak.where(peak > 0, 1))
         probs.append(seen.logits.detach().softmax(1).gather(1, target[:, None])[:, 0])
-    return torch.stack(maps, 1), torch.stack(probs, 1), transforms
+    return torch.stack(maps, 1), torch.stack(probs, 1)
 
 
 def sample_points(transforms: Tensor, height: int, width: int) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from stages.errors import ConfigurationError
 from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
 from stages.explain.trace import Trace
@@ -35,10 +37,28 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer("shapleycam", cost="2 b", formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c", source="Cai 2025")
 def shapleycam(trace: Trace, target: Tensor) -> Tensor:
-    """Channels weighted by a second-order estimate of their Shapley value, (N, h, w)."""
+    """Channels weighted by a second-order estimate of their Shapley value, (N, h, w).
+
+    With a GAP + linear head, F = mean(A), the gradient of y_c + log p_c is 2 w^c - W'p over h w, and its
+    Hessian, that of log p_c, times F is -W'(p (z - p'z)) over h w, where z = W F.
+    """
+    if trace.head is not None:
+        weight, probs = trace.head.weight, trace.logits.detach().softmax(1)
+        evidence = F.linear(trace.activations.detach().mean((2, 3)), weight)
+        curved = probs * (evidence - (probs * evidence).sum(1, keepdim=True))
+        weights = 2 * weight[target] + (curved / 2 - probs) @ weight
+        return weighted_sum(weights / trace.locations, trace.activations)
     score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
     activations = trace.activations
     gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
     product = (gradient * activations.detach()).sum()
-    curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
+    try:
+        curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
+    except RuntimeError as error:
+        if "not implemented" not in str(error):
+            raise
+        raise ConfigurationError(
+            "explain.methods: shapleycam needs second derivatives, which the network's fused attention has not; "
+            "take gradcam"
+        ) from None
     return weighted_sum((gradient - curvature / 2).mean((2, 3)).detach(), activations)

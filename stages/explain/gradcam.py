@@ -13,7 +13,13 @@ from stages.explain.registry import explainer
 from stages.explain.trace import Trace
 
 
-@explainer("gradcam", formula="ReLU(sum_k mean(g_k) A_k)", source="Selvaraju et al. 2017, eq. 1 and 2")
+@explainer(
+    "gradcam",
+    formula="ReLU(sum_k mean(g_k) A_k)",
+    source="Selvaraju et al. 2017, eq. 1 and 2",
+    same_as="cam",
+    per_cell=True,
+)
 def gradcam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by their mean gradient, (N, h, w). With a GAP + linear head it is CAM / (h w)."""
     return weighted_sum(trace.gradients(target).mean((2, 3)), trace.activations)
@@ -28,18 +34,27 @@ def gradcam_plus_plus(trace: Trace, target: Tensor) -> Tensor:
     denominator, possible where activations are negative, leaves its weight out.
     """
     gradients = trace.gradients(target)
+    if trace.head is not None:  # the same at every location: one stands for all
+        gradients = gradients[:, :, :1, :1]
     denominator = 2 + gradients * trace.activations.sum((2, 3), keepdim=True)
     alpha = (denominator != 0) / denominator.where(denominator != 0, 1)
-    return weighted_sum((alpha * gradients.relu()).sum((2, 3)), trace.activations)
+    weights = trace.locations * (alpha * gradients.relu()).mean((2, 3))
+    return weighted_sum(weights, trace.activations)
 
 
-@explainer("sharpen-focus", formula="ReLU(sum_k mean(ReLU(g_k)) A_k)", source="Wang et al. 2019")
+@explainer(
+    "sharpen-focus",
+    formula="ReLU(sum_k mean(ReLU(g_k)) A_k)",
+    source="Wang et al. 2019",
+    same_as="positive-cam",
+    per_cell=True,
+)
 def sharpen_focus(trace: Trace, target: Tensor) -> Tensor:
     """Grad-CAM with the mean of the positive gradients alone, (N, h, w)."""
     return weighted_sum(trace.gradients(target).relu().mean((2, 3)), trace.activations)
 
 
-@explainer("xgradcam", formula="ReLU(sum_k sum(g_k A_k) / sum(A_k) A_k)", source="Fu et al. 2020")
+@explainer("xgradcam", formula="ReLU(sum_k sum(g_k A_k) / sum(A_k) A_k)", source="Fu et al. 2020", same_as="gradcam")
 def xgradcam(trace: Trace, target: Tensor) -> Tensor:
     """Gradients averaged with the activations as weights, (N, h, w). A silent channel has no weight."""
     total = trace.activations.sum((2, 3))

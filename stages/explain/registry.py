@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
 from torch import Tensor
 
 from stages.errors import ConfigurationError, unknown
+from stages.explain.fuse import mean_of_maxima
 from stages.explain.trace import Trace
 
 _FAMILIES = (
-    *("ablation", "augmented", "cam", "contrast", "eigencam", "elementwise"),
-    *("gradcam", "group", "opticam", "scorecam", "smooth"),
+    *("ablation", "augmented", "augmented_authors", "cam", "contrast", "eigencam", "elementwise"),
+    *("fullgrad", "gradcam", "group", "opticam", "scorecam", "smooth"),
 )
 _EXPLAINERS: dict[str, Explainer] = {}
 
@@ -27,9 +28,13 @@ class Explainer:
         function: (trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing.
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
-        cost: Beyond the shared forward pass: F full passes, b passes through the head alone, K channels.
-            A GAP + linear head spares every b.
+        cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
+            network, f and b through the head alone, K channels. A GAP + linear head spares f and b.
         source: Paper and equation.
+        same_as: On a GAP + linear head its map is that method's.
+        per_cell: ... divided by h w.
+        check: Tries on a traced batch whether the network is covered, and raises ConfigurationError if not.
+        fuse: Its maps (N, h_l, w_l) at several layers to one (N, h, w).
     """
 
     name: str
@@ -38,14 +43,30 @@ class Explainer:
     needs_linear_head: bool
     cost: str
     source: str
+    same_as: str | None = None
+    per_cell: bool = False
+    check: Callable[[Trace], None] | None = None
+    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima
 
     @property
     def needs(self) -> str:
         """What a network must offer."""
-        return "GAP + linear head" if self.needs_linear_head else "any head"
+        head = "GAP + linear head" if self.needs_linear_head else "any head"
+        return f"{head}, network tried first" if self.check else head
 
 
-def explainer(name: str, *, formula: str, source: str, cost: str = "b", needs_linear_head: bool = False) -> Callable:
+def explainer(
+    name: str,
+    *,
+    formula: str,
+    source: str,
+    cost: str = "b",
+    needs_linear_head: bool = False,
+    same_as: str | None = None,
+    per_cell: bool = False,
+    check: Callable[[Trace], None] | None = None,
+    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima,
+) -> Callable:
     """Register a function as an explainer.
 
     Raises:
@@ -55,7 +76,9 @@ def explainer(name: str, *, formula: str, source: str, cost: str = "b", needs_li
     def register(function: Callable[[Trace, Tensor], Tensor]) -> Callable[[Trace, Tensor], Tensor]:
         if name in _EXPLAINERS:
             raise ValueError(f"two explainers are called {name}")
-        _EXPLAINERS[name] = Explainer(name, function, formula, needs_linear_head, cost, source)
+        _EXPLAINERS[name] = Explainer(
+            name, function, formula, needs_linear_head, cost, source, same_as, per_cell, check, fuse
+        )
         return function
 
     return register
@@ -83,3 +106,29 @@ def get_explainer(name: str, has_linear_head: bool) -> Explainer:
             "take gradcam, or set explain.layer to the layer before the pooling"
         )
     return table[name]
+
+
+def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tuple[Explainer, bool]:
+    """The method that computes the map of the one of that name, and whether it is then divided by h w.
+
+    Behind a GAP + linear head the gradient is w_k / (h w) everywhere, and methods that differ elsewhere are
+    one. Which of them computes follows from the network alone, never from what else is asked. At other sizes
+    than the network's own the views' h w differ, and a mean of quotients is no quotient of means.
+
+    Raises:
+        ConfigurationError: As :func:`get_explainer`.
+    """
+    found, divided = get_explainer(name, has_linear_head), False
+    while has_linear_head and found.same_as and (list(scales) == [1.0] or not found.per_cell):
+        divided |= found.per_cell
+        found = _EXPLAINERS[found.same_as]
+    return found, divided
+
+
+def same_maps(names: Sequence[str], has_linear_head: bool, scales: Sequence[float]) -> dict[str, str]:
+    """Method to the first of the others that gives the same map on such a network, but for its scale."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(closed_form(name, has_linear_head, scales)[0].name, name)
+    same = {name: first[closed_form(name, has_linear_head, scales)[0].name] for name in names}
+    return {name: other for name, other in same.items() if name != other}

@@ -10,8 +10,9 @@ from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
 from stages.explain.trace import Trace
 
-CHUNK = 64
-"""Masked images that the network sees at a time; bounds the memory."""
+CHUNK = {"cpu": 8, "cuda": 64}
+"""Masked images that the network sees at a time; bounds the memory. On a CPU few are faster, because their
+activations are small enough for the allocator to keep instead of asking the system for new pages each time."""
 
 
 @explainer(
@@ -23,15 +24,43 @@ def scorecam(trace: Trace, target: Tensor) -> Tensor:
     The baseline y(0) is the same for all channels, so the softmax cancels it. A constant channel masks
     nothing and weighs nothing; its pass is saved.
     """
+    scores = _masked_scores(trace, target)
+    weights = torch.where(scores.isneginf(), 0, (scores - scores.amax(1, keepdim=True)).exp())
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    return weighted_sum(weights, trace.activations)
+
+
+@explainer(
+    "scorecam-lecture",
+    cost="K F",
+    formula="ReLU(sum_k (y(x * up(A_k)) - y(x)) A_k)",
+    source="Score-CAM as Boracchi's lecture writes it",
+)
+def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
+    """Score-CAM with the image itself as the baseline and no softmax, (N, h, w).
+
+    A mask hardly ever raises the score, so nearly all weights are negative, and with activations >= 0 so is
+    the map: where nothing is left above zero the row is ``empty_map``. Under ``box.normalize: minmax`` the map
+    is lowest where the channels are active. ``scorecam`` is the paper's, which does not suffer from it.
+    """
+    scores = _masked_scores(trace, target)
+    weights = torch.where(scores.isneginf(), 0, scores - trace.score(target).detach()[:, None])
+    return weighted_sum(weights, trace.activations)
+
+
+def _masked_scores(trace: Trace, target: Tensor) -> Tensor:
+    """y_c of the image seen through each channel, upsampled and between 0 and 1, (N, K).
+
+    -inf for a constant channel.
+    """
     low = trace.activations.amin((2, 3), keepdim=True)
     span = trace.activations.amax((2, 3), keepdim=True) - low
     masks = ((trace.activations - low) / span.where(span > 0, 1)).detach()
     image, channel = torch.nonzero(span[:, :, 0, 0] > 0, as_tuple=True)
     scores = trace.activations.new_full(span.shape[:2], float("-inf"))
-    for images, channels in zip(image.split(CHUNK), channel.split(CHUNK), strict=True):
+    chunk = CHUNK.get(trace.inputs.device.type, 64)
+    for images, channels in zip(image.split(chunk), channel.split(chunk), strict=True):
         mask = F.interpolate(masks[images, channels][:, None], trace.inputs.shape[2:], mode="bilinear")
-        logits = trace.network.logits(trace.inputs[images] * mask)
+        logits = trace.network.logits(trace.inputs[images].mul_(mask))
         scores[images, channels] = logits.gather(1, target[images, None])[:, 0].to(scores.dtype)
-    weights = torch.where(scores.isneginf(), 0, (scores - scores.amax(1, keepdim=True)).exp())
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-    return weighted_sum(weights, trace.activations)
+    return scores

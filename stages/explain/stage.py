@@ -14,6 +14,7 @@ from stages.batch import Batch, Resources, ragged, take
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stages.explain.registry import Explainer
     from stages.explain.trace import Trace
     from stages.explain.views import Views
 
@@ -29,10 +30,11 @@ class Explain:
         flip: Average every map with the mirrored image's.
         scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
+        keep_trace: Leave ``trace`` for the next stage, with ``trace_row``, the image of each row in it.
     """
 
     reads = ("trace", "probs", "top_class", "label")
-    adds = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
+    adds: tuple[str, ...] = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
 
     def __init__(
         self,
@@ -41,8 +43,12 @@ class Explain:
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
         gpus: float = 0,
+        keep_trace: bool = False,
     ) -> None:
         self.methods = methods
+        self.keep_trace = keep_trace
+        if keep_trace:
+            self.adds = (*self.adds, "trace", "trace_row")
         self.flip, self.scales = flip, scales
         self.with_label = LABEL in targets
         self.top_k = max((int(name.removeprefix("top")) for name in targets if name != LABEL), default=0)
@@ -59,6 +65,7 @@ class Explain:
         """
         import torch
 
+        from stages.explain.registry import closed_form
         from stages.explain.views import Views
 
         trace: Trace = batch.pop("trace")
@@ -71,9 +78,14 @@ class Explain:
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
         views = Views(trace, self.flip, self.scales)
         explained, seconds = [], {}
+        computed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name in self.methods:
             started = time.perf_counter()
-            explained.append(self._explain(views, name, targets))
+            method, divided = closed_form(name, views.head is not None, self.scales)
+            if method.name not in computed:
+                computed[method.name] = self._explain(views, method, targets)
+            maps, scales = computed[method.name]
+            explained.append((maps, scales / trace.locations if divided else scales))
             seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
@@ -87,16 +99,16 @@ class Explain:
             "map": ragged(one for image in zip(*(maps for maps, _ in explained), strict=True) for one in chain(*image)),
             "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),
         }
-        return take(rows, (rank_column > 0) | (label[image_rows] >= 0)) | {"seconds": seconds}
+        kept = (rank_column > 0) | (label[image_rows] >= 0)
+        passed_on = {"trace": trace, "trace_row": image_rows[kept]} if self.keep_trace else {}
+        return take(rows, kept) | passed_on | {"seconds": seconds}
 
-    def _explain(self, views: Views, name: str, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _explain(self, views: Views, method: Explainer, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""
         import torch
 
-        from stages.explain.registry import get_explainer
-
-        method = get_explainer(name, views.head is not None).function
-        maps = torch.stack([views.explain(method, target).float() for target in targets.unbind(1)], 1).cpu().numpy()
+        found = [views.explain(method.function, target, method.fuse).float() for target in targets.unbind(1)]
+        maps = torch.stack(found, 1).cpu().numpy()
         scales = np.abs(maps).max((2, 3))
         divisor = np.where(np.isfinite(scales) & (scales > 0), scales, 1)
         return (maps / divisor[:, :, None, None]).astype(np.float16), scales

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from stages.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from stages.classify.cut import CutNetwork
+    from stages.classify.layers import LayeredNetwork
 
 
 class Trace:
@@ -16,17 +20,26 @@ class Trace:
 
     Attributes:
         activations: (N, K, h, w) output of the explained layer. It is a leaf that requires a gradient,
-            so a backward pass from the logits stops there.
+            so a backward pass from the logits stops there. (Beside a shallower explained layer it hangs on
+            that one's leaf.)
         logits: (N, C).
         inputs: (N, 3, S, S) what the network was given.
         network: The network, for methods that ask it again.
     """
 
-    def __init__(self, activations: Tensor, logits: Tensor, inputs: Tensor, network: CutNetwork) -> None:
+    def __init__(
+        self,
+        activations: Tensor,
+        logits: Tensor,
+        inputs: Tensor,
+        network: CutNetwork,
+        shared: Gradients | None = None,
+    ) -> None:
         self.activations = activations
         self.logits = logits
         self.inputs = inputs
         self.network = network
+        self._shared = shared
 
     @property
     def head(self) -> nn.Linear | None:
@@ -34,18 +47,31 @@ class Trace:
         return self.network.head
 
     @property
+    def layers(self) -> list[Trace]:
+        """One trace per explained layer: this."""
+        return [self]
+
+    @property
     def locations(self) -> int:
         """h w, the number of cells of a map."""
         return self.activations.shape[2] * self.activations.shape[3]
 
     def weights(self, target: Tensor) -> Tensor:
-        """Rows w^c of the linear head for the classes ``target`` (N,): (N, K)."""
+        """Rows w^c of the linear head for the classes ``target`` (N,): (N, K).
+
+        Raises:
+            ConfigurationError: There is no such class.
+        """
         assert self.head is not None
-        return self.head.weight[target]
+        return self.head.weight[self._checked(target)]
 
     def score(self, target: Tensor) -> Tensor:
-        """Logits y_c of the classes ``target`` (N,): (N,)."""
-        return self.logits.gather(1, target[:, None])[:, 0]
+        """Logits y_c of the classes ``target`` (N,): (N,).
+
+        Raises:
+            ConfigurationError: There is no such class.
+        """
+        return self.logits.gather(1, self._checked(target)[:, None])[:, 0]
 
     def gradients(self, target: Tensor) -> Tensor:
         """d y_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
@@ -55,6 +81,8 @@ class Trace:
         if self.head is not None:
             flat = self.weights(target) / self.locations
             return flat[:, :, None, None].expand_as(self.activations)
+        if self._shared is not None:
+            return self._shared.of(self.activations, target, self.score(target))
         return self.gradients_of(self.score(target))
 
     def gradients_of(self, score: Tensor) -> Tensor:
@@ -64,3 +92,59 @@ class Trace:
         own gradient from one backward pass through the head alone.
         """
         return torch.autograd.grad(score.sum(), self.activations, retain_graph=True)[0]
+
+    def decide(self, image: int, activations: Tensor) -> Tensor:
+        """(M, C) logits of the batch's image of that number, were its activations these (M, K, h, w)."""
+        return self.network.decide(activations, self.inputs[image : image + 1])
+
+    def _checked(self, target: Tensor) -> Tensor:
+        count = self.logits.shape[1]
+        if ((target < 0) | (target >= count)).any():
+            wrong = next(one for one in target.tolist() if not 0 <= one < count)
+            raise ConfigurationError(f"class {wrong} cannot be explained: the network has classes 0 to {count - 1}")
+        return target
+
+
+class Gradients:
+    """The gradients of one target at several layers, all from one backward pass.
+
+    Args:
+        activations: Of each layer, parts of one graph.
+    """
+
+    def __init__(self, activations: Sequence[Tensor]) -> None:
+        self._activations = activations
+        self._target: Tensor | None = None
+        self._found: tuple[Tensor, ...] = ()
+
+    def of(self, activations: Tensor, target: Tensor, score: Tensor) -> Tensor:
+        """d score / d activations for one of the layers. The other layers' are kept until the target changes."""
+        if self._target is not target:
+            self._found = torch.autograd.grad(score.sum(), list(self._activations), retain_graph=True)
+            self._target = target
+        return next(found for one, found in zip(self._activations, self._found, strict=True) if one is activations)
+
+
+class LayeredTrace:
+    """One batch's forward pass, explained at several layers.
+
+    Attributes:
+        layers: One trace each, in the order of running.
+        network: The network at all its layers.
+    """
+
+    head = None
+
+    def __init__(self, layers: list[Trace], network: LayeredNetwork) -> None:
+        self.layers = layers
+        self.network = network
+
+    @property
+    def logits(self) -> Tensor:
+        """(N, C)."""
+        return self.layers[0].logits
+
+    @property
+    def inputs(self) -> Tensor:
+        """(N, 3, S, S) what the network was given."""
+        return self.layers[0].inputs

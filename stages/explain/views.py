@@ -8,7 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stages.errors import ConfigurationError
-from stages.explain.trace import Trace
+from stages.explain.fuse import mean_of_maxima
+from stages.explain.trace import LayeredTrace, Trace
+
+Method = Callable[[Trace, Tensor], Tensor]
+Fusion = Callable[[Sequence[Tensor]], Tensor]
 
 
 class Views:
@@ -20,30 +24,42 @@ class Views:
         scales: At these shares of its size; 1 is the trace itself.
     """
 
-    def __init__(self, trace: Trace, flip: bool, scales: Sequence[float]) -> None:
-        self.grid = trace.activations.shape[2:]
+    def __init__(self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float]) -> None:
         self.head: nn.Linear | None = trace.head
-        self._traces: list[tuple[Trace, bool]] = []
+        self._shapes = [one.activations.shape[2:] for one in trace.layers]
+        self._views: list[tuple[list[Trace], bool]] = []
         for scale in scales:
             sized = trace if scale == 1 else _retrace(trace, _resized(trace.inputs, scale))
-            self._traces.append((sized, False))
+            self._views.append((sized.layers, False))
             if flip:
-                self._traces.append((_retrace(sized, sized.inputs.flip(3)), True))
+                self._views.append((_retrace(sized, sized.inputs.flip(3)).layers, True))
 
-    def explain(self, method: Callable[[Trace, Tensor], Tensor], target: Tensor) -> Tensor:
-        """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w)."""
-        if len(self._traces) == 1:
-            return method(self._traces[0][0], target).detach()
+    def explain(self, method: Method, target: Tensor, fuse: Fusion = mean_of_maxima) -> Tensor:
+        """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w).
+
+        Args:
+            method: (trace, target) to raw maps.
+            target: (N,) classes.
+            fuse: Makes one map of those of several layers.
+        """
+        maps = [self._at(layer, method, target) for layer in range(len(self._shapes))]
+        return maps[0] if len(maps) == 1 else fuse(maps)
+
+    def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:
+        """The same at one layer."""
+        if len(self._views) == 1:
+            return method(self._views[0][0][layer], target).detach()
         total: Tensor | None = None
-        for trace, mirrored in self._traces:
-            found = method(trace, target).detach()
+        for traces, mirrored in self._views:
+            found = method(traces[layer], target).detach()
             found = found.flip(2) if mirrored else found
-            grid = found.shape[1:] if found.shape[1:] != trace.activations.shape[2:] else self.grid
-            if found.shape[1:] != grid:
+            shape = found.shape[1:]
+            grid = shape if shape != traces[layer].activations.shape[2:] else self._shapes[layer]
+            if shape != grid:
                 found = F.interpolate(found[:, None], grid, mode="bilinear", antialias=True)[:, 0]
             total = found if total is None else total + found
         assert total is not None
-        return total / len(self._traces)
+        return total / len(self._views)
 
 
 def _resized(inputs: Tensor, scale: float) -> Tensor:
@@ -51,7 +67,7 @@ def _resized(inputs: Tensor, scale: float) -> Tensor:
     return F.interpolate(inputs, (side, side), mode="bilinear", antialias=True)
 
 
-def _retrace(trace: Trace, inputs: Tensor) -> Trace:
+def _retrace(trace: Trace | LayeredTrace, inputs: Tensor) -> Trace | LayeredTrace:
     try:
         return trace.network.trace(inputs)
     except RuntimeError as error:

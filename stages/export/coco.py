@@ -1,20 +1,28 @@
-"""COCO ground truth and COCO results: plain Python values, ready for ``json``."""
+"""COCO ground truth and COCO results: plain Python values, or the text of a file piece by piece."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from stages.batch import Batch
-from stages.ingest.dataset import ClassInfo, ImageRecord
+from stages.classes import ClassInfo
+from stages.ingest.dataset import ImageRecord
 
 
-def _xywh(box: np.ndarray) -> list[float]:
-    """Half-open xyxy as COCO's x, y, width, height, rounded to 2 decimals."""
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    return [round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2)]
+def xywh(boxes: np.ndarray) -> np.ndarray:
+    """(n, 4) half-open xyxy as COCO's x, y, width, height, float64 rounded to 2 decimals.
+
+    >>> xywh(np.array([[1.234, 2.5, 3.456, 9.999]], np.float32)).tolist()
+    [[1.23, 2.5, 2.22, 7.5]]
+    """
+    edges = np.asarray(boxes, np.float64).reshape(-1, 4)
+    sides = [[*row[:2], row[2] - row[0], row[3] - row[1]] for row in edges.tolist()]
+    # Python rounds decimally; numpy's division by 100 could differ in the last digit.
+    return np.array([[round(value, 2) for value in row] for row in sides], np.float64).reshape(-1, 4)
 
 
 def ground_truth(images: Iterable[ImageRecord], classes: list[ClassInfo], description: str = "") -> dict[str, Any]:
@@ -29,44 +37,87 @@ def ground_truth(images: Iterable[ImageRecord], classes: list[ClassInfo], descri
         description: What the data is, for ``info``. No date is written, so that equal data give equal
             files.
     """
+    records = list(images)
+    return {
+        **_header(classes, description),
+        "images": [_image(record) for record in records],
+        "annotations": list(_numbered(records)),
+    }
+
+
+def ground_truth_text(
+    batches: Callable[[], Iterable[list[ImageRecord]]], classes: list[ClassInfo], description: str = ""
+) -> Iterator[bytes]:
+    """The compact JSON of :func:`ground_truth` in pieces, for data sets that fit in no memory.
+
+    Args:
+        batches: Goes through the images, some at a time; called once for the images and once for the
+            annotations, since a COCO file has them apart.
+        classes: In label order.
+        description: What the data is, for ``info``.
+    """
+    yield _compact(_header(classes, description))[:-1] + b',"images":'
+    yield from json_list([_image(record) for record in batch] for batch in batches())
+    yield b',"annotations":'
+    numbered = _numbered(record for batch in batches() for record in batch)
+    yield from json_list([entry] for entry in numbered)
+    yield b"}"
+
+
+def json_list(batches: Iterable[list[Any]]) -> Iterator[bytes]:
+    """The compact JSON of one list, made of parts of it.
+
+    >>> b"".join(json_list([[], [1, 2], [3]]))
+    b'[1,2,3]'
+    """
+    yield b"["
+    separator = b""
+    for batch in batches:
+        if batch:
+            yield separator + _compact(batch)[1:-1]
+            separator = b","
+    yield b"]"
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _header(classes: list[ClassInfo], description: str) -> dict[str, Any]:
     categories = [
         {"id": number, "name": info.name, "supercategory": "", **({"wnid": info.wnid} if info.wnid else {})}
         for number, info in enumerate(classes, 1)
     ]
-    entries: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    return {"info": {"description": description}, "licenses": [], "categories": categories}
+
+
+def _image(record: ImageRecord) -> dict[str, Any]:
+    return {
+        "id": int(record.image_id),
+        "file_name": record.file_name,
+        "width": int(record.width),
+        "height": int(record.height),
+    }
+
+
+def _numbered(images: Iterable[ImageRecord]) -> Iterator[dict[str, Any]]:
+    """The annotations of images, ids counting from 1."""
+    number = 0
     for image in images:
-        image_id = int(image.image_id)
-        entries.append(
-            {
-                "id": image_id,
-                "file_name": image.file_name,
-                "width": int(image.width),
-                "height": int(image.height),
-            }
-        )
-        for box, label in zip(image.boxes, image.box_labels, strict=True):
+        masks = image.masks or (b"",) * len(image.boxes)
+        for bbox, label, mask in zip(xywh(image.boxes).tolist(), image.box_labels.tolist(), masks, strict=True):
             if label < 0:  # a class that the network does not have is no category of this file
                 continue
-            bbox = _xywh(box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(label) + 1,
-                    "bbox": bbox,
-                    "area": round(bbox[2] * bbox[3], 2),
-                    "iscrowd": 0,
-                    "segmentation": [],
-                }
-            )
-    return {
-        "info": {"description": description},
-        "licenses": [],
-        "categories": categories,
-        "images": entries,
-        "annotations": annotations,
-    }
+            number += 1
+            yield {
+                "id": number,
+                "image_id": int(image.image_id),
+                "category_id": label + 1,
+                "bbox": bbox,
+                "area": round(bbox[2] * bbox[3], 2),
+                "iscrowd": 0,
+                "segmentation": {"size": [image.height, image.width], "counts": mask.decode()} if mask else [],
+            }
 
 
 def results(rows: Batch) -> list[dict[str, Any]]:
@@ -81,15 +132,11 @@ def results(rows: Batch) -> list[dict[str, Any]]:
             single method; all rows of the run, or at least all with predictions or all without.
     """
     ranks = rows["target_rank"]
-    chosen = ranks >= 1 if (ranks >= 1).any() else ranks == 0
+    chosen = np.flatnonzero(ranks >= 1 if (ranks >= 1).any() else ranks == 0)
+    columns = (rows[name][chosen].tolist() for name in ("image_id", "class_index", "prob"))
     entries: list[dict[str, Any]] = [
-        {
-            "image_id": int(rows["image_id"][row]),
-            "category_id": int(rows["class_index"][row]) + 1,
-            "bbox": _xywh(rows["box"][row]),
-            "score": round(float(rows["prob"][row]), 6),
-        }
-        for row in np.flatnonzero(chosen)
+        {"image_id": image, "category_id": index + 1, "bbox": bbox, "score": round(prob, 6)}
+        for image, index, prob, bbox in zip(*columns, xywh(rows["box"][chosen]).tolist(), strict=True)
     ]
     entries = [entry for entry in entries if min(entry["bbox"][2:]) > 0]
     return sorted(entries, key=lambda entry: (entry["image_id"], -entry["score"], entry["category_id"]))

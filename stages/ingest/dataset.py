@@ -6,18 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class of a dataset or of a network.
-
-    Attributes:
-        name: Readable name, unique within its list.
-        wnid: WordNet id such as ``n01440764``, where there is one.
-    """
-
-    name: str
-    wnid: str | None = None
+from stages.classes import ClassInfo
 
 
 def no_boxes() -> np.ndarray:
@@ -38,6 +27,9 @@ class ImageRecord:
         height: Displayed height in pixels; 0 where it is not known yet.
         boxes: (n, 4) float32 ground truth, xyxy half-open pixel edges of the displayed image.
         box_labels: (n,) int32, the class of each box.
+        masks: Of each box's object, run lengths of :mod:`stages.masks`, empty where it has none; no entries
+            where the image has no masks.
+        ignore: Run lengths of the region that is not scored for the label's class.
     """
 
     image_id: int
@@ -48,6 +40,8 @@ class ImageRecord:
     height: int = 0
     boxes: np.ndarray = field(default_factory=no_boxes)
     box_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    masks: tuple[bytes, ...] = ()
+    ignore: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,34 @@ A uri is one of
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from stages.errors import DataError
+from stages.errors import ConfigurationError, DataError, StorageError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SECRET = re.compile(r"secret|token|passw|access_?key|signature|account_?key|\bsig=", re.IGNORECASE)
+# Errors of a machine, a network or a mount, which say nothing about the file that was asked for.
+_NOT_THE_FILE = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ECONNRESET", "ECONNREFUSED", "ECONNABORTED"),
+    )
+    if hasattr(errno, name)
+)
+# What stores say of one object: it is a folder, or it lies in an archive.
+_THE_OBJECT = ("Not a regular file", "INVALID_OBJECT_STATE", "InvalidObjectState")
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
@@ -34,13 +48,14 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     Raises:
         FileNotFoundError: Nothing is there.
         OSError: It cannot be read.
+        StorageError: The disk or store does not answer.
         UserError: A package that the uri needs is not installed, or its scheme is unknown.
     """
     if uri.startswith("tar:"):
         archive, _, where = uri.removeprefix("tar:").partition("?")
         span = parse_qs(where.partition("#")[0])
         size = int(span["size"][0])
-        with open_file(unquote(archive)) as file:
+        with _answering(unquote(archive)), open_file(unquote(archive)) as file:
             file.seek(int(span["offset"][0]))
             return file.read(size if limit is None else min(size, limit))
     if uri.startswith("digits://"):
@@ -48,7 +63,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
 
         parts = urlsplit(uri)
         return render_png(parts.netloc, int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
-    with open_file(uri) as file:
+    with _answering(uri), open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 
 
@@ -58,6 +73,7 @@ def open_file(uri: str) -> BinaryIO:
     Raises:
         FileNotFoundError: Nothing is there.
         OSError: It cannot be opened.
+        StorageError: The disk or store does not answer; reading from the file may raise it too.
     """
     path = local_path(uri)
     if path is not None:
@@ -67,8 +83,7 @@ def open_file(uri: str) -> BinaryIO:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", path)
         return os.fdopen(descriptor, "rb")
-    filesystem, path = _remote(uri)
-    return filesystem.open_input_file(path)
+    return _RemoteFile(uri)
 
 
 def local_path(uri: str) -> str | None:
@@ -115,13 +130,13 @@ def basename(uri: str) -> str:
 def is_file(uri: str) -> bool:
     """Whether a file is there."""
     path = local_path(uri)
-    return os.path.isfile(path) if path is not None else _remote_type(uri) == "File"
+    return os.path.isfile(path) if path is not None else _kind(uri) == "File"
 
 
 def is_folder(uri: str) -> bool:
     """Whether a folder is there; in an object store, whether anything has this prefix."""
     path = local_path(uri)
-    return os.path.isdir(path) if path is not None else _remote_type(uri) == "Directory"
+    return os.path.isdir(path) if path is not None else _kind(uri) == "Directory"
 
 
 def list_folder(folder: str) -> tuple[list[str], list[str]]:
@@ -152,6 +167,55 @@ def walk(folder: str) -> list[str]:
     if path is None:
         return [name for name, is_dir in _remote_list(folder, recursive=True) if not is_dir]
     return sorted(_walk_local(path, "", ()), key=os.fsencode)
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Tell a disk or store that does not answer from a file that cannot be read.
+
+    The second costs one image; the first must not, or a store that is away for a minute would turn every
+    image of that minute into an error for good.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        local = local_path(uri) is not None
+        if error.errno in _NOT_THE_FILE or not (local or any(mark in str(error) for mark in _THE_OBJECT)):
+            what = " ".join((error.strerror or str(error)).split())
+            raise StorageError(f"cannot read {uri}: {what}; mend it and run the same command again") from error
+        raise
+
+
+class _RemoteFile(io.RawIOBase, BinaryIO):
+    """A file in a store, whose errors say whether the store or the file is to blame."""
+
+    def __init__(self, uri: str) -> None:
+        filesystem, path = remote(uri)
+        self._uri = uri
+        with _answering(uri):
+            self._file = filesystem.open_input_file(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        with _answering(self._uri):
+            return self._file.read(None if size is None or size < 0 else size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
@@ -188,29 +252,44 @@ def _filesystem(root: str) -> tuple[FileSystem, str]:
     """The file system of a bucket or host, kept because making one may ask the network for its region."""
     from pyarrow.fs import FileSystem
 
+    parts = urlsplit(root)
+    if parts.password is not None or _SECRET.search(parts.query):
+        raise ConfigurationError(
+            f"a uri of {parts.scheme}://{parts.hostname} carries a secret, which would end up in files and logs; "
+            "give credentials in the environment, such as AWS_ACCESS_KEY_ID"
+        )
+    if parts.scheme == "s3":  # Small files are written with one PUT, not with the three calls of a multipart upload.
+        root += f"{'&' if parts.query else '?'}allow_delayed_open=true"
     try:
         filesystem, path = FileSystem.from_uri(root)
-    except ValueError as error:
-        raise DataError(f"cannot open {root}: {' '.join(str(error).split())}") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot open {parts.scheme}://{parts.netloc}: {' '.join(str(error).split())}") from error
     return filesystem, path.rstrip("/")
 
 
-def _remote(uri: str) -> tuple[FileSystem, str]:
-    """File system and path in it."""
+def remote(uri: str) -> tuple[FileSystem, str]:
+    """The file system of a remote uri and the path in it.
+
+    Raises:
+        ConfigurationError: The uri carries a secret.
+        DataError: Nothing can be opened there.
+    """
     parts = urlsplit(uri)
     filesystem, root = _filesystem(_with_path(parts, "/"))
     return filesystem, f"{root}{unquote(parts.path)}".rstrip("/")
 
 
-def _remote_type(uri: str) -> str:
-    filesystem, path = _remote(uri)
-    return filesystem.get_file_info(path).type.name
+def _kind(uri: str) -> str:
+    filesystem, path = remote(uri)
+    with _answering(uri):
+        return filesystem.get_file_info(path).type.name
 
 
 def _remote_list(folder: str, recursive: bool) -> list[tuple[str, bool]]:
     """(name relative to the folder, whether it is a folder), in bytewise order."""
     from pyarrow.fs import FileSelector, FileType
 
-    filesystem, path = _remote(folder)
-    found = filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+    filesystem, path = remote(folder)
+    with _answering(folder):
+        found = filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
     return sorted((info.path.removeprefix(path).lstrip("/"), info.type == FileType.Directory) for info in found)

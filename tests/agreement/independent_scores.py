@@ -54,12 +54,39 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return both / union
 
 
+def points_at(cam: np.ndarray, boxes: list[list[int]], width: int, height: int) -> bool:
+    """Whether the maximum lies less than 15 pixels from a pixel of a box with inclusive corners."""
+    row, column = np.unravel_index(cam.argmax(), cam.shape)
+    x, y = (column + 0.5) * width / cam.shape[1], (row + 0.5) * height / cam.shape[0]
+    inside = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in boxes:
+        inside[y0 : y1 + 1, x0 : x1 + 1] = True
+    ys, xs = np.nonzero(inside)
+    return bool((np.hypot(xs + 0.5 - x, ys + 0.5 - y) < 15).any())
+
+
+def energy_in(cam: np.ndarray, boxes: list[list[int]], width: int, height: int) -> float:
+    """Share of the positive values at pixels whose centre is in a box with inclusive corners."""
+    rows, columns = (np.arange(side) + 0.5 for side in cam.shape)
+    x, y = np.meshgrid(columns * width / cam.shape[1], rows * height / cam.shape[0])
+    inside = np.zeros(cam.shape, bool)
+    for x0, y0, x1, y1 in boxes:
+        inside |= (x >= x0) & (x < x1 + 1) & (y >= y0) & (y < y1 + 1)
+    positive = cam.clip(min=0)
+    return float(positive[inside].sum() / positive.sum())
+
+
+def class_mean(labels: list[int], values: np.ndarray) -> float:
+    """The mean of a class's values, averaged over classes."""
+    return float(np.mean([values[np.array(labels) == one].mean() for one in set(labels)]))
+
+
 def scores(root: Path) -> dict[str, float]:
-    """Top-1 accuracy, GT-known and top-1 localization at IoU 0.5, and mean IoU."""
+    """Top-1 accuracy, GT-known and top-1 localization and CorLoc at IoU 0.5, mean IoU, the pointing games."""
     wnids = sorted(line.split()[0] for line in (root / "LOC_synset_mapping.txt").read_text().splitlines())
     module = published_network()
     weight = module.classifier.weight
-    ious, right = [], []
+    ious, right, labels, points, energy = [], [], [], [], []
     with open(root / "LOC_val_solution.csv", newline="") as file:
         for entry in csv.DictReader(file):
             fields = entry["PredictionString"].split()
@@ -78,12 +105,18 @@ def scores(root: Path) -> dict[str, float]:
             # ILSVRC's corners are inclusive pixel indices.
             ious.append(max(overlap(found, (x0, y0, x1 + 1, y1 + 1)) for x0, y0, x1, y1 in boxes))
             right.append(predicted == label)
+            labels.append(label)
+            points.append(points_at(cam.numpy(), boxes, *image.size))
+            energy.append(energy_in(cam.numpy(), boxes, *image.size))
     hit = np.array(ious) >= 0.5
     return {
         "top1": float(np.mean(right)),
         "gt_known_loc": float(hit.mean()),
         "top1_loc": float((hit & np.array(right)).mean()),
         "mean_iou": float(np.mean(ious)),
+        "corloc": class_mean(labels, hit),
+        "pointing_game": class_mean(labels, np.array(points)),
+        "energy_pointing_game": float(np.mean(energy)),
     }
 
 

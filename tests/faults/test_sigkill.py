@@ -13,7 +13,7 @@ from tests.runs import commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
 
-KILLS = 10
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def calm(command, tmp_path_factory):
     return files(out)
 
 
-def test_ten_sigkills(command, calm, tmp_path):
+def test_twenty_sigkills(command, calm, tmp_path):
     out = tmp_path / "run"
     shards = sum(name.startswith("predictions/") for name in calm)
     # Counted in commits, not in seconds: 0 is in the preparation, the last one while the run is finalized.
@@ -52,13 +52,13 @@ def test_a_kill_before_any_file_of_the_run_appears(command, calm, tmp_path, name
     out = tmp_path / "run"
     dying = f"""
 import os, signal
-from pipeline import rundir
+from pipeline import storage
 replace = os.replace
 def killed(source, target):
     if str(target).endswith({name!r}):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
-rundir.os.replace = killed
+storage.os.replace = killed
 """
     assert wsl(*command, out, prelude=dying).returncode == -signal.SIGKILL
     assert not (out / name).exists()
@@ -70,14 +70,14 @@ def test_a_full_disk_is_said_and_what_is_committed_stays(command, calm, tmp_path
     out = tmp_path / "run"
     filling = """
 import os
-from pipeline import rundir
+from pipeline import storage
 fsync, left = os.fsync, [12]
 def full(file):
     left[0] -= 1
     if left[0] < 0:
         os.write(os.open("/dev/full", os.O_WRONLY), b"x")
     fsync(file)
-rundir.os.fsync = full
+storage.os.fsync = full
 """
     full = wsl(*command, out, prelude=filling)
     assert full.returncode == 1 and "No space left on device" in full.stderr.splitlines()[-1]

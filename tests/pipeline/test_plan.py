@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.plan import plan, process
 from stages.batch import ImageError, Resources, ragged
+from stages.errors import OutOfMemoryError
 
 
 class Add:
@@ -58,3 +59,30 @@ def test_a_batch_whose_images_all_fail_is_empty():
     batch = {"image_id": np.array([1, 3]), "uri": ragged(["/1", "/3"])}
     outcome = process([Add((), ("a",), fails=True), Add(("a",), ("b",))], batch)
     assert outcome.rows == {} and len(outcome.errors) == 2
+
+
+class Failing(Add):
+    """Fails with an error of the given kind, whatever the batch."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__((), ())
+        self.error, self.calls = error, 0
+
+    def __call__(self, batch):
+        self.calls += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_batch_is_halved_once_and_one_image_never(count):
+    stage = Failing(RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"))
+    with pytest.raises(OutOfMemoryError, match=rf"runtime\.batch_size: out of memory with {count} images"):
+        process([stage], {"image_id": np.arange(count)})
+    assert stage.calls == min(count, 2)
+
+
+def test_other_errors_pass_through_at_once():
+    stage = Failing(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        process([stage], {"image_id": np.arange(4)})
+    assert stage.calls == 1

@@ -19,10 +19,10 @@ from pipeline.shards import Job
 from stages.classify.stage import Classify
 from stages.components import Components
 from stages.errors import ConfigurationError
-from stages.evaluate.protocols import get_protocol
 from stages.evaluate.stage import Evaluate
 from stages.explain.stage import Explain
 from stages.ingest.decode import Decode
+from stages.protocols import get_protocol
 from stages.threshold import Threshold
 from tests.runs import COUNT, commits, files, start, wsl
 
@@ -31,9 +31,9 @@ pytestmark = pytest.mark.slow
 # A driver that dawdles after each commit, so that a signal finds it in the middle.
 SLOW = """
 import time
-from pipeline import run
-add = run._Session.add
-run._Session.add = lambda session, report: (add(session, report), time.sleep(1))
+from pipeline import session as sessions
+add = sessions.Session.add
+sessions.Session.add = lambda session, report: (add(session, report), time.sleep(1))
 """
 
 
@@ -107,15 +107,6 @@ class KillsOnce:
         return self.stage(batch)
 
 
-class AlwaysKills(Threshold):
-    """Kills its process at every batch that holds image 7."""
-
-    def __call__(self, batch):
-        if 7 in batch["image_id"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(batch)
-
-
 @pytest.mark.parametrize(
     ("gpus", "stage"), [(0, 3), (0.5, 0), (0.5, 2), (0.5, 4)], ids=["actor", "loader", "gpu actor", "committer"]
 )
@@ -131,18 +122,6 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, expected, tiny
     assert sorted(report.shard for report in reports) == list(range(5))
     found_files = files(tmp_path / "run")
     assert {name: data for name, data in expected.items() if "part-" in name}.items() <= found_files.items()
-
-
-def test_a_shard_that_always_kills_ends_the_run_with_its_name(cluster, tiny, tmp_path):
-    config = tiny()
-    directory = RunDir.open(tmp_path / "run", config)
-    found, _ = prepare(directory, config)
-    stages = gpu_stages(config, found.network, 0)
-    stages[3] = AlwaysKills(stages[3].protocol, 32)
-    job = Job(directory, 3, [str(index) for index in range(7)])
-    with pytest.raises(executor.ShardFailedError, match=r"shard 1 \(manifest rows 5 to 9\) killed its worker 3 times"):
-        list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 1, lambda: None))
-    assert 1 not in directory.committed() and len(directory.committed()) >= 1
 
 
 def test_what_the_user_must_mend_comes_out_of_the_workers_as_itself(cluster, tiny, tmp_path):

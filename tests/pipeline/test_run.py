@@ -84,7 +84,7 @@ def test_metrics_follow_from_the_stored_rows(finished):
     assert metrics["classification"]["top1"]["value"] == pytest.approx(np.mean(right), abs=1e-5)
     first = [row["iou"] >= 0.5 for row in rows if row["target_rank"] == 1]
     assert cam["top1_loc"]["0.5"]["value"] == pytest.approx(np.mean(np.array(first) & np.array(right)), abs=1e-5)
-    assert set(metrics["baselines"]) == {"full_image", "center_gaussian"}
+    assert set(metrics["baselines"]) == {"full_image", "center_gaussian", "random"}
     assert metrics["methods"]["gradcam"]["gt_known_loc"] == cam["gt_known_loc"]
 
 
@@ -202,3 +202,19 @@ def test_a_preview_writes_nothing(tiny, tmp_path, monkeypatch):
     found = preview(tiny())
     assert found["images"] == COUNT and found["shards"] == 5 and found["layer"] == "features"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dilated_run_has_larger_maps_of_the_same_predictions(tiny, tmp_path):
+    plain, larger = tmp_path / "plain", tmp_path / "larger"
+    run(tiny("explain.methods=[cam]"), plain)
+    run(tiny("explain.methods=[cam]", "explain.dilate=true"), larger)
+    one, other = (pq.read_table(next((out / "predictions").glob("part-*"))) for out in (plain, larger))
+    for column in ("image_id", "target_rank", "class_index", "prob"):
+        assert one[column].equals(other[column])
+    assert set(one["map_h"].to_pylist()) == {8} and set(other["map_h"].to_pylist()) == {16}
+
+
+def test_a_network_that_a_method_does_not_cover_is_found_before_the_first_image(tiny, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"fullgrad cannot explain this network"):
+        run(tiny("explain.methods=[fullgrad]", "model.spec=python:tests.stages.toys:gated_network"), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("predictions/*"))

@@ -8,8 +8,8 @@ import pytest
 from stages.batch import Batch, ragged
 from stages.components import Components, component_box, contour_boxes, sweep
 from stages.evaluate.frame import scored_empty, scored_in_frame
-from stages.evaluate.protocols import get_protocol
 from stages.largest import largest_pixels
+from stages.protocols import get_protocol
 from stages.threshold import Threshold, heat
 
 CAM = get_protocol("cam2016")
@@ -221,3 +221,23 @@ def test_rows_do_not_depend_on_the_others_of_their_batch() -> None:
 def test_an_empty_batch_stays_empty() -> None:
     batch = {name: column[:0] for name, column in rows([np.ones((2, 2))], 8).items()}
     assert Components(CAM, 8)(batch)["box"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("component", "box"),
+    [
+        ("largest_pixels", [4, 4, 9, 9]),
+        ("largest_rectangle", [0, 0, 12, 3]),
+        ("peak", [10, 10, 12, 12]),
+        ("all", [0, 0, 12, 12]),
+    ],
+)
+def test_each_component_at_one_threshold_and_in_the_sweep(component: str, box: list[int]) -> None:
+    protocol = get_protocol("cam2016", component=component)
+    mask = blank(12, (0, 0, 12, 1), (0, 0, 1, 3), (4, 4, 9, 9), (10, 10, 12, 12))
+    values = mask * np.float32(0.9)
+    values[10, 10] = 1
+    values[0, 0] = 0.95
+    found = Components(protocol, 12)(rows([values], 12, protocol))
+    assert found["box"].tolist() == [[2 * box[0], box[1], 2 * box[2], box[3]]]
+    assert (found["sweep_box"][0][:90] == found["box"][0]).all()

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.evaluate.protocols import get_protocol
+from stages.components import contour_boxes
 from stages.largest import largest_pixels
-from stages.sweep import sweep_boxes
+from stages.protocols import get_protocol
+from stages.sweep import sweep_boxes, sweep_contours
 from stages.threshold import heat
 
 
@@ -104,3 +105,65 @@ def test_values_on_a_threshold_are_background() -> None:
     boxes = sweep_boxes(values, thresholds, 8)
     assert boxes[:-1, 0].tolist() == list(range(1, 100))
     assert not boxes[-1].any()
+
+
+def chosen_by_labels(values: np.ndarray, threshold: float, connectivity: int, component: str) -> np.ndarray:
+    """The box of the component that a rule names, from OpenCV's labels."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (values > threshold).astype(np.uint8), connectivity=connectivity
+    )
+    if count == 1:
+        return np.zeros(4)
+    if component == "all":
+        rows, columns = np.nonzero(labels)
+        return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    areas = stats[1:, 2] * stats[1:, 3]
+    largest = np.flatnonzero(areas == areas.max()) + 1
+    x, y, width, height = stats[labels.ravel()[np.isin(labels, largest).argmax()], :4]
+    if component == "peak":
+        x, y, width, height = stats[labels.flat[values.argmax()], :4]
+    return np.array([x, y, x + width, y + height])
+
+
+MAPS = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 5))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(levels=MAPS, connectivity=st.sampled_from([4, 8]))
+def test_all_thresholds_at_once_equal_a_loop_over_opencv(levels: np.ndarray, connectivity: int) -> None:
+    values, thresholds = levels.astype(np.float32), np.arange(5, dtype=np.float32) + 0.5
+    for component in ("largest_pixels", "largest_rectangle", "all", "peak"):
+        reference = labelled if component == "largest_pixels" else None
+        expected = [
+            reference(values > threshold, connectivity)
+            if reference
+            else chosen_by_labels(values, threshold, connectivity, component)
+            for threshold in thresholds
+        ]
+        np.testing.assert_array_equal(sweep_boxes(values, thresholds, connectivity, component), expected)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(levels=MAPS)
+def test_contours_of_all_thresholds_equal_opencvs(levels: np.ndarray) -> None:
+    """The boxes of all contours, and which of them OpenCV's first largest polygon is, ties included."""
+    values, thresholds = levels.astype(np.float32), np.arange(5, dtype=np.float32) + 0.5
+    chosen, found = sweep_boxes(values, thresholds, 8, "largest_contour"), sweep_contours(values, thresholds)
+    assert (np.diff(found[:, 0]) >= 0).all()
+    for index, threshold in enumerate(thresholds):
+        expected = contour_boxes(values > threshold)
+        assert chosen[index].tolist() == (expected[0].tolist() if len(expected) else [0, 0, 0, 0])
+        assert sorted(found[found[:, 0] == index, 1:].tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize("side", [7, 14])
+def test_contours_of_resized_maps_equal_opencvs(side: int) -> None:
+    protocol = get_protocol("choe2020")
+    cutoffs = protocol.cutoffs(protocol.sweep_thresholds())
+    for seed in range(2):
+        values = heat(np.random.default_rng(seed).normal(size=(side, side)).astype(np.float16), protocol, 224)
+        chosen, found = sweep_boxes(values, cutoffs, 8, "largest_contour"), sweep_contours(values, cutoffs)
+        for index, cutoff in enumerate(cutoffs):
+            expected = contour_boxes(values > cutoff)
+            assert chosen[index].tolist() == (expected[0].tolist() if len(expected) else [0, 0, 0, 0])
+            assert sorted(found[found[:, 0] == index, 1:].tolist()) == sorted(expected.tolist())

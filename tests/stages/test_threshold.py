@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.batch import ragged
-from stages.evaluate.protocols import get_protocol
+from stages.protocols import get_protocol
 from stages.threshold import Threshold, box_status, heat
 
 CAM = get_protocol("cam2016")
@@ -91,3 +91,20 @@ def test_stage_cuts_strictly_above_and_drops_nothing() -> None:
     assert not batch["mask"][1].any()
     assert batch["box_status"].tolist() == ["ok", "non_finite"]
     assert batch["heat"].shape == (2, 2, 2) and "map" in batch
+
+
+def test_ivr_sets_the_lower_share_of_pixels_to_zero() -> None:
+    map = np.array([[-2, 0, 1], [2, 3, 4], [5, 6, 8]], np.float32)
+    ivr = get_protocol("cam2016", normalize="ivr", percentile=0.4)
+    # Nine pixels: the value at place int(0.4 * 9) = 3 of the sorted ones is 2.
+    expected = np.maximum(map - 2, 0) / 6
+    np.testing.assert_allclose(heat(map, ivr, 3), expected, rtol=1e-6)
+    assert not heat(np.full((3, 3), 2.0), ivr, 3).any()
+
+
+def test_without_normalisation_the_threshold_is_a_value() -> None:
+    raw = get_protocol("cam2016", normalize="none", threshold=0.5)
+    batch = {"map": ragged([np.array([[0.25, 1.0]]), np.full((2, 2), 0.5)]), "map_scale": np.array([0.6, 2.0])}
+    found = Threshold(raw, 2)(batch)
+    np.testing.assert_allclose(found["heat"][0][0], [0.15, 0.6], rtol=1e-6)
+    assert found["mask"][0].tolist() == [[False, True]] * 2 and found["mask"][1].all()

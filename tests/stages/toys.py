@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.classify.network import Network, Preprocess
 
 CLASSES = 7
@@ -53,6 +53,19 @@ def tiny_network() -> Network:
     """A network of 32 pixels and 7 named classes, for ``python:tests.stages.toys:tiny_network``."""
     module = seeded(GapLinear)
     return Network(module, [f"class {index}" for index in range(CLASSES)], Preprocess(size=32))
+
+
+class Gated(GapLinear):
+    """Squeeze and excitation: activations times a gate that depends on them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.features(x)
+        return self.fc((maps * maps.mean((2, 3), keepdim=True).sigmoid()).mean((2, 3)))
+
+
+def gated_network() -> Network:
+    """For ``python:tests.stages.toys:gated_network``."""
+    return Network(seeded(Gated), preprocess=Preprocess(size=32))
 
 
 def thousand_classes() -> Network:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from stages import masks
+from stages.classes import ClassInfo
 from stages.errors import DataError
 from stages.ingest.boxes import clip_boxes
-from stages.ingest.dataset import ClassInfo, Dataset, ImageRecord
+from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.formats.folder import dataset, require_folder
 from stages.ingest.source import is_file, join, list_folder, read_bytes
 
@@ -38,6 +40,22 @@ def read(root: str, split: str) -> Dataset:
     base = _image_folder(root, split, name, [image["file_name"] for image in reader.images.values()])
     records = [reader.record(image, root, base) for image in reader.images.values()]
     return dataset(reader.classes, records, reader.notes())
+
+
+def read_annotations(path: str) -> tuple[Dataset, list[int]]:
+    """Ground truth alone: what :func:`read` finds in an annotation file, without looking for the images.
+
+    Returns:
+        The dataset, whose images' files need not be there, and the category id of each class.
+
+    Raises:
+        DataError: No such file, or annotations that contradict themselves.
+    """
+    if not is_file(path):
+        raise DataError(f"no annotation file {path}")
+    reader = _Reader(path, _load("", path))
+    records = [reader.record(image, "", "") for image in reader.images.values()]
+    return dataset(reader.classes, records, reader.notes()), sorted(reader.index)
 
 
 def _annotation_file(root: str, split: str) -> str:
@@ -108,7 +126,8 @@ class _Reader:
         for image in self.images.values():
             if not isinstance(image["file_name"], str) or PurePosixPath(image["file_name"]).is_absolute():
                 raise self._wrong("images", image, f"file_name {image['file_name']!r} is no relative path")
-        self.boxes: dict[int, list[tuple[list[float], int]]] = {key: [] for key in self.images}
+        self.boxes: dict[int, list[tuple[list[float], int, bytes]]] = {key: [] for key in self.images}
+        self.ignored: dict[int, list[tuple[int, Row]]] = {key: [] for key in self.images}
         for annotation in content["annotations"]:
             self._add(annotation)
 
@@ -116,22 +135,27 @@ class _Reader:
         """The image with its boxes, clipped, and the label that they give."""
         width, height = (self._side(image, key) for key in ("width", "height"))
         rows = self.boxes[image["id"]]
-        boxes, kept = clip_boxes(np.array([box for box, _ in rows]), width, height)
+        boxes, kept = clip_boxes(np.array([box for box, _, _ in rows]), width, height)
         self.seen["dropped"] += len(rows) - len(boxes)
-        labels = np.array([label for _, label in rows], dtype=np.int32)[kept]
+        labels = np.array([label for _, label, _ in rows], dtype=np.int32)[kept]
+        own_masks = tuple(mask for (_, _, mask), keep in zip(rows, kept, strict=True) if keep)
         self.seen["several"] += len(set(labels.tolist())) > 1
         self.seen["without"] += not len(labels)
         area = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
         totals = np.bincount(labels, weights=area)
+        label = int(totals.argmax()) if len(labels) else -1
+        masked = any(own_masks)
         return ImageRecord(
             image_id=image["id"],
             uri=_below(root, folder, image["file_name"]),
             file_name=str(PurePosixPath(folder, image["file_name"])),
-            label=int(totals.argmax()) if len(labels) else -1,
+            label=label,
             width=width,
             height=height,
             boxes=boxes,
             box_labels=labels,
+            masks=own_masks if masked else (),
+            ignore=self._ignored(image, label, width, height) if masked else None,
         )
 
     def notes(self) -> list[str]:
@@ -139,7 +163,8 @@ class _Reader:
         lines = {
             "dropped": "boxes dropped: empty, inverted or outside their image",
             "renamed": "categories share their names with others: their wnid is added to it",
-            "crowd": "crowd annotations (iscrowd) left out",
+            "crowd": "crowd annotations (iscrowd or ignore) left out",
+            "unsized": "masks left out: the file does not tell the size of their image",
             "several": "images have boxes of several categories: the one with most area is the label",
             "without": "images have no boxes: they have no label",
         }
@@ -180,12 +205,47 @@ class _Reader:
         numbers = isinstance(box, list) and len(box) == 4 and all(type(edge) in (int, float) for edge in box)
         if not numbers or not all(math.isfinite(edge) for edge in box):
             raise self._wrong(kind, annotation, f"bbox {box!r} is not four finite numbers x, y, w, h")
-        if annotation.get("iscrowd"):
+        label = self.index[annotation["category_id"]]
+        if annotation.get("iscrowd") or annotation.get("ignore"):
             self.seen["crowd"] += 1
+            self.ignored[annotation["image_id"]].append((label, annotation))
             return
         x, y, width, height = box
         edges = [x, y, x + width, y + height]
-        self.boxes[annotation["image_id"]].append((edges, self.index[annotation["category_id"]]))
+        self.boxes[annotation["image_id"]].append((edges, label, self._mask(annotation)))
+
+    def _mask(self, annotation: Row) -> bytes:
+        """The annotation's mask as run lengths, empty where it has none."""
+        if not annotation.get("segmentation"):
+            return b""
+        image = self.images[annotation["image_id"]]
+        width, height = (self._side(image, key) for key in ("width", "height"))
+        if not (width and height):
+            self.seen["unsized"] += 1
+            return b""
+        try:
+            return masks.encode_segmentation(annotation["segmentation"], width, height)
+        except ValueError as error:
+            raise self._wrong("annotations", annotation, str(error)) from None
+
+    def _ignored(self, image: Row, label: int, width: int, height: int) -> bytes | None:
+        """The union of the regions that are not scored for a class: their masks, or else their boxes."""
+        regions = [annotation for own, annotation in self.ignored[image["id"]] if own == label]
+        if not regions:
+            return None
+        union = np.zeros((height, width), bool)
+        for annotation in regions:
+            mask = self._mask(annotation)
+            if mask:
+                union |= masks.decode([mask], width, height)
+            else:
+                x, y, w, h = annotation["bbox"]
+                (x0, x1), (y0, y1) = (
+                    np.clip(np.round([low, low + length]), 0, side).astype(int)
+                    for low, length, side in ((x, w, width), (y, h, height))
+                )
+                union[y0:y1, x0:x1] = True
+        return masks.encode(union)
 
     def _side(self, image: Row, key: str) -> int:
         value = image.get(key, 0)

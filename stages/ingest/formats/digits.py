@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.ingest.dataset import ClassInfo, Dataset, ImageRecord
+from stages.classes import ClassInfo
+from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.digits import CLASSES, SIZE, members, render
 
 _SEED = 0

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.ingest.dataset import ClassInfo, Dataset, ImageRecord
+from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.source import is_folder
 
 EXTENSIONS = frozenset(

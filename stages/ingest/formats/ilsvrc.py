@@ -23,7 +23,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.errors import DataError
 from stages.ingest.boxes import clip_boxes
 from stages.ingest.source import basename, is_file, join, list_folder, open_file, parent, read_bytes

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.formats.folder import WNID, Found, dataset, find_images, require_folder

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.errors import DataError
 from stages.ingest.dataset import Dataset, ImageRecord
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from stages.classes import ClassInfo
 from stages.classify.network import Network
-from stages.ingest.dataset import ClassInfo
 from tests.stages.toys import tiny_network
 
 CLASSES = [

@@ -8,6 +8,7 @@ import pytest
 from pipeline.report import charts, gallery
 from pipeline.report.rows import read_overview
 from pipeline.report.scores import Column, all_scores, cell, score_table
+from stages.evaluate.baselines import zero_line
 
 
 def test_best_and_worst_are_by_overlap_and_ties_by_id():
@@ -35,6 +36,7 @@ def test_a_method_below_a_baseline_is_told_so():
         "full_image": {"gt_known_loc": {"0.5": {"value": 0.40}}, "mean_iou": {"value": 0.3}},
         "center_gaussian": {"max_box_acc": {"0.5": {"value": 0.50}}},
     }
+    baselines = zero_line(baselines)
     column = Column("gt_known_loc", "0.5")
 
     def remark(value: float, low: float) -> str:

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import ClassInfo, imagenet_classes
 from stages.classify.labels import match_classes
 from stages.errors import DataError
-from stages.ingest.dataset import ClassInfo
 
 NETWORK = [ClassInfo("ant", "n1"), ClassInfo("bee", "n2"), ClassInfo("red fox", "n3")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from stages.evaluate import bootstrap
 
@@ -39,3 +40,13 @@ def test_values_are_plain_and_rounded() -> None:
     assert found["value"] == 0.333333
     assert [type(found[key]) for key in ("value", "n")] == [float, int]
     assert bootstrap.mean(np.array([0.25]))["ci95"] == [0.25, 0.25]
+
+
+def test_many_values_are_resampled_by_steps_with_the_same_interval() -> None:
+    values = np.random.default_rng(1).beta(0.5, 0.7, 20_000)
+    found = bootstrap.mean(values)
+    assert found["value"] == pytest.approx(values.mean(), abs=1e-6)
+    half = 1.959964 * values.std() / np.sqrt(len(values))
+    np.testing.assert_allclose(found["ci95"], [values.mean() - half, values.mean() + half], atol=0.1 * half)
+    assert found == bootstrap.mean(values[::-1])
+    assert bootstrap.mean(np.full(20_000, 0.25))["ci95"] == [0.25, 0.25]

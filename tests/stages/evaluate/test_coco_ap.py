@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from stages.errors import DataError
+from stages.evaluate import coco_ap
 from stages.evaluate.coco_ap import average_precision
 
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
@@ -68,6 +69,22 @@ def test_equals_plain_cocoeval(seed: int, capsys: pytest.CaptureFixture) -> None
     np.testing.assert_allclose([found[name] for name in NAMES], plain(truth, results), atol=1e-6)
     assert 0.1 < found["AP"] < found["AP50"] < 1
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_both_libraries_give_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    faster = pytest.importorskip("faster_coco_eval")
+    truth, results = random_set(seed)
+    rng = np.random.default_rng(seed)
+    for annotation in truth["annotations"]:
+        annotation["iscrowd"] = int(rng.random() < 0.2)
+    for result in results:  # Many ties: which of them comes first must not depend on the library.
+        result["score"] = round(result["score"], 1)
+    assert coco_ap._library() == (faster.COCO, faster.COCOeval_faster)
+    fast = average_precision(truth, results)
+    monkeypatch.setattr(coco_ap, "_library", lambda: (COCO, COCOeval))
+    assert fast == average_precision(truth, results)
+    np.testing.assert_allclose([fast[name] for name in NAMES], plain(truth, results), atol=1e-6)
 
 
 def test_perfect_boxes_score_one_whatever_the_annotation_ids() -> None:

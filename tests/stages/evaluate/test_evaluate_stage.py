@@ -7,8 +7,8 @@ import numpy as np
 
 from stages.batch import Batch, concat, ragged
 from stages.components import Components
-from stages.evaluate.protocols import Protocol, get_protocol
 from stages.evaluate.stage import Evaluate
+from stages.protocols import Protocol, get_protocol
 from stages.threshold import Threshold
 
 DELTAS = (0.3, 0.5, 0.7)
@@ -135,3 +135,78 @@ def test_rows_do_not_depend_on_their_batch() -> None:
             np.testing.assert_array_equal(whole[key], parts[key])
         for one, other in zip(whole["sweep_hits"], parts["sweep_hits"], strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_tscam2021_equals_a_plain_reading_of_its_rules() -> None:
+    protocol = get_protocol("tscam2021")
+    batch = batch_of(np.random.default_rng(6), 12, 1.0)
+    batch["target_rank"][1::2] = 1
+    batch["map"][2][:] = np.nan
+    found = scored(batch, protocol)
+    for image in range(11):
+        values = cv2.resize(batch["map"][image].astype(np.float64), (SIZE, SIZE))
+        box: tuple = (0, 0, 1, 1)
+        if image not in (0, 2):
+            levels = ((values - values.min()) / (values.max() - values.min()) * 255).astype(np.uint8)
+            _, kept = cv2.threshold(levels, int(0.12 * levels.max()), 255, cv2.THRESH_TOZERO)
+            contours, _ = cv2.findContours(kept, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+            x, y, w, h = cv2.boundingRect(max(contours, key=cv2.contourArea))
+            box = (x, y, x + w, y + h)
+        scale = np.array([SIZE / batch["width"][image], SIZE / batch["height"][image]] * 2)
+        truth = np.floor((batch["boxes"][image] - [0, 0, 1, 1]) * scale + 1e-9)
+        best = max(inclusive_overlap(box, tuple(one)) for one in truth.tolist())
+        assert found["iou"][image] == np.float32(best)
+        assert found["hits"][image].tolist() == [best >= delta for delta in DELTAS]
+
+
+def test_top_k_may_need_more_than_the_level() -> None:
+    batch = batch_of(np.random.default_rng(7), 3, 1.0)
+    half = np.full((5, 5), 0.0, np.float16)
+    half[:, :3] = 1
+    for image in range(2):
+        batch["map"][image] = half
+        batch["target_rank"][image] = image
+    for comparators, hits in (((">=", ">"), [True, False]), ((">", ">="), [False, True])):
+        names = "iou_comparator", "topk_iou_comparator"
+        protocol = get_protocol("cam2016", **dict(zip(names, comparators, strict=True)))
+        placed = Components(protocol, SIZE)(Threshold(protocol, SIZE)(batch))
+        # Ground truth of exactly twice the box.
+        for image in range(2):
+            x0, y0, x1, y1 = placed["scored_box"][image]
+            placed["boxes"][image] = np.array([[x0, y0, 2 * x1 - x0, y1]], np.float32)
+        assert Evaluate(protocol, SIZE, (0.5,))(placed)["hits"][:2, 0].tolist() == hits
+
+
+def test_layercam2021_takes_exclusive_edges_for_corners_in_the_original_image() -> None:
+    protocol = get_protocol("layercam2021")
+    batch = batch_of(np.random.default_rng(8), 6, 1.0)
+    found = scored(batch, protocol)
+    for image in range(1, 5):
+        box = tuple(found["box"][image].astype(float))
+        truth = [(x0, y0, x1 - 1, y1 - 1) for x0, y0, x1, y1 in batch["boxes"][image].tolist()]
+        assert found["iou"][image] == np.float32(max(inclusive_overlap(box, one) for one in truth))
+    assert found["box"][0].tolist() == [0, 0, 0, 0]
+    empty = [(x0, y0, x1 - 1, y1 - 1) for x0, y0, x1, y1 in batch["boxes"][0].tolist()]
+    assert found["iou"][0] == np.float32(max(inclusive_overlap((0, 0, 1, 1), one) for one in empty))
+
+
+def test_clsloc_overlap_is_the_devkits_between_inclusive_corners() -> None:
+    batch = batch_of(np.random.default_rng(9), 8, 1.0)
+    found = scored(batch, get_protocol("ilsvrc-clsloc"))
+    for image in range(1, 7):
+        x0, y0, x1, y1 = found["box"][image].astype(float)
+        truth = [(a, b, c - 1, d - 1) for a, b, c, d in batch["boxes"][image].tolist()]
+        best = max(inclusive_overlap((x0, y0, x1 - 1, y1 - 1), one) for one in truth)
+        np.testing.assert_allclose(found["iou"][image], best, rtol=1e-6)
+
+
+def test_excluded_images_are_scored_like_those_without_ground_truth() -> None:
+    protocol = get_protocol("cam2016")
+    batch = batch_of(np.random.default_rng(10), 5, 1.0)
+    whole = scored(batch, protocol)
+    placed = Components(protocol, SIZE)(Threshold(protocol, SIZE)(batch))
+    found = Evaluate(protocol, SIZE, DELTAS, np.array([1, 3]))(placed)
+    assert np.isnan(found["iou"]).tolist() == [False, True, False, True, True]
+    assert [hits is None for hits in found["sweep_hits"]] == [False, True, False, True, True]
+    np.testing.assert_array_equal(found["iou"][[0, 2]], whole["iou"][[0, 2]])
+    assert len(batch["boxes"][1])

@@ -7,7 +7,7 @@ import pytest
 
 from stages.evaluate.frame import scored_empty, scored_in_frame, scored_truth
 from stages.evaluate.iou import iou
-from stages.evaluate.protocols import get_protocol
+from stages.protocols import get_protocol
 
 CHOE = get_protocol("choe2020")
 

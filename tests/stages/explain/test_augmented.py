@@ -145,3 +145,55 @@ def test_groupcam_is_its_formula():
             gain = whole.logits_of_image(images[row] * large + blurred * (1 - large)).softmax(0)[c] - nothing
             expected += gain * mask
         torch.testing.assert_close(found[row], expected)
+
+
+def test_weighted_residuals_are_the_shares_of_the_posterior(few_steps):
+    """The weights of a copy: p_c there over the mean of p_c over all copies, from copies traced one by one."""
+    images = torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cut = network("gap")
+    found = get_explainer("weighted-augmented-gradcam", True).function(cut.trace(images), TARGET)
+    matrices = augmented.transformations(images)
+    for row, c in enumerate(TARGET.tolist()):
+        maps, probs = [], []
+        for one in matrices:
+            grid = torch.nn.functional.affine_grid(one[None], [1, 3, 32, 32], align_corners=False)
+            copy = torch.nn.functional.grid_sample(
+                images[row : row + 1], grid, padding_mode="reflection", align_corners=False
+            )
+            trace = cut.trace(copy)
+            heat = get_explainer("gradcam", True).function(trace, TARGET[row : row + 1])[0].detach().clamp(min=0)
+            maps.append(heat / heat.max() if heat.max() > 0 else heat)
+            probs.append(trace.logits.detach()[0].softmax(0)[c])
+        weights = torch.stack(probs) / torch.stack(probs).mean()
+        assert weights.sum().item() == pytest.approx(augmented.COPIES) and weights.std() > 0
+        expected = augmented.super_resolve(torch.stack(maps)[None], weights[None], matrices)
+        torch.testing.assert_close(found[row], expected[0])
+
+
+@pytest.mark.parametrize("head", ["gap", "flatten"])
+def test_smooth_gradcam_is_its_formula(head, few_steps):
+    """Omeiza et al., noisy copy by noisy copy through the whole network, one image at a time."""
+    from stages.explain import smooth
+    from tests.stages.explain.test_methods import Whole
+
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cut = network(head)
+    found = get_explainer("smooth-gradcam++", cut.head is not None).function(cut.trace(images), TARGET[:3])
+    for row, c in enumerate(TARGET[:3].tolist()):
+        generator = torch.Generator().manual_seed(0)
+        derivatives = []
+        for _ in range(smooth.COPIES):
+            noise = torch.randn(3, 32, 32, generator=generator).double()
+            noisy = images[row] + 0.15 * (images[row].max() - images[row].min()) * noise
+            whole = Whole(head, noisy)
+            derivatives.append(whole.gradient(whole.logits[c]))
+        d1, d2, d3 = (sum(one**power for one in derivatives) / smooth.COPIES for power in (1, 2, 3))
+        maps = Whole(head, images[row]).maps[0].detach()
+        expected = torch.zeros_like(maps[0])
+        for k in range(len(maps)):
+            weight = 0.0
+            for at in np.ndindex(*maps[k].shape):
+                denominator = 2 * d2[k][at] + maps[k].sum() * d3[k][at]
+                weight += (d2[k][at] / denominator if denominator != 0 else 0.0) * max(d1[k][at], 0)
+            expected += weight * maps[k]
+        torch.testing.assert_close(found[row].detach(), expected)

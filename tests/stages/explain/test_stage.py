@@ -7,7 +7,9 @@ import torch
 from stages.batch import Batch
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
+from stages.explain.registry import closed_form, explainers, same_maps
 from stages.explain.stage import Explain
+from stages.explain.views import Views
 from tests.stages.toys import tiny_network
 
 SPEC = "python:tests.stages.toys:tiny_network"
@@ -75,3 +77,45 @@ def test_a_layer_that_cannot_be_explained(layer, message):
         stage = Classify(SPEC, WEIGHTS, layer, 32)
         stage.setup()
         stage(image_batch(2))
+
+
+@pytest.mark.parametrize("name", ["gradcam", "xgradcam", "hirescam", "layercam", "sharpen-focus"])
+def test_equals_are_computed_once_and_their_bytes_do_not_depend_on_the_company(classify, name):
+    representative = "positive-cam" if name in ("layercam", "sharpen-focus") else "cam"
+    alone = Explain([name], ["top2"])(classify(image_batch(4)))
+    company = Explain(["cam", "positive-cam", name], ["top2"])(classify(image_batch(4)))
+    own, other = company["method"] == name, company["method"] == representative
+    for column in ("map", "map_scale"):
+        assert b"".join(map(bytes, alone[column])) == b"".join(map(bytes, company[column][own]))
+    assert all(np.array_equal(a, b) for a, b in zip(company["map"][own], company["map"][other], strict=True))
+    np.testing.assert_allclose(company["map_scale"][own] * 64, company["map_scale"][other], rtol=1e-6)
+
+
+def test_on_another_head_nothing_is_the_same():
+    names = [name for name, one in explainers().items() if not one.needs_linear_head]
+    assert same_maps(names, False, [1.0]) == {}
+    assert closed_form("gradcam", False, [1.0]) == (explainers()["gradcam"], False)
+
+
+def test_what_is_the_same_names_the_first_that_is_asked_for():
+    assert same_maps(["gradcam", "gradcam++", "cam", "layercam", "positive-cam"], True, [1.0]) == {
+        "cam": "gradcam",
+        "positive-cam": "layercam",
+    }
+    # Views of several sizes have different h w: a mean of CAMs is no mean of Grad-CAMs.
+    names = ["cam", "gradcam", "hirescam", "sharpen-focus", "layercam"]
+    assert same_maps(names, True, [1.0, 1.5]) == {"hirescam": "gradcam", "layercam": "sharpen-focus"}
+
+
+def test_closed_forms_of_several_views_are_the_methods_own(classify):
+    """What a method's own function gives on every view, against what the stage stores."""
+    for scales in ([1.0], [1.0, 1.5]):
+        for name, one in explainers().items():
+            if not one.same_as:
+                continue
+            batch = classify(image_batch(3))
+            trace, top = batch["trace"], torch.from_numpy(batch["top_class"][:, 0].astype(np.int64))
+            expected = Views(trace, True, scales).explain(one.function, top).numpy()
+            rows = Explain([name], ["top1"], True, scales)(batch)
+            found = np.stack(list(rows["map"])).astype(np.float32) * rows["map_scale"][:, None, None]
+            np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())

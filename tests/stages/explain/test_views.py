@@ -68,3 +68,29 @@ def test_opticam_finds_a_mask_that_the_network_likes_better(images):
 
     start = trace.activations.detach().mean(1)  # all channels alike, where the optimisation begins
     assert (score(maps) > score(start)).all()
+
+
+def test_opticam_takes_adams_steps_up_the_masked_score(images, few_steps):
+    """Kingma & Ba's algorithm 1 written out, its gradient by central differences, one image at a time."""
+    from stages.explain import opticam
+
+    cut = network("gap")
+    trace = cut.trace(images[:2])
+    found = get_explainer("opticam", True).function(trace, TARGET[:2])
+    for row in range(2):
+        maps, image, c = trace.activations[row].detach(), images[row : row + 1], int(TARGET[row])
+
+        def score(u, maps=maps, image=image, c=c):
+            heat = torch.einsum("k,khw->hw", u.softmax(0), maps)
+            mask = (heat - heat.min()) / (heat.max() - heat.min())
+            return cut.logits(image * F.interpolate(mask[None, None], (32, 32), mode="bilinear"))[0, c]
+
+        u = torch.full((12,), 0.5, dtype=torch.float64)
+        m, v = torch.zeros_like(u), torch.zeros_like(u)
+        for step in range(1, opticam.ITERATIONS + 1):
+            nudges = 1e-6 * torch.eye(12, dtype=torch.float64)
+            gradient = -torch.stack([(score(u + one) - score(u - one)) / 2e-6 for one in nudges])
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            u = u - 0.1 * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+        expected = torch.einsum("k,khw->hw", u.softmax(0), maps)
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)

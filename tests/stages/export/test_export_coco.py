@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
+from stages.classes import ClassInfo
 from stages.export.coco import ground_truth, results
-from stages.ingest.dataset import ClassInfo, ImageRecord
+from stages.ingest.dataset import ImageRecord
 
 CLASSES = [ClassInfo("tench", "n01440764"), ClassInfo("goldfish", "n01443537"), ClassInfo("own")]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.ingest.dataset import ClassInfo
 from stages.ingest.formats import read_dataset
 from stages.ingest.source import read_bytes
+from stages.masks import decode
 
 SHARED = Path(__file__).resolve().parents[4] / "../shared/data/imagenet"
 
@@ -64,7 +65,7 @@ def test_boxes_labels_and_notes(write, content) -> None:
     assert plain.label == -1 and plain.boxes.shape == (0, 4)
     assert data.notes == [
         "3 boxes dropped: empty, inverted or outside their image",
-        "1 crowd annotations (iscrowd) left out",
+        "1 crowd annotations (iscrowd or ignore) left out",
         "1 images have boxes of several categories: the one with most area is the label",
         "1 images have no boxes: they have no label",
     ]
@@ -184,3 +185,33 @@ def test_same_images_labels_and_boxes_as_the_imagenet_format() -> None:
         assert (ours.image_id, ours.uri, ours.label) == (theirs.image_id, theirs.uri, theirs.label)
         # The CSV has whole pixels.
         assert np.abs(np.sort(ours.boxes, axis=0) - np.sort(theirs.boxes, axis=0)).max() <= 0.5
+
+
+def test_masks_and_ignored_regions(write, content) -> None:
+    box = [1, 2, 5, 2, 5, 7, 1, 7]
+    content["annotations"] = [
+        {"id": 0, "image_id": 9, "category_id": 3, "bbox": [1, 2, 4, 5], "segmentation": [box]},
+        {"id": 1, "image_id": 9, "category_id": 7, "bbox": [0, 0, 2, 1], "segmentation": []},
+        {"id": 2, "image_id": 9, "category_id": 3, "bbox": [2, 6, 9, 3], "ignore": 1},
+        {"id": 3, "image_id": 9, "category_id": 7, "bbox": [0, 0, 20, 12], "iscrowd": 1},
+        {"id": 4, "image_id": 4, "category_id": 7, "bbox": [0, 0, 2, 2]},
+        {"id": 5, "image_id": 4, "category_id": 7, "bbox": [4, 4, 2, 2], "iscrowd": 1},
+        {"id": 6, "image_id": 5, "category_id": 7, "bbox": [0, 0, 2, 2], "segmentation": [box]},
+    ]
+    data = read_dataset("coco", write(content), "val")
+    plain, unsized, full = data.records
+    assert (plain.masks, plain.ignore, unsized.masks) == ((), None, ())
+    expected = np.zeros((12, 20), bool)
+    expected[2:7, 1:5] = True
+    assert full.label == 0 and full.masks[1] == b""
+    np.testing.assert_array_equal(decode([full.masks[0]], 20, 12), expected)
+    ignored = np.zeros((12, 20), bool)
+    ignored[6:9, 2:11] = True  # of the label's class alone, as a box where it has no mask
+    np.testing.assert_array_equal(decode([full.ignore], 20, 12), ignored)
+    assert "1 masks left out: the file does not tell the size of their image" in data.notes
+
+
+def test_a_mask_of_another_size_is_refused(write, content) -> None:
+    content["annotations"][0]["segmentation"] = {"size": [20, 12], "counts": [240]}
+    with pytest.raises(DataError, match=r"annotations entry with id 0: its mask has the size \[20, 12\], its image"):
+        read_dataset("coco", write(content), "val")

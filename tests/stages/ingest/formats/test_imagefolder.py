@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError
-from stages.ingest.dataset import ClassInfo
 from stages.ingest.formats import FORMATS, read_dataset
 from stages.ingest.source import read_bytes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.classify.imagenet import imagenet_classes
+from stages.classes import imagenet_classes
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.formats import read_dataset
 from stages.ingest.formats.imagenet import read_annotations

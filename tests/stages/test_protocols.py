@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigurationError
-from stages.evaluate.protocols import PROTOCOLS, fingerprint, get_protocol
+from stages.protocols import PROTOCOLS, fingerprint, get_protocol
 
 
 def test_the_named_protocols_differ_where_they_should() -> None:
@@ -21,7 +21,7 @@ def test_the_named_protocols_differ_where_they_should() -> None:
 def test_fingerprint_is_of_the_rules_not_of_the_name_or_the_spelling() -> None:
     assert fingerprint(get_protocol("cam2016", threshold=0.15)) == fingerprint(get_protocol("gradcam2017"))
     assert fingerprint(get_protocol("cam2016", threshold=0)) == fingerprint(get_protocol("cam2016", threshold=0.0))
-    assert fingerprint(get_protocol("cam2016")) == "8c18a91e5c80fbe0"
+    assert fingerprint(get_protocol("cam2016")) == "456f49b8fd913b77"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,12 @@ def test_fingerprint_is_of_the_rules_not_of_the_name_or_the_spelling() -> None:
         ("choe2020", {"iou": "continuous"}),
         ("cam2016", {"empty": "origin"}),
         ("cam2016", {"sweep_interval": 0.05}),
+        ("cam2016", {"percentile": 0.5}),
+        ("choe2020", {"far_edge": "keep"}),
+        ("cam2016", {"iou_comparator": ">"}),
+        ("cam2016", {"topk_iou_comparator": ">"}),
+        ("cam2016", {"official": "clsloc"}),
+        ("cam2016", {"blacklist": "0123456789abcdef"}),
     ],
 )
 def test_every_rule_changes_the_fingerprint(name: str, change: dict) -> None:
@@ -69,6 +75,10 @@ def test_unknown_names_point_to_the_nearest() -> None:
         {"connectivity": 4, "component": "largest_contour"},
         {"v2_component": "all_contours"},
         {"iou": "inclusive"},
+        {"percentile": 1},
+        {"far_edge": "keep"},
+        {"empty": "corner"},
+        {"official": "voc"},
     ],
 )
 def test_bad_values_name_their_key_in_one_line(bad: dict) -> None:

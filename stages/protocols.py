@@ -30,14 +30,20 @@ class Protocol:
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """Kernel from the map to the network's input frame, half-pixel centres (OpenCV's kernels)."""
 
-    normalize: Literal["max", "minmax"] = "max"
-    """``max``: map / max, so that 0 stays 0. ``minmax``: (map - min) / (max - min)."""
+    normalize: Literal["max", "minmax", "ivr", "none"] = "max"
+    """``max``: map / max, so that 0 stays 0. ``minmax``: (map - min) / (max - min). ``ivr``: (map - low) /
+    (max - low), 0 below, where low is the map's ``percentile`` (Kim et al., Normalization Matters in
+    Weakly Supervised Object Localization, ICCV 2021). ``none``: the map's own values."""
+
+    percentile: float = 0.4
+    """Share of pixels that ``ivr`` sets to 0, in [0, 1). The others ignore it."""
 
     quantize: Literal["none", "uint8"] = "none"
     """``uint8``: truncate 255 x the normalised map, which is then computed in float64."""
 
     threshold: float = 0.2
-    """Share of the normalised map's maximum that the reported box is cut at, in [0, 1)."""
+    """Value of the normalised map that the reported box is cut at, in [0, 1): a share of its maximum,
+    which is 1, but under ``normalize: none``."""
 
     comparator: Literal[">"] = ">"
     """A pixel is foreground where its value is strictly above the cut."""
@@ -45,9 +51,11 @@ class Protocol:
     connectivity: Literal[4, 8] = 8
     """Neighbours of a pixel that belong to its component."""
 
-    component: Literal["largest_pixels", "largest_contour"] = "largest_pixels"
-    """``largest_pixels``: most pixels; among equals the one whose first pixel in raster order comes
-    first. ``largest_contour``: the outline that encloses the largest polygon, holes included."""
+    component: Literal["largest_pixels", "largest_contour", "largest_rectangle", "all", "peak"] = "largest_pixels"
+    """Which component the box is of. ``largest_pixels``: most pixels; among equals the one whose first
+    pixel in raster order comes first. ``largest_contour``: the outline that encloses the largest polygon,
+    holes included. ``largest_rectangle``: the largest box, ties as for pixels. ``peak``: the one that
+    holds the map's first maximum. ``all``: one box around the whole foreground."""
 
     v2_component: Literal["chosen", "all_contours"] = "chosen"
     """Boxes that MaxBoxAccV2 may hit with: the chosen one, or any contour's, holes included."""
@@ -56,12 +64,31 @@ class Protocol:
     """Where overlap is measured: the displayed image, or the network's square input frame."""
 
     iou: Literal["continuous", "inclusive"] = "continuous"
-    """``continuous``: half-open edges. ``inclusive``: corners are pixel indices, sides are x1 - x0 + 1;
-    ground truth is truncated to integers and a prediction keeps its exclusive right and bottom edge
-    where the frame has room, as wsolevaluation codes it."""
+    """``continuous``: half-open edges, which for whole pixels is the same as sides of x1 - x0 + 1 between
+    inclusive corners. ``inclusive``: sides of x1 - x0 + 1, too, but with a prediction's exclusive right and
+    bottom edges taken for corners, as most published code has it; in the ``resized`` frame ground truth is
+    truncated to whole pixels."""
 
-    empty: Literal["none", "origin"] = "none"
-    """The box of a map without foreground: no area (overlap 0), or the frame's first pixel."""
+    far_edge: Literal["clip", "keep"] = "clip"
+    """What ``inclusive`` does with a prediction that reaches the right or bottom border: ``clip`` it to the
+    last pixel, or ``keep`` the corner one pixel outside."""
+
+    iou_comparator: Literal[">=", ">"] = ">="
+    """How the overlap of the true class's box must compare with the IoU level."""
+
+    topk_iou_comparator: Literal[">=", ">"] = ">="
+    """The same for the boxes of predicted classes, in top-1 and top-5 localization."""
+
+    empty: Literal["none", "origin", "corner"] = "none"
+    """The box of a map without foreground: no area (overlap 0), the frame's first pixel, or ``inclusive``
+    corners (0, 0) and (1, 1)."""
+
+    official: Literal["none", "clsloc"] = "none"
+    """Error rates beside the metrics. ``clsloc``: those of the ILSVRC classification and localization task,
+    of at most five guesses an image, each a class with its box."""
+
+    blacklist: str = "none"
+    """Images that are not scored: a digest of the ids in the file that ``evaluate.blacklist`` names."""
 
     sweep_interval: float = 0.01
     """Step of the thresholds 0, step, 2 step, ... < 1 that MaxBoxAcc chooses from."""
@@ -73,18 +100,22 @@ class Protocol:
             if get_origin(hint) is Literal and (isinstance(value, bool) or value not in get_args(hint)):
                 choices = ", ".join(map(str, get_args(hint)))
                 raise ConfigurationError(f"box.{field.name}: {value!r} is not one of {choices}")
-        for name, lowest in (("threshold", 0), ("sweep_interval", 0.0001)):
+        for name, lowest in (("threshold", 0), ("percentile", 0), ("sweep_interval", 0.0001)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < 1:
                 raise ConfigurationError(f"box.{name}: {value!r} is not a number in [{lowest}, 1)")
             object.__setattr__(self, name, float(value))
         contours = self.component == "largest_contour"
         if self.connectivity == 4 and contours:
-            raise ConfigurationError("box.connectivity: 4 needs box.component=largest_pixels")
+            raise ConfigurationError("box.connectivity: 4 needs another box.component; contours join diagonals")
         if self.v2_component == "all_contours" and not contours:
             raise ConfigurationError("box.v2_component: all_contours needs box.component=largest_contour")
-        if self.iou == "inclusive" and self.frame == "original":
-            raise ConfigurationError("box.iou: inclusive needs box.frame=resized")
+        if self.iou == "inclusive" and self.frame == "original" and self.far_edge == "clip":
+            raise ConfigurationError("box.iou: inclusive needs box.far_edge=keep or box.frame=resized")
+        if self.iou == "continuous" and self.far_edge == "keep":
+            raise ConfigurationError("box.far_edge: keep needs box.iou=inclusive")
+        if self.iou == "continuous" and self.empty == "corner":
+            raise ConfigurationError("box.empty: corner needs box.iou=inclusive")
 
     def sweep_thresholds(self) -> np.ndarray:
         """The thresholds of the sweep, (T,) float64, ascending.
@@ -125,6 +156,37 @@ PROTOCOLS = {
             iou="inclusive",
             empty="origin",
             sweep_interval=0.001,
+        ),
+        # Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015, section 4.3, and the
+        # development kit's eval_clsloc.m: an image is wrong unless one of five guesses has the right class and
+        # a box of IoU 0.5 in original pixels. How a map becomes a box the task leaves open: as in cam2016.
+        Protocol("ilsvrc-clsloc", official="clsloc"),
+        # Gao et al., TS-CAM: Token Semantic Coupled Attention Map, ICCV 2021, as its code scores ILSVRC. The map
+        # of each predicted class gives that class's box.
+        Protocol(
+            "tscam2021",
+            normalize="minmax",
+            quantize="uint8",
+            threshold=0.12,
+            component="largest_contour",
+            frame="resized",
+            iou="inclusive",
+            far_edge="keep",
+            topk_iou_comparator=">",
+            empty="corner",
+        ),
+        # Jiang et al., LayerCAM, TIP 2021, as its code scores ILSVRC, but for one view instead of ten crops. It
+        # takes the true class's box for top-1 and top-5, which are hits where the class is among the guesses:
+        # the same numbers as with the box of each guess, since one class has one map.
+        Protocol(
+            "layercam2021",
+            resize="bicubic",
+            quantize="uint8",
+            threshold=0.15,
+            component="largest_rectangle",
+            iou="inclusive",
+            far_edge="keep",
+            empty="corner",
         ),
     )
 }

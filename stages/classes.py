@@ -1,0 +1,34 @@
+"""What a class is, for datasets and for networks; and the 1000 of ILSVRC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class of a dataset or of a network.
+
+    Attributes:
+        name: Readable name, unique within its list.
+        wnid: WordNet id such as ``n01440764``, where there is one.
+    """
+
+    name: str
+    wnid: str | None = None
+
+
+@cache
+def imagenet_classes() -> tuple[ClassInfo, ...]:
+    """The classes of ILSVRC in the order that every pretrained network uses, sorted wnid.
+
+    Each has its wnid and torchvision's unique name.
+
+    >>> imagenet_classes()[0]
+    ClassInfo(name='tench', wnid='n01440764')
+    """
+    table = files("stages").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines())
+    return tuple(ClassInfo(name=name, wnid=wnid) for wnid, name in rows)

@@ -1,0 +1,107 @@
+"""The same network and weights at twice the resolution of the explained layer, a trous.
+
+The last halving before the layer is not done, and what follows it looks at every second cell, so every
+original cell is still computed from the same values: the original map lies on every second row and column
+of the new one, exactly. ResNets come with it (``replace_stride_with_dilation``); here any network whose last
+halving is a strided convolution or pool may have it, if a trial shows that it holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.classify.probe import forward_noise, gap_linear_head
+from stages.errors import ConfigurationError
+
+_WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+TOLERANCE = 1e-5
+"""Share of the map's largest value by which the contained map may differ from the original in float32."""
+
+
+def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
+    """A copy that shares the weights, and whose layer gives maps of about twice the sides.
+
+    Args:
+        module: In eval mode, without hooks.
+        layer: Dotted name of the explained layer.
+        size: Side of the input in pixels.
+
+    Raises:
+        ConfigurationError: The original map would not be contained, or the head is not GAP + linear, which
+            alone takes a larger map for what it is.
+    """
+    shared: dict[int, Any] = {id(one): one for one in (*module.parameters(), *module.buffers())}
+    found = copy.deepcopy(module, shared)
+    original, windows = _watch(module, layer, size)
+    side = original.shape[2]
+    halvings = [name for name, before, after in windows if after == side < before]
+    for name in halvings:
+        window: Any = found.get_submodule(name)
+        window.stride = (1, 1)
+    for name, before, _ in windows:
+        if before == side:
+            _spread(found.get_submodule(name))
+    try:
+        larger, _ = _watch(found, layer, size)
+    except RuntimeError:  # A branch of another size, a pool that cannot be padded.
+        larger = original
+    if not halvings or not _contains(larger, original):
+        raise ConfigurationError(
+            f"explain.dilate: {layer} has no a trous form that contains the original map; it needs one strided "
+            "convolution or pool before the layer and plain convolutions behind it, as in ResNet; set it to false"
+        )
+    if gap_linear_head(found, found.get_submodule(layer), size) is None:
+        raise ConfigurationError(
+            f"explain.dilate: behind {layer} the network does not end in GAP + linear, which alone takes maps of any "
+            "size; set explain.dilate to false"
+        )
+    return found
+
+
+def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple[str, int, int]]]:
+    """The layer's output on noise, and by name the sides before and after every window that runs up to it."""
+    windows: list[tuple[str, int, int]] = []
+    maps: list[Tensor] = []
+
+    def watch(name: str):
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not maps:
+                windows.append((name, inputs[0].shape[2], output.shape[2]))
+
+        return hook
+
+    # The layer may be a window itself, and is one up to itself.
+    handles = [
+        part.register_forward_hook(watch(name)) for name, part in module.named_modules() if isinstance(part, _WINDOWS)
+    ]
+    handles.append(module.get_submodule(layer).register_forward_hook(lambda _m, _i, output: maps.append(output)))
+    try:
+        forward_noise(module, size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return maps[0], windows
+
+
+def _spread(part: Any) -> None:
+    """Look at every second cell; an average pool cannot, and the trial will say so."""
+    if isinstance(part, nn.AvgPool2d):
+        return
+    part.dilation = tuple(2 * one for one in _pair(part.dilation))
+    if not isinstance(part.padding, str):
+        part.padding = tuple(2 * one for one in _pair(part.padding))
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _contains(larger: Tensor, original: Tensor) -> bool:
+    """Whether every second cell is the original map; TensorFlow's padding begins with the second one."""
+    tolerance = TOLERANCE * float(original.abs().max())
+    every_second = (larger[..., start::2, start::2] for start in (0, 1))
+    return any(one.shape == original.shape and torch.allclose(one, original, 0, tolerance) for one in every_second)

@@ -1,0 +1,65 @@
+"""Error rates of ILSVRC's classification and localization task, and the images that it leaves out.
+
+Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015, section 4.3; the
+development kit's ``eval_clsloc.m``: an image counts as wrong unless one of at most five guesses names its
+class and has a box of IoU 0.5 or more with any box of that class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.errors import DataError
+from stages.evaluate.bootstrap import DECIMALS
+
+LEVEL = "0.5"
+
+
+def error_rates(metrics: dict[str, Any]) -> dict[str, Any]:
+    """``clsloc_error`` with ``top1`` and ``top5``: what top-1 and top-5 localization leave at IoU 0.5.
+
+    Args:
+        metrics: One method's, as ``metrics.json`` has them.
+
+    Returns:
+        Nothing where the accuracies were not counted.
+    """
+    found = {
+        name: _complement(metrics[f"{name}_loc"][LEVEL])
+        for name in ("top1", "top5")
+        if LEVEL in metrics.get(f"{name}_loc", {})
+    }
+    return {"clsloc_error": found} if found else {}
+
+
+def _complement(score: dict[str, Any]) -> dict[str, Any]:
+    low, high = (round(1 - end, DECIMALS) for end in reversed(score["ci95"]))
+    return {"value": round(1 - score["value"], DECIMALS), "ci95": [low, high], "n": score["n"]}
+
+
+def read_blacklist(path: str) -> np.ndarray:
+    """The ids of images that are not scored: one a line, as the development kit has them.
+
+    Returns:
+        (n,) int64, sorted, each once.
+
+    Raises:
+        DataError: No such file, or a line that is no id.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"evaluate.blacklist: cannot read {path}: {error}") from None
+    for line in lines:
+        if not line.isascii() or not line.isdigit() or len(line) > 18:
+            raise DataError(f"evaluate.blacklist: {line!r} in {path} is no image id; write one number a line")
+    return np.unique(np.array(lines, dtype=np.int64))
+
+
+def digest(ids: np.ndarray) -> str:
+    """16 hexadecimal digits that tell one blacklist from another."""
+    return hashlib.sha256(",".join(map(str, ids.tolist())).encode()).hexdigest()[:16]

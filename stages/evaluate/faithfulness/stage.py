@@ -1,0 +1,106 @@
+"""How well each map names the pixels by which the network decides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.batch import Batch, Resources, length
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.evaluate.faithfulness.explained import Explained
+    from stages.explain.trace import Trace
+
+
+class Faithfulness:
+    """Scores the stored maps of the first prediction on the network that they explain.
+
+    The explained class is the first prediction, right or wrong: the metrics ask what the network looked
+    at for its decision. Rows of other targets, and maps that are not finite, have no value.
+
+    Args:
+        metrics: Names of faithfulness metrics.
+        flip: As the maps were made, for metrics that explain altered images.
+        scales: The same.
+        seed: With an image's id, of what is random about it.
+        gpus: Share of a GPU that one worker occupies, the same as the classifier's.
+    """
+
+    reads = ("trace", "trace_row", "image_id", "method", "target_rank", "class_index", "map", "map_scale")
+    adds = ("faithfulness",)
+
+    def __init__(
+        self,
+        metrics: list[str],
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        seed: int = 0,
+        gpus: float = 0,
+    ) -> None:
+        self.metrics = metrics
+        self.flip, self.scales, self.seed = flip, scales, seed
+        self.resources = Resources(cpus=1, gpus=gpus)
+
+    def setup(self) -> None:
+        """Nothing to prepare: metrics are functions."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Add ``faithfulness`` (R, len(metrics)) float32, NaN where there is none; drop the trace."""
+        from stages.evaluate.faithfulness.registry import get_metric
+        from stages.explain.registry import closed_form
+
+        trace: Trace = batch.pop("trace")
+        images = batch.pop("trace_row")
+        values = np.full((length(batch), len(self.metrics)), np.nan, np.float32)
+        seconds = dict.fromkeys((f"faithfulness/{name}" for name in self.metrics), 0.0)
+        usable = (batch["target_rank"] == 1) & np.isfinite(batch["map_scale"])
+        computed: dict[str, np.ndarray] = {}
+        for method in sorted(set(batch["method"][usable])):
+            rows = np.flatnonzero(usable & (batch["method"] == method))
+            # Methods that are one on this network give the same maps but for their scale, which no metric sees.
+            kind = closed_form(method, trace.head is not None, self.scales)[0].name
+            if kind not in computed:
+                explained = self._explained(batch, method, rows, images[rows], trace)
+                for column, name in enumerate(self.metrics):
+                    started = time.perf_counter()
+                    values[rows, column] = get_metric(name).function(explained).detach().float().cpu().numpy()
+                    seconds[f"faithfulness/{name}"] += time.perf_counter() - started
+                computed[kind] = values[rows]
+            values[rows] = computed[kind]
+        return batch | {"faithfulness": values, "seconds": seconds}
+
+    def _explained(self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace) -> Explained:
+        """The maps of those rows, with what the metrics need to know of their images."""
+        import torch
+
+        from stages.evaluate.faithfulness.explained import Explained
+        from stages.explain.registry import get_explainer
+        from stages.explain.views import Views
+
+        explainer = get_explainer(method, trace.head is not None)
+
+        def explain(inputs: Tensor, target: Tensor) -> Tensor:
+            views = Views(trace.network.trace(inputs), self.flip, self.scales)
+            return views.explain(explainer.function, target, explainer.fuse)
+
+        picked = torch.from_numpy(images).to(trace.inputs.device)
+        target = torch.from_numpy(batch["class_index"][rows].astype(np.int64)).to(picked.device)
+        probs = trace.logits.detach()[picked].softmax(1)
+        return Explained(
+            inputs=trace.inputs[picked],
+            target=target,
+            maps=torch.from_numpy(np.stack(list(batch["map"][rows]))).to(trace.inputs),
+            confidence=probs.gather(1, target[:, None])[:, 0],
+            network=trace.network,
+            explain=explain,
+            seeds=[_seed(self.seed, image_id) for image_id in batch["image_id"][rows].tolist()],
+        )
+
+
+def _seed(seed: int, image_id: int) -> int:
+    return int(np.random.SeedSequence([seed, image_id % 2**64]).generate_state(1, np.uint64)[0])

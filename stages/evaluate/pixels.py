@@ -1,0 +1,262 @@
+"""Metrics of the whole map, not of its box: pointing game, energy pointing game, PxAP.
+
+``Pixels`` scores the map of the label against masks where the dataset has some, else against boxes;
+``update`` counts some images, ``merge`` adds counts of disjoint images, ``compute`` makes metrics of them.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from stages import masks
+from stages.batch import Batch, Resources, ragged
+from stages.evaluate import bootstrap
+from stages.protocols import Protocol
+from stages.threshold import heat
+
+TOLERANCE = 15
+"""Displayed pixels from the object below which a point hits it (Zhang et al., Top-down neural attention by
+excitation backprop, ECCV 2016; TorchRay)."""
+
+
+class Pixels:
+    """Scores the map of each image's label.
+
+    Adds ``pointing`` (R,) float32, 1 where the maximum lies less than :data:`TOLERANCE` pixels from the
+    object and 0 elsewhere; ``energy`` (R,) float32, the share of the map's positive values that lies on the
+    object; ``pixel_counts`` (R,) object, (2, bins) int64, pixels of the background and of the object by
+    score, where the image has masks. NaN and None for rows of other targets or without ground truth.
+
+    A map without a maximum (empty, constant, not finite) points nowhere and misses. Ignored regions count
+    neither for energy nor for PxAP.
+    """
+
+    reads = (
+        *("target_rank", "label", "boxes", "masks", "ignore", "map", "heat", "box_status"),
+        *("transform", "width", "height"),
+    )
+    adds = ("pointing", "energy", "pixel_counts")
+    resources = Resources(cpus=1)
+
+    def __init__(self, protocol: Protocol, size: int) -> None:
+        """Prepare the stage.
+
+        Args:
+            protocol: Its map is scored, before it is quantized; ``sweep_interval`` is PxAP's step.
+            size: Side of the network's input frame.
+        """
+        self.size = size
+        self.edges = bin_edges(protocol)
+        self.exact = replace(protocol, quantize="none") if protocol.quantize != "none" else None
+
+    def setup(self) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Score every row that is the label's."""
+        rows = len(batch["target_rank"])
+        pointing, energy = np.full(rows, np.nan, np.float32), np.full(rows, np.nan, np.float32)
+        counts = ragged([None] * rows)
+        for row in np.flatnonzero((batch["target_rank"] == 0) & (batch["label"] >= 0)).tolist():
+            if len(batch["boxes"][row]):
+                truth = _Truth(batch, row)
+                pointing[row] = self._points(batch, row, truth)
+                energy[row], counts[row] = self._areas(batch, row, truth)
+        return {**batch, "pointing": pointing, "energy": energy, "pixel_counts": counts}
+
+    def _points(self, batch: Batch, row: int, truth: _Truth) -> bool:
+        if batch["box_status"][row] != "ok":
+            return False
+        y, x = divmod(int(batch["heat"][row].argmax()), self.size)  # the first in raster order among equals
+        point = (np.array([x, y]) + 0.5 - batch["transform"][row][2:]) / batch["transform"][row][:2]
+        return truth.distance(point) < TOLERANCE
+
+    def _areas(self, batch: Batch, row: int, truth: _Truth) -> tuple[float, np.ndarray | None]:
+        """Share of energy on the object, and pixels by score."""
+        values = np.maximum(batch["heat"][row], 0)
+        inside, ignored = truth.in_frame(batch["transform"][row], self.size)
+        if ignored is not None:
+            values = np.where(ignored, 0, values)
+        total = cv2.sumElems(values)[0]  # in float64
+        energy = cv2.sumElems(values * inside)[0] / total if total > 0 else 0.0
+        if truth.mask is None:
+            return energy, None
+        scores = values
+        if self.exact is not None and batch["box_status"][row] == "ok":
+            scores = np.maximum(heat(batch["map"][row], self.exact, self.size), 0)
+        return energy, pixel_counts(scores, inside, ignored, self.edges)
+
+
+class _Truth:
+    """One image's ground truth: the union of its boxes, or of its masks."""
+
+    def __init__(self, batch: Batch, row: int) -> None:
+        size = int(batch["width"][row]), int(batch["height"][row])
+        parts, ignore = batch["masks"][row], batch["ignore"][row]
+        self.boxes = np.asarray(batch["boxes"][row], np.float64)
+        self.mask = masks.decode(parts, *size) if parts else None
+        # Where an ignored region overlaps the object, it is the object.
+        self.ignored = masks.decode([ignore], *size) & ~self.mask if ignore and self.mask is not None else None
+
+    def distance(self, point: np.ndarray) -> float:
+        """Displayed pixels from a point to the centre of the object's nearest pixel; inf beyond the tolerance."""
+        if self.mask is None:
+            inset = np.minimum(0.5, (self.boxes[:, 2:] - self.boxes[:, :2]) / 2)  # half a pixel, from edge to centre
+            low, high = self.boxes[:, :2] + inset, self.boxes[:, 2:] - inset
+            away = np.maximum(np.maximum(low - point, point - high), 0)
+            return float(np.sqrt((away**2).sum(1)).min())
+        left, top = (max(0, int(np.floor(edge - TOLERANCE - 1))) for edge in point)
+        right, bottom = (max(0, int(np.ceil(edge + TOLERANCE + 1))) for edge in point)
+        ys, xs = np.nonzero(self.mask[top:bottom, left:right])
+        if not len(xs):
+            return np.inf
+        return float(np.sqrt((xs + left + 0.5 - point[0]) ** 2 + (ys + top + 0.5 - point[1]) ** 2).min())
+
+    def in_frame(self, transform: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The object and the ignored region, (size, size) bool, in the network's input frame.
+
+        A pixel is of a box where its centre is. Masks are sampled like OpenCV's ``INTER_NEAREST``, which the
+        published evaluation code uses: at the pixel's upper left corner, with its rounding.
+        """
+        if self.mask is None:
+            inside = np.zeros((size, size), bool)
+            scale, shift = np.tile(transform[:2], 2), np.tile(transform[2:], 2)
+            for x0, y0, x1, y1 in np.clip(np.ceil(self.boxes * scale + shift - 0.5), 0, size).astype(int):
+                inside[y0:y1, x0:x1] = True
+            return inside, None
+        height, width = self.mask.shape
+        xs, ys = (
+            np.floor((np.arange(size) - transform[2 + axis]) * (1 / transform[axis])).astype(np.int64)
+            for axis in (0, 1)
+        )
+        there = ((ys >= 0) & (ys < height))[:, None] & ((xs >= 0) & (xs < width))
+        at = np.ix_(np.clip(ys, 0, height - 1), np.clip(xs, 0, width - 1))
+        return self.mask[at] & there, None if self.ignored is None else self.ignored[at] & there
+
+
+def bin_edges(protocol: Protocol) -> np.ndarray:
+    """Left edges of PxAP's bins of scores: 0, step, ... below 1, then 1 and 2, as the published code has them."""
+    return np.append(np.arange(0, 1, protocol.sweep_interval), [1.0, 2.0])
+
+
+def pixel_counts(scores: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None, edges: np.ndarray) -> np.ndarray:
+    """(2, bins) int64: pixels of the background, and of the object, by score.
+
+    Args:
+        scores: (h, w), at least 0.
+        inside: (h, w) bool, the object.
+        ignored: (h, w) bool, pixels that do not count, or None.
+        edges: (bins,) of :func:`bin_edges`.
+    """
+    counted = slice(None) if ignored is None else ~ignored.reshape(-1)
+    bins = np.searchsorted(edges, scores.reshape(-1)[counted], side="right") - 1
+    index = bins + len(edges) * inside.reshape(-1)[counted]
+    return np.bincount(index, minlength=2 * len(edges)).reshape(2, -1)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one method's pixel metrics are made of.
+
+    Attributes:
+        pointing: Class to (images, hits).
+        energy: (n,) float32 shares.
+        masks: Images with masks.
+        pixels: (2, bins) int64, summed over them; None without any.
+    """
+
+    pointing: dict[int, tuple[int, int]] = field(default_factory=dict)
+    energy: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    masks: int = 0
+    pixels: np.ndarray | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "pointing": [[one, *counts] for one, counts in sorted(self.pointing.items())],
+            "energy": base64.b64encode(self.energy.astype("<f4").tobytes()).decode(),
+            "masks": self.masks,
+            "pixels": None if self.pixels is None else self.pixels.tolist(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Counts:
+        """What :meth:`to_plain` gave."""
+        return cls(
+            {one: (images, hits) for one, images, hits in plain["pointing"]},
+            np.frombuffer(base64.b64decode(plain["energy"]), "<f4"),
+            plain["masks"],
+            None if plain["pixels"] is None else np.array(plain["pixels"], np.int64),
+        )
+
+
+def update(rows: Batch) -> Counts:
+    """Count rows of one method.
+
+    Args:
+        rows: ``label`` and the columns that :class:`Pixels` adds.
+    """
+    scored = ~np.isnan(rows["pointing"])
+    classes, index = np.unique(rows["label"][scored], return_inverse=True)
+    n = np.bincount(index, minlength=len(classes))
+    hits = np.bincount(index, rows["pointing"][scored], len(classes)).astype(np.int64)
+    having = [counts for counts in rows["pixel_counts"] if counts is not None]
+    return Counts(
+        {one: (images, right) for one, images, right in zip(classes.tolist(), n.tolist(), hits.tolist(), strict=True)},
+        rows["energy"][scored],
+        len(having),
+        np.sum(having, axis=0) if having else None,
+    )
+
+
+def merge(a: Counts, b: Counts) -> Counts:
+    """The counts of two disjoint sets of images together."""
+    pointing = dict(a.pointing)
+    for one, (images, hits) in b.pointing.items():
+        before = pointing.get(one, (0, 0))
+        pointing[one] = before[0] + images, before[1] + hits
+    pixels = b.pixels if a.pixels is None else a.pixels if b.pixels is None else a.pixels + b.pixels
+    return Counts(pointing, np.concatenate([a.energy, b.energy]), a.masks + b.masks, pixels)
+
+
+def compute(counts: Counts, seed: int = 0) -> dict[str, Any]:
+    """``pointing_game``, ``energy_pointing_game`` and ``pxap`` as ``metrics.json`` has them.
+
+    Returns:
+        The pointing game is averaged over classes, with images and hits of each. What no image counts for
+        is absent; so is PxAP where no pixel of an object is left.
+    """
+    metrics: dict[str, Any] = {}
+    if counts.pointing:
+        classes = sorted(counts.pointing)
+        n, hits = (np.array([counts.pointing[one][column] for one in classes]) for column in (0, 1))
+        by_class = {"class_index": classes, "n": n.tolist(), "hits": hits.tolist()}
+        metrics["pointing_game"] = bootstrap.class_mean(hits, n, seed) | {"class": by_class}
+        metrics["energy_pointing_game"] = bootstrap.mean(counts.energy, seed)
+    if counts.pixels is not None and counts.pixels[1].any():
+        value = round(pixel_average_precision(counts.pixels), bootstrap.DECIMALS)
+        metrics["pxap"] = {"value": value, "n": counts.masks}
+    return metrics
+
+
+def pixel_average_precision(pixels: np.ndarray) -> float:
+    """PxAP in [0, 1]: the area under precision and recall of pixels pooled over all images.
+
+    Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020, section 4.2: the
+    sum over thresholds of precision x gain of recall, without interpolation.
+
+    Args:
+        pixels: (2, bins) of the background and of the object, of rising score; some of the object.
+
+    >>> pixel_average_precision(np.array([[6, 0], [2, 2]]))  # half the object at once, the rest among all
+    0.7
+    """
+    background, found = np.cumsum(pixels[:, ::-1], axis=1, dtype=np.float64)
+    chosen = background + found
+    precision = np.divide(found, chosen, out=np.zeros_like(found), where=chosen > 0)
+    return float((precision * np.diff(found, prepend=0)).sum() / found[-1])

@@ -1,0 +1,68 @@
+"""Object masks as COCO's compressed run lengths: small enough for a manifest, decoded where they are scored."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+
+
+def encode_segmentation(segmentation: Any, width: int, height: int) -> bytes:
+    """A COCO ``segmentation`` as run lengths.
+
+    Args:
+        segmentation: Polygons, a list of flat lists x0, y0, x1, y1, ...; or an RLE with ``size`` and
+            ``counts``, compressed or not.
+        width: Displayed width of the image in pixels.
+        height: Displayed height.
+
+    Returns:
+        Compressed run lengths of a (height, width) mask.
+
+    Raises:
+        ValueError: Neither of the two, or of another size; the message says what is wrong with it.
+    """
+    if isinstance(segmentation, dict):
+        return _run_lengths(segmentation, width, height)
+    if not isinstance(segmentation, list) or not all(_is_polygon(one) for one in segmentation):
+        raise ValueError("its segmentation is no list of polygons of three or more finite points")
+    return rle.merge(rle.frPyObjects(segmentation, height, width))["counts"]
+
+
+def _run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bytes:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"its mask has the size {size!r}, its image {[height, width]}, height first")
+    if isinstance(counts, list):
+        if not all(type(one) is int and one >= 0 for one in counts) or sum(counts) != width * height:
+            raise ValueError("its run lengths do not add up to the pixels of its image")
+        return rle.frPyObjects({"size": size, "counts": counts}, height, width)["counts"]
+    if not isinstance(counts, str):
+        raise ValueError("its mask has no counts")
+    try:
+        compressed = counts.encode("ascii")
+        decode([compressed], width, height)
+    except ValueError:
+        raise ValueError("its compressed run lengths do not give the pixels of its image") from None
+    return compressed
+
+
+def _is_polygon(points: Any) -> bool:
+    numbers = isinstance(points, list) and all(type(one) in (int, float) for one in points)
+    return numbers and len(points) >= 6 and len(points) % 2 == 0 and all(map(math.isfinite, points))
+
+
+def encode(mask: np.ndarray) -> bytes:
+    """A (height, width) bool mask as run lengths."""
+    return rle.encode(np.asfortranarray(mask, np.uint8))["counts"]
+
+
+def decode(parts: list[bytes], width: int, height: int) -> np.ndarray:
+    """The union of masks, (height, width) bool; at least one.
+
+    Raises:
+        ValueError: Run lengths that do not add up to the pixels.
+    """
+    return rle.decode(rle.merge([{"size": [height, width], "counts": part} for part in parts])).astype(bool)

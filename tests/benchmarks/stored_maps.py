@@ -1,0 +1,83 @@
+"""A complete run of many images with random 7 x 7 maps, written without images or a network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import load_config
+from pipeline.manifest import ROW_GROUP, cut_into_shards, to_table
+from pipeline.parts import error_table, prediction_table
+from pipeline.rundir import RunDir, encode
+from stages.batch import ragged
+from stages.classify.network import Preprocess
+from stages.ingest.dataset import ImageRecord
+
+CLASSES = 1000
+SHARD = 1024
+
+
+def write_run(folder: Path, images: int) -> None:
+    """One map an image, of its label: a bump somewhere on noise of both signs, and one or two boxes."""
+    config = load_config("imagenet-val", [f"data.root={folder}", "model.size=224", "explain.targets=[label]"])[1]
+    run = RunDir.open(folder, config)
+    rng = np.random.default_rng(0)
+    records = []
+    for image_id in range(1, images + 1):
+        corners = np.sort(rng.integers(0, (500, 375), (1 + image_id % 2, 2, 2)), axis=1).reshape(-1, 4)
+        records.append(
+            ImageRecord(
+                image_id=image_id,
+                uri=f"/nowhere/{image_id}.jpg",
+                file_name=f"{image_id}.jpg",
+                label=image_id % CLASSES,
+                width=500,
+                height=375,
+                boxes=np.add(corners, [0, 0, 1, 1]).astype(np.float32),
+                box_labels=np.full(len(corners), image_id % CLASSES, np.int32),
+            )
+        )
+    grid = np.arange(7)
+    centre = rng.uniform(1, 5, (images, 2))
+    distance = (grid - centre[:, :1, None]) ** 2 + (grid[:, None] - centre[:, 1:, None]) ** 2
+    maps = np.exp(-distance / 4) + rng.normal(0, 0.2, (images, 7, 7))
+    scales = np.abs(maps).max((1, 2))
+    stored = (maps / scales[:, None, None]).astype(np.float16)
+    names = [f"class {index}" for index in range(CLASSES)]
+    for shard in cut_into_shards(images, SHARD):
+        rows = np.arange(shard.start, shard.stop)
+        batch = {
+            "image_id": rows + 1,
+            "method": ragged(["cam"] * len(rows)),
+            "target_rank": np.zeros(len(rows), np.int8),
+            "class_index": ((rows + 1) % CLASSES).astype(np.int32),
+            "prob": np.ones(len(rows), np.float32),
+            "box": np.zeros((len(rows), 4), np.float32),
+            "box_status": ragged(["ok"] * len(rows)),
+            "iou": np.zeros(len(rows), np.float32),
+            "map": ragged(stored[rows]),
+            "map_scale": scales[rows].astype(np.float32),
+        }
+        run.commit(shard.index, prediction_table(batch, names, "{}"), error_table([]))
+    info = {
+        "config_hash": config.hash(),
+        "weights_sha256": "",
+        "manifest_sha256": "",
+        "images": images,
+        "labelled": images,
+        "boxes": sum(len(record.boxes) for record in records),
+        "shard_size": SHARD,
+        "precision": "fp32",
+        "layer": "last",
+        "preprocess": asdict(Preprocess()),
+        "notes": [],
+    }
+    categories = [{"id": index + 1, "name": name} for index, name in enumerate(names)]
+    run.write("config.yaml", json.dumps(config.model_dump()).encode())
+    run.write_json("run.json", info)
+    run.write("coco/ground_truth.json", json.dumps({"categories": categories}).encode())
+    run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
+    run.write("_SUCCESS", b"")

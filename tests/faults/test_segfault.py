@@ -1,0 +1,68 @@
+"""The whole command over a thousand images, one of which ends every process that runs the network on it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from stages.classify.network import Network
+from tests.runs import wsl
+from tests.stages.toys import tiny_network
+
+pytestmark = pytest.mark.slow
+
+COUNT, GUILTY = 1000, 617
+
+
+class Fragile(torch.nn.Module):
+    """A network that dereferences a null pointer where an image is one bright red."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.features, self.fc = module.features, module.fc
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 7) logits, or the end."""
+        red = (x[:, 0] > 2).flatten(1).all(1) & (x[:, 1] < -1).flatten(1).all(1)
+        if red.any():
+            ctypes.string_at(0)
+        return self.fc(self.features(x).mean((2, 3)))
+
+
+def fragile_network() -> Network:
+    """For ``python:tests.faults.test_segfault:fragile_network``."""
+    network = tiny_network()
+    return Network(Fragile(network.module).eval(), network.classes, network.preprocess)
+
+
+def test_exactly_that_image_is_in_errors(tmp_path):
+    root = tmp_path / "photos" / "class 3"
+    root.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number in range(COUNT):
+        pixels = generator.integers(0, 200, (40, 40, 3), dtype=np.uint8)
+        if number == GUILTY:
+            pixels[:] = 255, 0, 0
+        Image.fromarray(pixels).save(root / f"{number:04}.png")
+    (tmp_path / "fragile.yaml").write_text(
+        "data: {format: imagefolder, root: photos}\n"
+        'model: {spec: "python:tests.faults.test_segfault:fragile_network"}\n'
+        "explain: {targets: [top1]}\n"
+        "runtime: {executor: ray, shard_size: 100, workers: 2}\n"
+    )
+    result = wsl("run", tmp_path / "fragile.yaml", "--json", "-q", "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["n_failed"] == 1
+    (error,) = pq.read_table(tmp_path / "run" / "errors").to_pylist()
+    assert (error["error_code"], error["stage"], error["attempts"]) == ("WorkerCrashed", "classify", 2)
+    assert error["uri"].endswith(f"{GUILTY:04}.png") and "SIGSEGV" in error["message"]
+    predictions = pq.read_table(tmp_path / "run" / "predictions", columns=["image_id"])["image_id"].to_pylist()
+    manifest = pq.read_table(tmp_path / "run" / "manifest.parquet", columns=["image_id"])["image_id"].to_pylist()
+    assert len(predictions) == COUNT - 1
+    assert set(manifest) - set(predictions) == {error["image_id"]}

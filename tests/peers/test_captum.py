@@ -1,0 +1,41 @@
+"""The same raw maps as captum: gradients, and ablation of whole channels as it does it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.peers.networks import TARGET, Case
+
+attr = pytest.importorskip("captum.attr", reason="captum is not installed: see the extra `peers`")
+
+
+def assert_same(ours: Tensor, theirs: Tensor) -> None:
+    assert theirs.abs().max() > 0
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-3, atol=1e-5 * float(theirs.detach().abs().max()))
+
+
+def test_gradcam(network: Case):
+    theirs = attr.LayerGradCam(network.module, network.explained).attribute(network.images, TARGET)
+    assert_same(network.maps("gradcam"), theirs[:, 0])
+
+
+def test_hirescam_is_gradient_times_activation(network: Case):
+    theirs = attr.LayerGradientXActivation(network.module, network.explained).attribute(network.images, TARGET)
+    assert_same(network.maps("hirescam"), theirs.sum(1))
+
+
+def test_ablationcam_from_ablated_channels(network: Case):
+    activations = network.trace.activations.detach()
+    channels = torch.arange(activations.shape[1])[None, :, None, None]
+    with torch.no_grad():
+        drops = attr.FeatureAblation(network.head).attribute(
+            activations,
+            target=TARGET,
+            feature_mask=channels.expand(1, *activations.shape[1:]),
+            perturbations_per_eval=64,
+        )
+        scores = network.head(activations).gather(1, TARGET[:, None])
+    theirs = torch.einsum("nk,nkhw->nhw", drops[:, :, 0, 0] / scores, activations)
+    assert_same(network.maps("ablationcam"), theirs)
