@@ -90,7 +90,6 @@ def carry_through(
             log.info("%s is complete; nothing to do", directory)
             return directory.read_json("metrics.json")
         directory.reopen()
-    directory.clean()
     session.done = sum(one.stop - one.start for one in shards if one.index in committed)
     calibrated_thresholds(directory, config)  # A run that does not fit is refused before hours of work.
     if todo := [shard for shard in shards if shard.index not in committed]:
@@ -98,6 +97,7 @@ def carry_through(
         with journal(directory) as session.journal:
             compute(todo)
         session.save()
+    directory.clean()  # What workers that were killed in the middle of a file have left.
     metrics = session.time("finalize", lambda: finalize(directory, config, protocol_of(config), size, classes))
     session.time("report", lambda: write_report(directory))
     session.info["failed"] = metrics["n_failed"]

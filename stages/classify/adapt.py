@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+
+class ActivatedDenseNet(nn.Module):
+    """torchvision's DenseNet with its last ReLU in ``features``, where a hook sees the map that GAP reads.
+
+    torchvision applies that ReLU as a function. Left there behind a module of its own it would be a second
+    one, whose gradient is zero where the first gave zero.
+
+    Args:
+        module: Its parts become this network's.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        parts = OrderedDict(module.features.named_children())
+        self.features = nn.Sequential(OrderedDict(parts, relu5=nn.ReLU(inplace=True)))
+        self.classifier = module.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) to logits (N, C)."""
+        return self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
 
 
 def adapted(module: nn.Module) -> nn.Module:
-    """The same network, bit for bit, with a module behind every map that is explained.
-
-    torchvision's DenseNet applies the last ReLU as a function to the output of ``features``. It moves into
-    ``features``; a second ReLU changes nothing, and the head is GAP + linear on what ``features`` gives.
-    """
+    """The same network, bit for bit, with a module behind every map that is explained."""
     from torchvision.models import DenseNet
 
-    if isinstance(module, DenseNet) and "relu5" not in dict(module.features.named_children()):
-        module.features.add_module("relu5", nn.ReLU(inplace=True))
-    return module
+    return ActivatedDenseNet(module) if isinstance(module, DenseNet) else module

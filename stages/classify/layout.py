@@ -22,7 +22,7 @@ def to_maps(output: object) -> Tensor | None:
     if output.ndim == 3:
         side = isqrt(output.shape[1])
         # More than the first row's length before the patches is no grid, but a sequence of some length.
-        if side > 1 and output.shape[1] - side**2 < side:
+        if side > 1 and output.shape[1] - side**2 <= side:
             return output[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
     return None
 

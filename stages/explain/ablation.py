@@ -34,18 +34,6 @@ def ablationcam(trace: Trace, target: Tensor) -> Tensor:
 
 
 @explainer(
-    "liftcam", cost="none", formula="ReLU(sum_k w_k mean(A_k) A_k)", needs_linear_head=True, source="Jung & Oh 2021"
-)
-def liftcam(trace: Trace, target: Tensor) -> Tensor:
-    """Channels weighted by their DeepLIFT contribution against silence, (N, h, w).
-
-    For a GAP + linear head it is the channel's exact Shapley value, w_k mean(A_k).
-    """
-    contribution = trace.weights(target) * trace.activations.mean((2, 3))
-    return weighted_sum(contribution, trace.activations)
-
-
-@explainer(
     "reciprocam",
     cost="h w f",
     formula="p_c of the head on one location alone",

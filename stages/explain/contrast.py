@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from stages.errors import ConfigurationError
 from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
 from stages.explain.trace import Trace
@@ -35,7 +35,12 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
     return weighted_sum(weights, trace.activations)
 
 
-@explainer("shapleycam", cost="2 b", formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c", source="Cai 2025")
+@explainer(
+    "shapleycam",
+    cost="2 b; with attention F + 2 b",
+    formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c",
+    source="Cai 2025",
+)
 def shapleycam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by a second-order estimate of their Shapley value, (N, h, w).
 
@@ -48,17 +53,20 @@ def shapleycam(trace: Trace, target: Tensor) -> Tensor:
         curved = probs * (evidence - (probs * evidence).sum(1, keepdim=True))
         weights = 2 * weight[target] + (curved / 2 - probs) @ weight
         return weighted_sum(weights / trace.locations, trace.activations)
-    score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
-    activations = trace.activations
-    gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
-    product = (gradient * activations.detach()).sum()
     try:
-        curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
+        return _second_order(trace, target)
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
-        raise ConfigurationError(
-            "explain.methods: shapleycam needs second derivatives, which the network's fused attention has not; "
-            "take gradcam"
-        ) from None
+    # The kernel that fuses attention has no second derivative; the plain one has, and another pass runs with it.
+    with sdpa_kernel(SDPBackend.MATH):
+        return _second_order(trace.network.trace(trace.inputs), target)
+
+
+def _second_order(trace: Trace, target: Tensor) -> Tensor:
+    activations = trace.activations
+    score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
+    gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
+    product = (gradient * activations.detach()).sum()
+    curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
     return weighted_sum((gradient - curvature / 2).mean((2, 3)).detach(), activations)

@@ -37,15 +37,21 @@ def check_complete(trace: Trace) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(trace.inputs.shape, generator=generator).to(trace.inputs)
     score, of_input, of_biases = contributions(trace, noise, torch.zeros(len(noise), dtype=torch.int64))
-    terms = [part.flatten(1) for part in (of_input, *of_biases)]
-    missing = (score - sum(part.sum(1) for part in terms)).abs()
-    size: Tensor = sum((part.abs().sum(1) for part in terms), score.abs())
-    if not (missing <= TOLERANCE * size).all():
+    if not _add_up(score, [of_input, *of_biases]):
         raise ConfigurationError(
             "explain.methods: fullgrad cannot explain this network: its input's and biases' shares do not add up to "
             "the score; it covers convolutions, linear layers, batch normalisation and elementwise activations, but "
             "no attention, other normalisation or gates (squeeze and excitation); take layercam"
         )
+
+
+def _add_up(score: Tensor, parts: list[Tensor]) -> bool:
+    if any(len(part) != len(score) for part in parts):
+        return False  # Swin's windows: more of them than images.
+    terms = [part.flatten(1) for part in parts]
+    missing = (score - sum(part.sum(1) for part in terms)).abs()
+    size: Tensor = sum((part.abs().sum(1) for part in terms), score.abs())
+    return bool((missing <= TOLERANCE * size).all())
 
 
 @explainer(
@@ -109,7 +115,7 @@ class _Biases(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _AFFINE:
             bias, out = _AFFINE[func](*args, **kwargs), func(*args, **kwargs)
-        elif getattr(func, "__name__", "") in _ACTIVATIONS:
+        elif getattr(func, "__name__", "") in ACTIVATIONS:
             bias = _implicit_bias(func, *args, **kwargs)  # First: the function may work in place.
             out = func(*args, **kwargs)
         else:
@@ -154,7 +160,7 @@ _AFFINE: dict[Any, Callable[..., Tensor | None]] = {
     F.linear: _argument(2, "bias"),
     F.batch_norm: _normalisation_bias,
 }
-_ACTIVATIONS = {
+ACTIVATIONS = {
     *("relu6", "hardtanh", "hardtanh_", "silu", "silu_", "gelu", "elu", "elu_", "selu", "celu", "softplus", "mish"),
     *("hardswish", "hardsigmoid", "sigmoid", "sigmoid_", "tanh", "tanh_"),
 }

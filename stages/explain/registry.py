@@ -14,7 +14,7 @@ from stages.explain.trace import Trace
 
 _FAMILIES = (
     *("ablation", "augmented", "augmented_authors", "cam", "contrast", "eigencam", "elementwise"),
-    *("fullgrad", "gradcam", "group", "opticam", "scorecam", "smooth"),
+    *("fullgrad", "gradcam", "group", "liftcam", "opticam", "scorecam", "smooth"),
 )
 _EXPLAINERS: dict[str, Explainer] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.peers.networks import TARGET, Case
 
@@ -39,3 +39,24 @@ def test_ablationcam_from_ablated_channels(network: Case):
         scores = network.head(activations).gather(1, TARGET[:, None])
     theirs = torch.einsum("nk,nkhw->nhw", drops[:, :, 0, 0] / scores, activations)
     assert_same(network.maps("ablationcam"), theirs)
+
+
+def test_liftcam_is_deeplift_of_the_head(network: Case):
+    if network.cut.head is not None:
+        pytest.skip("GAP + linear: the exact Shapley value, tested against all subsets")
+    activations = network.trace.activations.detach()
+    found = attr.DeepLift(Head(network.module)).attribute(activations, torch.zeros_like(activations), target=TARGET)
+    theirs = torch.einsum("nk,nkhw->nhw", found.sum((2, 3)), activations)
+    assert_same(network.maps("liftcam"), theirs)
+
+
+class Head(nn.Module):
+    """VGG's, every ReLU a module of its own that works on a copy, as captum's hooks need them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        classifier = [nn.ReLU() if isinstance(part, nn.ReLU) else part for part in module.classifier]
+        self.parts = nn.Sequential(module.features[20], module.avgpool, nn.Flatten(), *classifier)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.parts(maps)
