@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ class ActivatedDenseNet(nn.Module):
         module: Its parts become this network's.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()
         parts = OrderedDict(module.features.named_children())
         self.features = nn.Sequential(OrderedDict(parts, relu5=nn.ReLU(inplace=True)))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from stages.explain.gradcam import gradcam
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 COPIES = 16
@@ -44,8 +45,8 @@ RATE = 0.05
 )
 def augmented_gradcam(trace: Trace, target: Tensor) -> Tensor:
     """Super-resolved Grad-CAM, (N, 112, 112), values >= 0."""
-    maps, _, transforms = augmented_maps(trace, target)
-    return super_resolve(maps, torch.ones_like(maps[:, :, 0, 0]), transforms)
+    maps, _ = augmented_maps(trace, target)
+    return super_resolve(maps, torch.ones_like(maps[:, :, 0, 0]), transformations(trace.inputs))
 
 
 @explainer(
@@ -59,9 +60,9 @@ def weighted_augmented_gradcam(trace: Trace, target: Tensor) -> Tensor:
 
     The weights are the class's probabilities on the copies, scaled to sum to their number.
     """
-    maps, probs, transforms = augmented_maps(trace, target)
+    maps, probs = augmented_maps(trace, target)
     weights = probs / probs.mean(1, keepdim=True).clamp(min=torch.finfo(probs.dtype).tiny)
-    return super_resolve(maps, weights, transforms)
+    return super_resolve(maps, weights, transformations(trace.inputs))
 
 
 def transformations(like: Tensor) -> Tensor:
@@ -77,19 +78,19 @@ def transformations(like: Tensor) -> Tensor:
     return rows.to(like)
 
 
-def augmented_maps(trace: Trace, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Grad-CAMs of all copies after ReLU and division by their maximum (N, L, h, w), p_c (N, L), transforms."""
-    transforms = transformations(trace.inputs)
+@for_all_targets
+def augmented_maps(trace: Trace, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Grad-CAMs of all copies after ReLU and division by their maximum (N, T, L, h, w), and p_c (N, T, L)."""
     # Reflection, because black wedges beside a rotated copy would be explained, too.
-    return *maps_of_copies(trace, target, transforms, "reflection"), transforms
+    return maps_of_copies(trace, targets, transformations(trace.inputs), "reflection")
 
 
-def maps_of_copies(trace: Trace, target: Tensor, transforms: Tensor, padding: str) -> tuple[Tensor, Tensor]:
-    """The first two of :func:`augmented_maps`.
+def maps_of_copies(trace: Trace, targets: Tensor, transforms: Tensor, padding: str) -> tuple[Tensor, Tensor]:
+    """As :func:`augmented_maps`.
 
     Args:
         trace: Of the images.
-        target: (N,) classes.
+        targets: (N, T) classes.
         transforms: (L, 2, 3), from a copy's coordinates to the image's.
         padding: What a copy shows from outside the image: ``reflection`` of it, or black (``zeros``).
     """
@@ -104,11 +105,11 @@ def maps_of_copies(trace: Trace, target: Tensor, transforms: Tensor, padding: st
             align_corners=False,
         )
         seen = trace.network.trace(copies + black)
-        heat = gradcam(seen, target).detach().relu()
-        peak = heat.amax((1, 2), keepdim=True)
+        heat = torch.stack([gradcam(seen, target).detach().relu() for target in targets.unbind(1)], 1)
+        peak = heat.amax((2, 3), keepdim=True)
         maps.append(heat / peak.where(peak > 0, 1))
-        probs.append(seen.logits.detach().softmax(1).gather(1, target[:, None])[:, 0])
-    return torch.stack(maps, 1), torch.stack(probs, 1)
+        probs.append(seen.logits.detach().softmax(1).gather(1, targets))
+    return torch.stack(maps, 2), torch.stack(probs, 2)
 
 
 def sample_points(transforms: Tensor, height: int, width: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from stages.explain.augmented import maps_of_copies
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 COPIES = 100
@@ -39,9 +40,12 @@ RATE = 0.001
 )
 def augmented_gradcam_authors(trace: Trace, target: Tensor) -> Tensor:
     """The released super-resolution, (N, 224, 224)."""
-    transforms = transformations(trace.inputs)
-    maps, _ = maps_of_copies(trace, target, transforms, "zeros")
-    return descend(maps, transforms)
+    return descend(_maps(trace, target), transformations(trace.inputs))
+
+
+@for_all_targets
+def _maps(trace: Trace, targets: Tensor) -> Tensor:
+    return maps_of_copies(trace, targets, transformations(trace.inputs), "zeros")[0]
 
 
 def transformations(like: Tensor) -> Tensor:

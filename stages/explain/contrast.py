@@ -37,7 +37,7 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer(
     "shapleycam",
-    cost="2 b; with attention F + 2 b",
+    cost="2 b",
     formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c",
     source="Cai 2025",
 )

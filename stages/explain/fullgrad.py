@@ -10,7 +10,7 @@ Srinivas & Fleuret, NeurIPS 2019, eq. 3 (completeness) and 6 (the map).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from stages.errors import ConfigurationError
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 CHUNK = 8
@@ -36,7 +37,8 @@ def check_complete(trace: Trace) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(trace.inputs.shape, generator=generator).to(trace.inputs)
-    score, of_input, of_biases = contributions(trace, noise, torch.zeros(len(noise), dtype=torch.int64))
+    first = torch.zeros(len(noise), 1, dtype=torch.int64, device=noise.device)
+    ((score, of_input, of_biases),) = contributions(trace, noise, first)
     if not _add_up(score, [of_input, *of_biases]):
         raise ConfigurationError(
             "explain.methods: fullgrad cannot explain this network: its input's and biases' shares do not add up to "
@@ -61,21 +63,26 @@ def _add_up(score: Tensor, parts: list[Tensor]) -> bool:
     source="Srinivas & Fleuret 2019, eq. 6",
     check=check_complete,
 )
-def fullgrad(trace: Trace, target: Tensor) -> Tensor:
-    """Contributions of the input and of the biases of all maps, (N, S/2, S/2), values >= 0.
+@for_all_targets
+def fullgrad(trace: Trace, targets: Tensor) -> Tensor:
+    """Contributions of the input and of the biases of all maps, (N, T, S/2, S/2), values >= 0.
 
     As in the authors' code minmax spans all channels of a layer, and biases of outputs without locations are
     left out. Channels are summed before they are resized, which is linear.
     """
-    parts = zip(trace.inputs.split(CHUNK), target.split(CHUNK), strict=True)
-    return torch.cat([_maps(trace, inputs, labels) for inputs, labels in parts])
+    side = [length // 2 for length in trace.inputs.shape[2:]]
+    parts = zip(trace.inputs.split(CHUNK), targets.split(CHUNK), strict=True)
+    return torch.cat(
+        [
+            torch.stack([_map([of_input, *of_biases], side) for _, of_input, of_biases in found], 1)
+            for found in (contributions(trace, inputs, labels) for inputs, labels in parts)
+        ]
+    )
 
 
-def _maps(trace: Trace, inputs: Tensor, target: Tensor) -> Tensor:
-    _, of_input, of_biases = contributions(trace, inputs, target)
-    side = [length // 2 for length in inputs.shape[2:]]
-    total = inputs.new_zeros(len(inputs), 1, *side)
-    for part in (of_input, *of_biases):
+def _map(parts: list[Tensor], side: list[int]) -> Tensor:
+    total = parts[0].new_zeros(len(parts[0]), 1, *side)
+    for part in parts:
         if part.ndim == 4:
             size = part.abs()
             low, high = size.amin((1, 2, 3), keepdim=True), size.amax((1, 2, 3), keepdim=True)
@@ -84,18 +91,27 @@ def _maps(trace: Trace, inputs: Tensor, target: Tensor) -> Tensor:
     return total[:, 0]
 
 
-def contributions(trace: Trace, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+def contributions(trace: Trace, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
     """The score (N,), and what of it comes from each input value (N, 3, S, S) and from each bias (N, K, ...).
 
     A bias counts once for every location that it is added to.
+
+    Args:
+        trace: Its network is asked again.
+        inputs: (N, 3, S, S).
+        targets: (N, T) classes.
+
+    Yields:
+        These three for each of the T.
     """
     image = inputs.detach().clone().requires_grad_()
     with torch.enable_grad(), _Biases() as seen:
-        score = trace.network.logits(image).gather(1, target[:, None])[:, 0]
-        gradients = torch.autograd.grad(score.sum(), [image, *seen.outputs], allow_unused=True)
-    pairs = zip(seen.biases, gradients[1:], strict=True)
-    of_biases = [(bias * gradient).to(inputs.dtype) for bias, gradient in pairs if gradient is not None]
-    return score.detach(), image.detach() * gradients[0], of_biases
+        scores = trace.network.logits(image).gather(1, targets)
+    for score in scores.unbind(1):
+        gradients = torch.autograd.grad(score.sum(), [image, *seen.outputs], allow_unused=True, retain_graph=True)
+        pairs = zip(seen.biases, gradients[1:], strict=True)
+        of_biases = [(bias * gradient).to(inputs.dtype) for bias, gradient in pairs if gradient is not None]
+        yield score.detach(), image.detach() * gradients[0], of_biases
 
 
 class _Biases(TorchFunctionMode):

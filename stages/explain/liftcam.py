@@ -47,7 +47,7 @@ def check_complete(trace: Trace) -> None:
 
 @explainer(
     "liftcam",
-    cost="F + b; none with GAP + linear",
+    cost="F + b",
     formula="ReLU(sum_k sum(DeepLIFT_k) A_k)",
     source="Jung & Oh 2021, eq. 9",
     check=check_complete,

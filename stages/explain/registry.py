@@ -29,7 +29,8 @@ class Explainer:
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
         cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
-            network, f and b through the head alone, K channels. A GAP + linear head spares f and b.
+            network, f and b through the head alone, K channels. A GAP + linear head spares f and b, and
+            LIFT-CAM's F.
         source: Paper and equation.
         same_as: On a GAP + linear head its map is that method's.
         per_cell: ... divided by h w.

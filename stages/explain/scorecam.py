@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 CHUNK = {"cpu": 8, "cuda": 64}
@@ -48,8 +49,9 @@ def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
     return weighted_sum(weights, trace.activations)
 
 
-def _masked_scores(trace: Trace, target: Tensor) -> Tensor:
-    """y_c of the image seen through each channel, upsampled and between 0 and 1, (N, K).
+@for_all_targets
+def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
+    """y_c of the image seen through each channel, upsampled and between 0 and 1, (N, T, K) for (N, T) classes.
 
     -inf for a constant channel.
     """
@@ -57,10 +59,10 @@ def _masked_scores(trace: Trace, target: Tensor) -> Tensor:
     span = trace.activations.amax((2, 3), keepdim=True) - low
     masks = ((trace.activations - low) / span.where(span > 0, 1)).detach()
     image, channel = torch.nonzero(span[:, :, 0, 0] > 0, as_tuple=True)
-    scores = trace.activations.new_full(span.shape[:2], float("-inf"))
+    scores = trace.activations.new_full((*span.shape[:2], targets.shape[1]), float("-inf"))
     chunk = CHUNK.get(trace.inputs.device.type, 64)
     for images, channels in zip(image.split(chunk), channel.split(chunk), strict=True):
         mask = F.interpolate(masks[images, channels][:, None], trace.inputs.shape[2:], mode="bilinear")
         logits = trace.network.logits(trace.inputs[images].mul_(mask))
-        scores[images, channels] = logits.gather(1, target[images, None])[:, 0].to(scores.dtype)
-    return scores
+        scores[images, channels] = logits.gather(1, targets[images]).to(scores.dtype)
+    return scores.transpose(1, 2)

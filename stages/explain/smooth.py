@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 COPIES = 16
@@ -20,21 +21,29 @@ NOISE = 0.15
     cost="16 F + 16 b",
     source="Omeiza et al. 2019",
 )
-def smooth_gradcam_plus_plus(trace: Trace, target: Tensor) -> Tensor:
-    """Grad-CAM++ whose derivatives are means over noisy copies, on the clean activations, (N, h, w).
+@for_all_targets
+def smooth_gradcam_plus_plus(trace: Trace, targets: Tensor) -> Tensor:
+    """Grad-CAM++ whose derivatives are means over noisy copies, on the clean activations, (N, T, h, w).
 
     Without noise it is Grad-CAM++; the paper's printed numerator, the first derivative, would not be. The
     noise is the same for every image, so no map depends on its batch.
     """
     span = trace.inputs.amax((1, 2, 3), keepdim=True) - trace.inputs.amin((1, 2, 3), keepdim=True)
     generator = torch.Generator().manual_seed(0)
-    first = second = third = torch.zeros_like(trace.activations)
+    classes = targets.unbind(1)
+    zero = torch.zeros_like(trace.activations)
+    derivatives = [[zero, zero, zero] for _ in classes]
     for _ in range(COPIES):
         noise = torch.randn(trace.inputs.shape[1:], generator=generator).to(trace.inputs)
-        gradients = trace.network.trace(trace.inputs + NOISE * span * noise).gradients(target)
-        first = first + gradients / COPIES
-        second = second + gradients**2 / COPIES
-        third = third + gradients**3 / COPIES
-    denominator = 2 * second + trace.activations.sum((2, 3), keepdim=True) * third
+        copy = trace.network.trace(trace.inputs + NOISE * span * noise)
+        for means, target in zip(derivatives, classes, strict=True):
+            gradients = copy.gradients(target)
+            means[:] = [mean + gradients**order / COPIES for order, mean in enumerate(means, start=1)]
+    return torch.stack([_weighted(trace.activations, *means) for means in derivatives], 1)
+
+
+def _weighted(activations: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    """Grad-CAM++ of these mean derivatives (N, K, h, w)."""
+    denominator = 2 * second + activations.sum((2, 3), keepdim=True) * third
     alpha = (denominator != 0) * second / denominator.where(denominator != 0, 1)
-    return weighted_sum((alpha * first.relu()).sum((2, 3)), trace.activations)
+    return weighted_sum((alpha * first.relu()).sum((2, 3)), activations)

@@ -76,7 +76,7 @@ class Explain:
         # An image without a label is explained for class 0 like the others and the row dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
-        views = Views(trace, self.flip, self.scales)
+        views = Views(trace, self.flip, self.scales, targets)
         explained, seconds = [], {}
         computed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name in self.methods:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class Trace:
         logits: (N, C).
         inputs: (N, 3, S, S) what the network was given.
         network: The network, for methods that ask it again.
+        asked: (N, T) classes that will be explained, where that is known; one pass may serve them all.
+        kept: What was computed for all of them, see :mod:`stages.explain.together`.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Trace:
         self.logits = logits
         self.inputs = inputs
         self.network = network
+        self.asked: Tensor | None = None
+        self.kept: dict[Any, Any] = {}
         self._shared = shared
 
     @property

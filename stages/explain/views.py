@@ -22,9 +22,12 @@ class Views:
         trace: Of the batch as it is.
         flip: Also mirrored.
         scales: At these shares of its size; 1 is the trace itself.
+        asked: (N, T) classes that will be explained, where they are known.
     """
 
-    def __init__(self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float]) -> None:
+    def __init__(
+        self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float], asked: Tensor | None = None
+    ) -> None:
         self.head: nn.Linear | None = trace.head
         self._shapes = [one.activations.shape[2:] for one in trace.layers]
         self._views: list[tuple[list[Trace], bool]] = []
@@ -33,6 +36,9 @@ class Views:
             self._views.append((sized.layers, False))
             if flip:
                 self._views.append((_retrace(sized, sized.inputs.flip(3)).layers, True))
+        for layers, _ in self._views:
+            for layer in layers:
+                layer.asked = asked
 
     def explain(self, method: Method, target: Tensor, fuse: Fusion = mean_of_maxima) -> Tensor:
         """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w).

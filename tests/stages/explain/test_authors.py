@@ -85,10 +85,10 @@ def test_what_lies_beyond_the_image_is_black():
     cut.black = torch.tensor([-2.0, -1.0, 0.5]).view(1, 3, 1, 1)
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     shift = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]], dtype=torch.float64)  # a quarter of the image
-    maps, probs = maps_of_copies(cut.trace(images), TARGET[:2], shift, "zeros")
+    maps, probs = maps_of_copies(cut.trace(images), TARGET[:2, None], shift, "zeros")
     moved = cut.black.double().expand(2, 3, 32, 32).clone()
     moved[..., :24] = images[..., 8:]
     expected = cut.trace(moved)
     heat = gradcam(expected, TARGET[:2]).relu()
-    torch.testing.assert_close(maps[:, 0], (heat / heat.amax((1, 2), keepdim=True)).detach())
-    torch.testing.assert_close(probs, expected.logits.softmax(1).gather(1, TARGET[:2, None]).detach())
+    torch.testing.assert_close(maps[:, 0, 0], (heat / heat.amax((1, 2), keepdim=True)).detach())
+    torch.testing.assert_close(probs[:, 0], expected.logits.softmax(1).gather(1, TARGET[:2, None]).detach())

@@ -76,7 +76,7 @@ def images():
 def test_the_contributions_add_up_to_the_score(images, name):
     cut = cut_of(name)
     trace = cut.trace(images)
-    score, of_input, of_biases = contributions(trace, images, TARGET)
+    ((score, of_input, of_biases),) = contributions(trace, images, TARGET[:, None])
     torch.testing.assert_close(score, trace.score(TARGET).detach())
     total = of_input.sum((1, 2, 3)) + sum(part.flatten(1).sum(1) for part in of_biases)
     torch.testing.assert_close(total, score, rtol=1e-9, atol=1e-9)
@@ -87,7 +87,7 @@ def test_a_bias_contributes_what_its_parameter_does(images):
     """b dy/db by central differences of the parameter itself, summed over locations; BN's by beta and mu."""
     cut = cut_of("residual")
     module, trace = cut.module, cut.trace(images)
-    _, _, found = contributions(trace, images, TARGET)
+    ((_, _, found),) = contributions(trace, images, TARGET[:, None])
 
     def change(tensor, k, step=1e-6):
         before = tensor[k].item()
