@@ -58,7 +58,8 @@ def calibrated_thresholds(run: RunDir, config: Config) -> dict[str, dict[str, fl
 
 
 def _same_rules(other: RunDir, settings: Config, config: Config) -> None:
-    theirs, ours = (asdict(protocol_of(one)) for one in (settings, config))
+    kept = other.read_json("run.json").get("blacklist")
+    theirs, ours = asdict(protocol_of(settings, kept)), asdict(protocol_of(config))
     differing = [name for name in ours if name not in ("name", "threshold") and ours[name] != theirs[name]]
     if differing:
         raise ConfigurationError(

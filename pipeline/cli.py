@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.interrupt import Interruption, interrupt
 from stages.errors import UserError
 
 # Torch, ray, pyarrow and pydantic are imported inside the commands that need them: --help answers at once.
@@ -152,7 +153,9 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; one compares its methods.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or uris; one compares its methods.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Say which differences between runs, or between the methods of one, are more than noise."""
@@ -263,28 +266,19 @@ def main() -> None:
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
     if not debug:
         warnings.simplefilter("ignore")  # What libraries tell their developers.
-    # Libraries have ways of their own with KeyboardInterrupt; nobody else catches this.
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
         if code:
             _leave("", code)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
-    except _InterruptedError:
+    except Interruption:
         _leave("interrupted; run the same command to resume", 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # The command line's own: an unknown option, a missing argument.
             _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
-
-
-class _InterruptedError(BaseException):
-    """Ctrl-C."""
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise _InterruptedError
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

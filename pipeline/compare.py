@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, load_config, protocol_of
+from pipeline.config import Config, protocol_of
 from pipeline.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.iou import at_least
 from stages.evaluate.paired import mean_difference, share_difference
-from stages.protocols import Protocol, fingerprint
+from stages.protocols import Protocol
 
 _COLUMNS = ["image_id", "method", "target_rank", "class_index", "iou"]
 _GROUND_TRUTH = ["image_id", "label", "boxes", "box_labels"]
@@ -23,9 +24,22 @@ _GROUND_TRUTH = ["image_id", "label", "boxes", "box_labels"]
 
 @dataclass(frozen=True)
 class _Run:
+    """A complete run.
+
+    Attributes:
+        place: As the caller named it.
+        directory: Its files.
+        config: That it was begun with.
+        protocol: That it was scored by, with the blacklist of that time.
+        fingerprint: Of these rules, as its metrics have it.
+        size: Side of its network's input.
+    """
+
+    place: str
     directory: RunDir
     config: Config
     protocol: Protocol
+    fingerprint: str
     size: int
 
 
@@ -44,12 +58,12 @@ class _System:
     first_iou: np.ndarray
 
 
-def compare(paths: list[Path]) -> dict[str, Any]:
+def compare(places: Sequence[str | Path]) -> dict[str, Any]:
     """Compare every method of every run with every other one on the images that both were scored on.
 
     Args:
-        paths: Complete runs over the same images by the same protocol; one run's methods are compared with
-            each other.
+        places: Local paths or uris of complete runs over the same images by the same protocol; one run's
+            methods are compared with each other.
 
     Returns:
         ``protocol``, its ``protocol_fingerprint``, ``systems`` and ``pairs``: for each pair ``a``, ``b``, the
@@ -59,58 +73,64 @@ def compare(paths: list[Path]) -> dict[str, Any]:
     Raises:
         UserError: A run is not complete, or the runs cannot be compared.
     """
-    runs = [_open(path) for path in paths]
-    for run, path in zip(runs[1:], paths[1:], strict=True):
-        _check_same_rules(runs[0], paths[0], run, path)
-        _check_same_images(runs[0], paths[0], run, path)
-    names = _names(paths)
-    systems = [one for run, name in zip(runs, names, strict=True) for one in _systems(run, name)]
+    runs = [_open(str(place)) for place in places]
+    for run in runs[1:]:
+        _check_same_rules(runs[0], run)
+        _check_same_images(runs[0], run)
+    systems = [one for run, name in zip(runs, _names(runs), strict=True) for one in _systems(run, name)]
     if len(systems) < 2:
-        raise ConfigurationError(f"{paths[0]} has one method and is one run: nothing to compare; name another run")
+        raise ConfigurationError(f"{places[0]} has one method and is one run: nothing to compare; name another run")
     deltas = tuple(
         delta for delta in runs[0].config.evaluate.iou if all(delta in one.config.evaluate.iou for one in runs)
     )
     protocol, seed = runs[0].protocol, runs[0].config.seed
     return {
         "protocol": protocol.name,
-        "protocol_fingerprint": fingerprint(protocol),
+        "protocol_fingerprint": runs[0].fingerprint,
         "systems": [one.name for one in systems],
         "pairs": [_pair(a, b, protocol, deltas, seed) for a, b in combinations(systems, 2)],
     }
 
 
-def _open(path: Path) -> _Run:
-    directory = RunDir(path)
+def _open(place: str) -> _Run:
+    try:
+        directory = RunDir(place)
+    except ConfigurationError as error:  # Which takes every place for one that is written to.
+        raise ConfigurationError(str(error).removeprefix("--out: ")) from None
     info = directory.read_json("run.json")
     if not directory.complete:
-        raise DataError(f"{path} is not complete; run its command again, then compare it")
-    config = load_config(str(path / "config.yaml"), [])[1]
-    return _Run(directory, config, protocol_of(config), config.model.size or info["preprocess"]["size"])
+        raise DataError(f"{place} is not complete; run its command again, then compare it")
+    config = directory.config()
+    # Today's blacklist may be another one than the run was scored by.
+    protocol = protocol_of(config, info.get("blacklist"))
+    recorded = directory.read_json("metrics.json")["protocol_fingerprint"]
+    return _Run(place, directory, config, protocol, recorded, config.model.size or info["preprocess"]["size"])
 
 
-def _names(paths: list[Path]) -> list[str]:
+def _names(runs: list[_Run]) -> list[str]:
     """What tells the runs apart: nothing for one, their folders' names, or the whole paths."""
-    if len(paths) == 1:
+    if len(runs) == 1:
         return [""]
-    short = [path.resolve().name for path in paths]
-    return [f"{name}/" for name in (short if len(set(short)) == len(short) else map(str, paths))]
+    short = [run.directory.uri.rstrip("/").rpartition("/")[2] for run in runs]
+    return [f"{name}/" for name in (short if len(set(short)) == len(short) else [run.place for run in runs])]
 
 
-def _check_same_rules(one: _Run, path: Path, other: _Run, other_path: Path) -> None:
-    a, b = asdict(one.protocol), asdict(other.protocol)
+def _check_same_rules(one: _Run, other: _Run) -> None:
+    a, b = ({"fingerprint": run.fingerprint} | asdict(run.protocol) for run in (one, other))
     if one.protocol.frame == "resized":
         a, b = a | {"model.size": one.size}, b | {"model.size": other.size}
-    differing = [
-        f"{'' if '.' in key else 'box.'}{key} ({a[key]}, {b[key]})" for key in a if key != "name" and a[key] != b[key]
-    ]
+    differing = {key for key in a if key != "name" and a[key] != b[key]}
+    if differing > {"fingerprint"}:
+        differing.remove("fingerprint")  # The fields say more.
     if differing:
+        fields = [f"{'' if '.' in key else 'box.'}{key} ({a[key]}, {b[key]})" for key in a if key in differing]
         raise ConfigurationError(
-            f"{path} and {other_path} were scored by different rules: {', '.join(differing)}; "
+            f"{one.place} and {other.place} were scored by different rules: {', '.join(fields)}; "
             "relocalize one by the rules of the other"
         )
 
 
-def _check_same_images(one: _Run, path: Path, other: _Run, other_path: Path) -> None:
+def _check_same_images(one: _Run, other: _Run) -> None:
     a, b = (pq.read_table(run.directory.manifest, columns=_GROUND_TRUTH) for run in (one, other))
     if a.equals(b):
         return
@@ -118,10 +138,12 @@ def _check_same_images(one: _Run, path: Path, other: _Run, other_path: Path) -> 
     if ids != others:
         first = min(ids ^ others)
         raise DataError(
-            f"{path} and {other_path} hold different images: {len(ids - others)} are only in the first and "
+            f"{one.place} and {other.place} hold different images: {len(ids - others)} are only in the first and "
             f"{len(others - ids)} only in the second, such as image {first}; compare runs over the same images"
         )
-    raise DataError(f"{path} and {other_path} hold the same images with other labels or boxes; run one of them again")
+    raise DataError(
+        f"{one.place} and {other.place} hold the same images with other labels or boxes; run one of them again"
+    )
 
 
 def _systems(run: _Run, prefix: str) -> list[_System]:

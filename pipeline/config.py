@@ -149,7 +149,8 @@ class EvaluateConfig(Section):
     faithfulness: Names = []
     """Metrics that ask the network about altered images, such as average_drop; list metrics tells their cost."""
     blacklist: str | None = None
-    """File of image ids, one a line, that are not scored; relative to the configuration file that names it."""
+    """File of image ids, one a line, that are not scored; relative to the configuration file that names it.
+    Faithfulness, which asks the network and no ground truth, keeps them."""
 
 
 class RuntimeConfig(Section):
@@ -168,7 +169,8 @@ class RuntimeConfig(Section):
     gpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """Share of a GPU that one model worker occupies."""
     timeout: Annotated[float, Field(gt=0)] = 1800
-    """Seconds that a batch, or an image tried alone, may take in a Ray worker before the worker counts as hung."""
+    """Seconds that a batch, an image tried alone or the loading of the network may take in a Ray worker before the
+    worker counts as hung."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; a run keeps the one that it began with."""
     max_failures: Share = 0.01
@@ -329,8 +331,12 @@ def _one_line(error: ValidationError) -> str:
     return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {_SHORT.repr(first['input'])}{hint}"
 
 
-def protocol_of(config: Config) -> Protocol:
+def protocol_of(config: Config, blacklist: str | None = None) -> Protocol:
     """The named protocol with the configuration's overrides.
+
+    Args:
+        config: The configuration.
+        blacklist: Digest that a run keeps of its ``evaluate.blacklist``; that of today's file where not given.
 
     Raises:
         DataError: ``evaluate.blacklist`` cannot be read.
@@ -339,7 +345,9 @@ def protocol_of(config: Config) -> Protocol:
     from stages.protocols import get_protocol
 
     overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
-    if config.evaluate.blacklist:
+    if blacklist is not None:
+        overrides["blacklist"] = blacklist
+    elif config.evaluate.blacklist:
         from stages.evaluate.clsloc import digest, read_blacklist
 
         overrides["blacklist"] = digest(read_blacklist(config.evaluate.blacklist))

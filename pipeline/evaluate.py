@@ -28,7 +28,7 @@ from stages.evaluate.frame import scored_displayed
 from stages.evaluate.stage import Evaluate
 from stages.ingest.dataset import ImageRecord
 from stages.ingest.formats.coco import read_annotations
-from stages.ingest.geometry import fit_transform
+from stages.ingest.geometry import fit_transforms
 from stages.ingest.maps import LoadMaps, find_maps
 from stages.ingest.results import Results, read_results
 from stages.protocols import Protocol
@@ -87,9 +87,9 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         config, dataset.records, dataset.classes, [judge], BoxJob, size=size, results=results, protocol=protocol
     )
     # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
-    if any(len(record.boxes) for record in dataset.records):
-        truth = json.loads(ground_truth.read_bytes())
-        metrics["methods"][PREDICTIONS]["coco"] = average_precision(truth, results.entries)
+    truth = json.loads(ground_truth.read_bytes())
+    if precision := average_precision(truth, results.entries, excluded_images(config.evaluate)):
+        metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
 
 
@@ -210,5 +210,4 @@ class BoxJob(Job):
 
 def _squash(images: Batch, size: int) -> np.ndarray:
     """(N, 4) transforms from whole images to the frame."""
-    sides = zip(images["width"].tolist(), images["height"].tolist(), strict=True)
-    return np.array([fit_transform(width, height, size, "squash", 1.0) for width, height in sides]).reshape(-1, 4)
+    return fit_transforms(images["width"], images["height"], size, "squash", 1.0)

@@ -13,6 +13,7 @@ from pipeline.calibration import calibrated_thresholds
 from pipeline.config import Config
 from pipeline.manifest import read_records
 from pipeline.rundir import RunDir
+from pipeline.scoring import excluded_images
 from pipeline.tally import COLUMNS, Tally, light_rows
 from stages.batch import Batch, concat, take
 from stages.classes import ClassInfo
@@ -45,7 +46,10 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     ids, labels = _labels(run)
     methods, deltas, seed = config.explain.methods, tuple(config.evaluate.iou), config.seed
     calibrated = calibrated_thresholds(run, config)
-    blind = baselines.Baselines(protocol, size, deltas, seed)
+    info = run.read_json("run.json")
+    # Foreign results have no preprocessing: their frame is the whole image.
+    crop_ratio = info.get("preprocess", {}).get("crop_ratio", 1.0)
+    blind = baselines.Baselines(protocol, size, deltas, seed, config.model.fit, crop_ratio)
     tally = Tally(run, methods, deltas, len(classes), blind)
     for part in run.predictions(COLUMNS):
         tally.add(part, ids, labels)
@@ -56,7 +60,8 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         "coco/ground_truth.json",
         coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=config.data.format),
     )
-    truth, boxed = _truth(run, ids, labels)
+    excluded = excluded_images(config.evaluate)
+    truth, boxed = _truth(run, ids, labels, excluded)
     scores = localization.compute(tally.localization, protocol, deltas, seed)
     metrics: dict[str, Any] = {
         "schema": 1,
@@ -67,7 +72,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     }
     if scores["classification"]:
         metrics["classification"] = scores["classification"]
-    same_map_as = run.read_json("run.json").get("same_map_as", {})
+    same_map_as = info.get("same_map_as", {})
     metrics["methods"] = {}
     for position, method in enumerate(methods):
         own = scores["methods"].get(method, {})
@@ -78,7 +83,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         own |= losses.compute(tally.losses[method], boxed, deltas)
         found = _write_results(run, methods, position, tally.ranked, ids, labels)
         if len(truth.image):
-            own["coco"] = box_average_precision(truth, found)
+            own["coco"] = box_average_precision(truth, found.without(excluded))
         if method in tally.faithfulness:
             own["faithfulness"] = faithfulness.compute(tally.faithfulness[method], seed)
         own["box_status"] = dict(sorted(tally.statuses[method].items()))
@@ -86,6 +91,8 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
             own["same_map_as"] = same_map_as[method]
         metrics["methods"][method] = own
     if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
+        for name, own in scored.items():
+            own["corloc"] = strata.corloc(tally.blind_strata[name], deltas, seed)
         metrics |= {"baselines": scored, "zero_line": baselines.zero_line(scored)}
     run.write_json("metrics.json", metrics)
     return metrics
@@ -110,13 +117,13 @@ def _labels(run: RunDir) -> tuple[np.ndarray, np.ndarray]:
     return manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
 
 
-def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray) -> tuple[Boxes, int]:
-    """The ground truth as the COCO file has it, and how many images have a box of their label."""
+def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray, excluded: np.ndarray) -> tuple[Boxes, int]:
+    """The ground truth of the scored images as the COCO file has it, and how many have a box of their label."""
     manifest = pq.read_table(run.manifest, columns=["boxes", "box_labels"])
     rows = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["boxes"]).to_numpy())
     box_labels = pc.list_flatten(manifest["box_labels"]).to_numpy()
     edges = pc.list_flatten(pc.list_flatten(manifest["boxes"])).to_numpy().reshape(-1, 4)
-    known = box_labels >= 0
+    known = (box_labels >= 0) & ~np.isin(ids[rows], excluded)
     boxed = np.unique(rows[known & (box_labels == labels[rows])])
     bbox = coco.xywh(edges[known])
     area = np.array([round(width * height, 2) for width, height in bbox[:, 2:].tolist()], np.float64)

@@ -1,4 +1,4 @@
-"""What happened in a run, for machines: one file of JSON lines a call, in the run's ``logs/``."""
+"""What happened in a run, for machines: a file of JSON lines for each process of a call, in the run's ``logs/``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ class Journal(logging.Handler):
 
     def commit(self, report: Report) -> None:
         """A shard is committed."""
-        seconds = {stage: round(spent, 4) for stage, spent in report.seconds.items()}
         counts = {"shard": report.shard, "images": report.images, "failed": report.failed}
-        self._write("commit", counts | {"seconds": seconds, "peak_memory_mib": report.memory})
+        self._write("commit", counts | {"seconds": _rounded(report.seconds), "peak_memory_mib": report.memory})
+
+    def processed(self, shard: int, seconds: dict[str, float]) -> None:
+        """This process has taken a shard through its stages, in as many seconds each."""
+        self._write("processed", {"shard": shard, "seconds": _rounded(seconds)})
 
     def emit(self, record: logging.LogRecord) -> None:
         """People are told something."""
@@ -45,9 +48,13 @@ class Journal(logging.Handler):
         self.file.flush()
 
 
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(spent, 4) for stage, spent in seconds.items()}
+
+
 @contextmanager
 def journal(run: RunDir) -> Iterator[Journal | None]:
-    """The journal of a call; None where the run lies in an object store, whose files cannot grow."""
+    """The journal of this process; None where the run lies in an object store, whose files cannot grow."""
     try:
         folder = run.path / "logs"
     except ConfigurationError:
@@ -55,7 +62,8 @@ def journal(run: RunDir) -> Iterator[Journal | None]:
         return
     folder.mkdir(exist_ok=True)
     start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    with open(folder / f"{start}.jsonl", "w", encoding="utf-8") as file:
+    name = process_name().replace(":", "-")
+    with open(folder / f"{start}-{name}.jsonl", "w", encoding="utf-8") as file:
         handler = Journal(file)
         _log.addHandler(handler)
         try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import yaml
 
 from pipeline import __version__
-from pipeline.config import Config
+from pipeline.config import Config, protocol_of
 from pipeline.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.rundir import MANIFEST_FILE, RunDir, encode
 from stages.classes import ClassInfo
@@ -108,11 +108,12 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
     from stages.classify.sources import load_network
     from stages.evaluate.faithfulness.registry import get_metric
     from stages.explain.registry import get_explainer, same_maps
+    from stages.explain.views import Views
 
     network = load_network(config.model.spec)
     size = config.model.size or network.preprocess.size
     try:
-        layers = network.resolve_layers(config.explain.layer)
+        layers = network.resolve_layers(config.explain.layer, size)
         check_repeatable(network.module, size)
         if config.explain.dilate and len(layers) > 1:
             raise ConfigurationError("explain.dilate: one layer can be dilated, not several; name one in explain.layer")
@@ -121,6 +122,7 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
         trace = cut.trace(torch.zeros(2, 3, size, size))
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))
+        Views(trace, config.explain.flip, config.explain.scales)  # A network may run at its own size only.
         outputs = trace.logits.shape[1]
     except UserError:
         raise
@@ -177,7 +179,21 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
     ):
         if info[key] != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
+    check_blacklist(directory, info, config)
     return found, info
+
+
+def check_blacklist(directory: RunDir, info: dict[str, Any], config: Config) -> None:
+    """Images that left the scores in the middle of a run would leave those of some shards only.
+
+    Raises:
+        ConfigurationError: The file lists other images than when the run was begun.
+    """
+    if info.get("blacklist", "none") != protocol_of(config).blacklist:
+        raise ConfigurationError(
+            f"evaluate.blacklist: {config.evaluate.blacklist} has changed since {directory} was begun; "
+            "restore it or choose another --out"
+        )
 
 
 def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) -> dict[str, Any]:
@@ -190,6 +206,7 @@ def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) ->
         "boxes": found.boxes,
         "shard_size": shard_length(len(found.records), config.runtime.shard_size),
         "precision": config.runtime.precision,
+        "blacklist": protocol_of(config).blacklist,
         "layer": found.layer,
         "same_map_as": found.same_map_as,
         "preprocess": asdict(found.network.preprocess),

@@ -17,7 +17,7 @@ from pipeline.machine import cores
 from pipeline.manifest import Shard, read_shard
 from pipeline.parts import FAITHFULNESS
 from pipeline.plan import Group, Outcome
-from pipeline.prepare import versions
+from pipeline.prepare import check_blacklist, versions
 from pipeline.run import carry_through
 from pipeline.rundir import MANIFEST_FILE, RunDir
 from pipeline.scoring import scoring_stages
@@ -27,7 +27,7 @@ from pipeline.variants import variants
 from stages.batch import Batch, Resources, ragged, take
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError
-from stages.ingest.geometry import fit_transform
+from stages.ingest.geometry import fit_transforms
 
 BATCH_ROWS = 256
 """About how many maps a worker takes at once: resized, they are what fills the memory."""
@@ -72,10 +72,16 @@ def relocalize(
         UserError: What the user can mend, in one line.
     """
     origin = RunDir(source)
+    return rescore(origin, _changed(origin, overrides), out, watch)
+
+
+def rescore(
+    origin: RunDir, config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """:func:`relocalize` by a whole configuration, which differs from the run's in nothing that maps depend on."""
     info = origin.read_json("run.json")
     if not origin.complete:
-        raise DataError(f"{source} is not complete; run its command again, then relocalize it")
-    config = _changed(origin, overrides)
+        raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
     protocol = protocol_of(config)
     directory = RunDir.open(out, config)
     with directory.locked():
@@ -124,9 +130,9 @@ class StoredJob(Job):
         images = read_shard(self.source.manifest, shard)
         rows = np.searchsorted(images["image_id"], table["image_id"].to_numpy())
         transforms = np.zeros((len(images["image_id"]), 4))
-        for row in np.unique(rows).tolist():
-            side = int(images["width"][row]), int(images["height"][row])
-            transforms[row] = fit_transform(*side, self.size, self.fit, self.crop_ratio)
+        there = np.unique(rows)
+        sides = images["width"][there], images["height"][there]
+        transforms[there] = fit_transforms(*sides, self.size, self.fit, self.crop_ratio)
         batch = take(images, rows) | _stored(table) | {"transform": transforms[rows]}
         firsts = np.flatnonzero(np.diff(rows, prepend=-1))
         # The first image that begins in each stretch of batch_size rows.
@@ -173,12 +179,14 @@ def _begin(directory: RunDir, config: Config, origin: RunDir, info: dict[str, An
         begun = directory.read_json("run.json")
         if begun.get("source") != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
+        check_blacklist(directory, begun, config)
         return begun
     begun = {
         "config_hash": config.hash(),
         "source": source,
         **{key: info[key] for key in (*kept, "layer", "preprocess", "notes")},
         **{key: info[key] for key in ("same_map_as",) if key in info},
+        "blacklist": protocol_of(config).blacklist,
         "versions": versions(),
     }
     directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())

@@ -11,10 +11,11 @@ from typing import Any
 from pipeline.calibration import calibrated_thresholds
 from pipeline.config import Config, protocol_of
 from pipeline.finalize import finalize, probe_labels
+from pipeline.interrupt import draining
 from pipeline.journal import journal
 from pipeline.manifest import Shard, cut_into_shards, shard_length
 from pipeline.plan import plan
-from pipeline.prepare import Survey, prepare, survey
+from pipeline.prepare import prepare, survey
 from pipeline.report.page import write_report
 from pipeline.rundir import RunDir
 from pipeline.scoring import scoring_stages
@@ -51,14 +52,15 @@ def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lam
     with directory.locked():
         found, info = prepare(directory, config)
         session = Session(directory, info, watch)
-        size = config.model.size or found.network.preprocess.size
+        network, classes = found.network, found.classes
+        del found  # Its records stand in the manifest; a run of a million images has no use for a gigabyte of them.
         return carry_through(
             directory,
             config,
-            size,
-            found.classes,
+            config.model.size or network.preprocess.size,
+            classes,
             session,
-            lambda todo: _compute(directory, config, protocol, found, session, todo),
+            lambda todo: _compute(directory, config, protocol, network, classes, session, todo),
         )
 
 
@@ -107,25 +109,33 @@ def carry_through(
 
 
 def _compute(
-    directory: RunDir, config: Config, protocol: Protocol, found: Survey, session: Session, todo: list[Shard]
+    directory: RunDir,
+    config: Config,
+    protocol: Protocol,
+    network: Network,
+    classes: list[ClassInfo],
+    session: Session,
+    todo: list[Shard],
 ) -> None:
     """Take shards through all stages."""
     info = session.info
     executor = _executor(config)
     device, workers = place(config, executor)
     if "batch_size" not in info:  # Pinned with the first image, like the size of a shard.
-        info["batch_size"] = _batch_size(config, device)
+        info |= {"batch_size": _batch_size(config, device), "device": _kind(device)}
         directory.write_json("run.json", info)
-    groups = plan(stages_of(config, found.network, protocol, device))
-    names = [one.name for one in found.classes]
+    _check_device(directory, info.get("device"), _kind(device))
+    groups = plan(stages_of(config, network, protocol, device))
+    names = [one.name for one in classes]
     job = Job(directory, info["batch_size"], names, config.runtime.timeout, tuple(config.evaluate.faithfulness))
-    for report in executor.execute(groups, todo, job, workers, session.start):
-        before = session.done
-        session.add(report)
-        if before < min(PROBE_IMAGES, info["images"]) <= session.done:
-            info["warnings"] = probe_labels(directory)
-            for warning in info["warnings"]:
-                log.warning("%s", warning)
+    with draining() as stop:
+        for report in executor.execute(groups, todo, job, workers, session.start, stop):
+            before = session.done
+            session.add(report)
+            if before < min(PROBE_IMAGES, info["images"]) <= session.done:
+                info["warnings"] = probe_labels(directory)
+                for warning in info["warnings"]:
+                    log.warning("%s", warning)
 
 
 def preview(config: Config) -> dict[str, Any]:
@@ -172,10 +182,29 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
                 f"runtime.gpus_per_worker: {runtime.gpus_per_worker}, but the cluster has {gpus:g} GPUs"
             )
         # Ray shows every worker its own GPU as the first one.
-        return device.partition(":")[0], None if runtime.workers == "auto" else runtime.workers
+        return _kind(device), None if runtime.workers == "auto" else runtime.workers
     if device == "cpu":
         return device, cpus if runtime.workers == "auto" else min(runtime.workers, cpus)
     return device, min(4, cpus) if runtime.workers == "auto" else runtime.workers
+
+
+def _kind(device: str) -> str:
+    """``cpu`` or ``cuda``, whichever of several."""
+    return device.partition(":")[0]
+
+
+def _check_device(directory: RunDir, begun: str | None, now: str) -> None:
+    """A CPU and a GPU round differently: shards of one run come from one kind of device.
+
+    Raises:
+        ConfigurationError: The run was begun on another kind.
+    """
+    if begun not in (None, now):  # Runs of earlier versions do not say.
+        mend = "set runtime.device=cpu" if begun == "cpu" else "run it where there is a GPU"
+        raise ConfigurationError(
+            f"runtime.device: {directory} was begun on {begun}, this would go on with {now}; {mend}, "
+            "or choose another --out"
+        )
 
 
 def _batch_size(config: Config, device: str) -> int:

@@ -180,6 +180,8 @@ class RunDir:
         name = _part_name(shard)
         if errors.num_rows:
             self.write(f"errors/{name}", encode(errors))
+        else:  # An earlier try that was killed before its predictions may have left some.
+            storage.remove(self.where(f"errors/{name}"))
         self.write(f"predictions/{name}", encode(predictions))
 
     def committed(self) -> set[int]:

@@ -140,7 +140,8 @@ def _maps(config: Config, network: CutNetwork, inputs: Tensor, target: Tensor) -
     views = Views(network.trace(inputs), config.explain.flip, config.explain.scales)
     found: Maps = {}
     for name in config.explain.methods:
-        raw = views.explain(get_explainer(name, views.head is not None).function, target).float()
+        method = get_explainer(name, views.head is not None)
+        raw = views.explain(method.function, target, method.fuse).float()
         found[name] = raw.cpu().numpy(), saliency(raw, inputs.shape[3]).cpu().numpy()
     return found
 

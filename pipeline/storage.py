@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from urllib.parse import urlsplit
@@ -106,8 +107,14 @@ def _upload(uri: str, chunks: Iterable[bytes]) -> None:
             whole.write(chunk)
         whole.seek(0)
         filesystem, key = remote(uri)
-        with filesystem.open_output_stream(key) as stream:
-            shutil.copyfileobj(whole, stream, _PIECE)
+
+        def copy() -> None:
+            with filesystem.open_output_stream(key) as stream:
+                shutil.copyfileobj(whole, stream, _PIECE)
+
+        # Ctrl-C is raised in the main thread, so never in the middle of this.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(copy).result()
 
 
 def _write_local(target: Path, chunks: Iterable[bytes]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.config import load_config, protocol_of
-from pipeline.relocalize import relocalize
+from pipeline.relocalize import rescore
 from pipeline.run import Progress, run
+from pipeline.rundir import RunDir
 from pipeline.variants import LAYER, RULES, variants
 
 
@@ -40,10 +41,9 @@ def sweep(
     made: dict[str, str] = {}
     results = []
     for one, config in zip(chosen, configs, strict=True):
-        folder, layer = one.folder(out), config.explain.layer
+        folder, layer = one.folder(out), str(config.explain.layer)  # A list of layers is one choice, too.
         if layer in made:
-            rules = [override for override in one.overrides if override.startswith(RULES)]
-            metrics = relocalize(made[layer], rules, folder, watch)
+            metrics = rescore(RunDir(made[layer]), config, folder, watch)
         else:
             made[layer] = folder
             metrics = run(config, folder, watch)

@@ -49,6 +49,7 @@ class Tally:
         losses: By method; None before the first image that counts.
         faithfulness: Counts that the workers left with the parts, where it was asked for.
         baselines: Counts of the predictors that look at no pixel.
+        blind_strata: Their counts by class and trait, by name.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Tally:
         self.strata = dict.fromkeys(methods, strata.Counts())
         self.losses: dict[str, losses.Counts | None] = dict.fromkeys(methods)
         self.baselines = baselines.Counts()
+        self.blind_strata = dict.fromkeys(baselines.NAMES, strata.Counts())
 
     def add(self, part: pa.Table, ids: np.ndarray, labels: np.ndarray) -> None:
         """Count a part; its images must not have been counted before.
@@ -113,8 +115,12 @@ class Tally:
     def _score(self, rows: Batch, truth: Batch) -> None:
         """Count what follows from light columns and ground truth."""
         ids, sizes = truth["image_id"], np.column_stack([truth["width"], truth["height"]])
-        self.baselines = baselines.merge(self.baselines, self._blind.update(ids, sizes, truth["boxes"]))
+        blind = self._blind.update(truth)
+        self.baselines = baselines.merge(self.baselines, blind)
         seen = strata.traits(truth["label"], sizes, list(truth["boxes"]))
+        for name, ious in blind.ious.items():
+            counts = strata.update(seen, ious, self._deltas, self._classes, self._protocol.iou_comparator)
+            self.blind_strata[name] = strata.merge(self.blind_strata[name], counts)
         counted = ~np.isnan(rows["iou"]) & (rows["label"] >= 0)
         ranked = bool((rows["target_rank"] == 1).any())
         for position, method in enumerate(self._methods):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import warnings
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -86,3 +91,35 @@ def wsl(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     process = start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wsl_here(*arguments: object, cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has imported what it needs: for what is said and the exit code."""
+    from pipeline.cli import main
+
+    out, err, words = io.StringIO(), io.StringIO(), ["wsl-pipeline", *map(str, arguments)]
+    handler = signal.getsignal(signal.SIGINT)
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+        chdir(cwd),
+        patch.object(sys, "argv", words),
+        patch.object(os, "_exit", _leave),
+    ):
+        try:
+            main()
+            code = 0
+        except _LeftError as left:
+            code = left.args[0]
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+class _LeftError(BaseException):
+    """The command has left its process."""
+
+
+def _leave(code: int) -> None:
+    raise _LeftError(code)

@@ -172,8 +172,9 @@ def _serve(notes: int) -> None:
     job: Job
     stages, job, shard = pickle.load(sys.stdin.buffer)
     batch = read_shard(job.run.manifest, shard)
-    for stage in stages:
-        stage.setup()
+    with deadline(job.timeout):
+        for stage in stages:
+            stage.setup()
     _say(notes, "ready")
     for line in sys.stdin.buffer:
         rows = take(batch, np.array(json.loads(line), dtype=np.int64))

@@ -24,7 +24,12 @@ def capacity() -> tuple[int, int]:
 
 
 def execute(
-    groups: list[Group], shards: list[Shard], job: Job, workers: int, ready: Callable[[], None]
+    groups: list[Group],
+    shards: list[Shard],
+    job: Job,
+    workers: int,
+    ready: Callable[[], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Report]:
     """Process shards and commit them in order.
 
@@ -37,6 +42,7 @@ def execute(
         job: What they share.
         workers: Threads.
         ready: Called once the stages are set up.
+        stop: Asked before each shard; once it says so, none is begun.
 
     Yields:
         A report after each commit.
@@ -50,6 +56,8 @@ def execute(
     running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
     try:
         for shard in shards:
+            if stop():
+                break
             running.append((shard, [pool.submit(advance, stages, batch) for batch in job.load(shard, {})]))
             if len(running) == 2:
                 yield _finish(running.popleft(), job)

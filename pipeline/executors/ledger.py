@@ -10,7 +10,7 @@ tried again; it would be raised again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -85,6 +85,10 @@ class Ledger:
         self.running = 0
         self._cleared: set[int] = set()
 
+    def forget(self) -> None:
+        """Begin nothing more; what runs may finish."""
+        self.waiting.clear()
+
     @property
     def finished(self) -> bool:
         """Whether nothing waits or runs."""
@@ -122,8 +126,8 @@ class Ledger:
         )
 
 
-def drive(ledger: Ledger, pool: Pool) -> Iterator[Report]:
-    """Give tasks to workers until none is left.
+def drive(ledger: Ledger, pool: Pool, stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
+    """Give tasks to workers until none is left, or until it is time to stop and those under way are done.
 
     Yields:
         A report after each commit, in order of completion.
@@ -132,6 +136,8 @@ def drive(ledger: Ledger, pool: Pool) -> Iterator[Report]:
         ShardFailedError: Workers die of a shard and no image can be blamed.
     """
     while not ledger.finished:
+        if stop():
+            ledger.forget()
         while ledger.waiting and pool.dispatch(ledger.waiting[0]):
             ledger.waiting.popleft()
             ledger.running += 1

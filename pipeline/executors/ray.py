@@ -7,13 +7,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from pipeline.executors.deadline import deadline
 from pipeline.executors.examine import examine
 from pipeline.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
+from pipeline.journal import journal
 from pipeline.manifest import Shard
-from pipeline.plan import Group, Outcome
+from pipeline.plan import Group, Outcome, total
 from pipeline.shards import Culprits, Job, Report, advance
 from stages.errors import ConfigurationError
 
@@ -37,15 +39,20 @@ class Worker:
 
     def __init__(self, group: Group, job: Job, commits: bool) -> None:
         self.group, self.job, self.commits = group, job, commits
+        self._open = ExitStack()  # for as long as this process lives
 
     def setup(self) -> None:
         """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
-        self.group.setup()
+        self.journal = self._open.enter_context(journal(self.job.run))
+        with deadline(self.job.timeout):
+            self.group.setup()
 
     def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Report:
         """Take a shard through the group: from the manifest, or from what the group before made of it."""
         outcomes = given if isinstance(given, list) else self.job.load(shard, given)
         outcomes = _advance(self.group, self.job, outcomes)
+        if self.journal:
+            self.journal.processed(shard.index, total(outcome.seconds for outcome in outcomes))
         return _commit(self.job, shard, outcomes) if self.commits else outcomes
 
     def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:
@@ -84,7 +91,12 @@ def capacity() -> tuple[int, float]:
 
 
 def execute(
-    groups: list[Group], shards: list[Shard], job: Job, workers: int | None, ready: Callable[[], None]
+    groups: list[Group],
+    shards: list[Shard],
+    job: Job,
+    workers: int | None,
+    ready: Callable[[], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Report]:
     """Process shards on Ray and commit each in the worker that finished it.
 
@@ -98,6 +110,7 @@ def execute(
         job: What they share.
         workers: Actors that hold the network; None for as many as the cluster has room for, now and later.
         ready: Called when the first of them is.
+        stop: Asked now and then; once it says so, no shard is begun.
 
     Yields:
         A report after each commit, in order of completion.
@@ -108,7 +121,7 @@ def execute(
     _connect()
     pool = _Pool(groups, job, len(shards) if workers is None else min(workers, len(shards)), ready)
     try:
-        yield from drive(Ledger(shards), pool)
+        yield from drive(Ledger(shards), pool, stop)
     finally:
         pool.stop()
 
@@ -121,6 +134,8 @@ class _Pool:
         self.was_ready = False
         self.model = groups[0] if len(groups) == 1 else groups[1]
         self.shared = [ray.put(group) for group in groups], ray.put(job)
+        # Made once: Ray takes every remote function that is made for a new one, and sends it to all workers.
+        self.tasks = [ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish)]
         self.starting: dict[ray.ObjectRef, ray.actor.ActorHandle] = {}
         self.load: dict[ray.actor.ActorHandle, int] = {}
         self.busy: dict[ray.ObjectRef, tuple[Task, ray.actor.ActorHandle]] = {}
@@ -146,7 +161,7 @@ class _Pool:
         elif len(self.groups) == 1:
             done = actor.run.remote(task.shard, task.culprits)
         else:
-            load, finish = (ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish))
+            load, finish = self.tasks
             explained: Any = actor.run.remote(task.shard, load.remote(refs[0], job, task.shard, task.culprits))
             done = finish.remote(refs[2], job, task.shard, explained)
         self.busy[done] = task, actor

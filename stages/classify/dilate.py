@@ -44,15 +44,17 @@ def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
         window.stride = (1, 1)
     for name, before, _ in windows:
         if before == side:
-            _spread(found.get_submodule(name))
+            parent, _, child = name.rpartition(".")
+            setattr(found.get_submodule(parent), child, _spread(found.get_submodule(name)))
     try:
         larger, _ = _watch(found, layer, size)
-    except RuntimeError:  # A branch of another size, a pool that cannot be padded.
+    except RuntimeError:  # A branch of another size.
         larger = original
     if not halvings or not _contains(larger, original):
         raise ConfigurationError(
             f"explain.dilate: {layer} has no a trous form that contains the original map; it needs one strided "
-            "convolution or pool before the layer and plain convolutions behind it, as in ResNet; set it to false"
+            "convolution or pool before the layer and plain convolutions or maximum pools behind that, as in ResNet "
+            "and GoogLeNet; set it to false"
         )
     if gap_linear_head(found, found.get_submodule(layer), size) is None:
         raise ConfigurationError(
@@ -87,13 +89,20 @@ def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple
     return maps[0], windows
 
 
-def _spread(part: Any) -> None:
-    """Look at every second cell; an average pool cannot, and the trial will say so."""
+def _spread(part: Any) -> nn.Module:
+    """The window, looking at every second cell; an average pool cannot, and the trial will say so."""
     if isinstance(part, nn.AvgPool2d):
-        return
+        return part
     part.dilation = tuple(2 * one for one in _pair(part.dilation))
-    if not isinstance(part.padding, str):
-        part.padding = tuple(2 * one for one in _pair(part.padding))
+    if isinstance(part.padding, str):
+        return part
+    down, right = (2 * one for one in _pair(part.padding))
+    if isinstance(part, nn.MaxPool2d) and (down or right):
+        # torch refuses to pad a pool by more than half its kernel, however far that reaches.
+        part.padding = 0
+        return nn.Sequential(nn.ConstantPad2d((right, right, down, down), -torch.inf), part).eval()
+    part.padding = (down, right)
+    return part
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -61,8 +61,13 @@ class Network:
         self.layer = layer
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
 
-    def resolve_layer(self, name: str) -> str:
+    def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.
+
+        Args:
+            name: As in ``explain.layer``.
+            size: Side of the input in pixels, which decides what still has spatial extent; the network's own
+                where not given.
 
         Raises:
             ConfigurationError: There is none; the message names the nearest.
@@ -71,7 +76,7 @@ class Network:
         if name == "last":
             from stages.classify.probe import last_spatial_layer
 
-            return self.layer or last_spatial_layer(self.module, self.preprocess.size)
+            return self.layer or last_spatial_layer(self.module, size or self.preprocess.size)
         if name and name in modules:
             return name
         import difflib
@@ -79,13 +84,13 @@ class Network:
         near = difflib.get_close_matches(name, list(modules), n=3, cutoff=0.3) or [one for one in modules if one][-3:]
         raise ConfigurationError(f"explain.layer: the network has no layer {name!r}; nearest: {', '.join(near)}")
 
-    def resolve_layers(self, names: str | Sequence[str]) -> list[str]:
+    def resolve_layers(self, names: str | Sequence[str], size: int | None = None) -> list[str]:
         """The dotted names of one layer or of several, see :meth:`resolve_layer`.
 
         Raises:
             ConfigurationError: One is unknown, or two are the same.
         """
-        found = [self.resolve_layer(name) for name in ([names] if isinstance(names, str) else names)]
+        found = [self.resolve_layer(name, size) for name in ([names] if isinstance(names, str) else names)]
         for name in found:
             if found.count(name) > 1:
                 raise ConfigurationError(f"explain.layer: {name} stands twice; name every layer once")

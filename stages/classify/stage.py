@@ -61,7 +61,7 @@ class Classify:
                 f"model.spec: {self.spec} gave a worker other weights than the run began with; "
                 "it must give the same ones every time and everywhere"
             )
-        names = network.resolve_layers(self.layer)
+        names = network.resolve_layers(self.layer, self.size)
         explained = dilated(network.module, names[0], self.size) if self.dilate else network.module
         module, explained = (
             one.to(self.device).to(memory_format=torch.channels_last) for one in (network.module, explained)

@@ -1,7 +1,8 @@
 """What a method must beat: predictors that look at no pixel, scored under the same protocol.
 
-``full_image`` predicts the whole image; ``center_gaussian`` has a Gaussian in the middle of the frame as
-everybody's map; ``random`` predicts a box with random edges. The best of them is the zero line.
+``full_image`` predicts the whole image, with a map that is the same all over the network's frame;
+``center_gaussian`` has a Gaussian in the middle of that frame as everybody's map; ``random`` predicts a box of
+the image with random edges, and has no map. The best of them is the zero line.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from stages.batch import Batch, length, take
 from stages.components import component_box, sweep
-from stages.evaluate import bootstrap, curve
-from stages.evaluate.frame import scored_empty, scored_in_frame, scored_truth
+from stages.evaluate import bootstrap, curve, pixels
+from stages.evaluate.blind_maps import BlindMaps
+from stages.evaluate.frame import scored_displayed, scored_empty, scored_in_frame, scored_truth
 from stages.evaluate.iou import at_least, best_iou
+from stages.ingest.geometry import fit_transforms, to_displayed
 from stages.protocols import Protocol
 from stages.threshold import heat
 
 NAMES = ("full_image", "center_gaussian", "random")
+
+_METRICS = (
+    *("gt_known_loc", "mean_iou", "corloc", "max_box_acc", "max_box_acc_v2"),
+    *("pointing_game", "energy_pointing_game", "pxap"),
+)
+"""That have a zero line."""
 
 SIGMA = 0.25
 """Of the centred Gaussian, in sides of the frame. The sweep gives boxes of all sizes, so that MaxBoxAcc
@@ -33,59 +43,75 @@ class Counts:
         ious: (n,) float32 by name of the baseline.
         sweep_hits: (D, T) int64, how many images the Gaussian is right on at each IoU level and
             threshold; None before the first image.
+        pixels: Of the maps of those that have one, by name.
     """
 
     ious: dict[str, np.ndarray] = field(default_factory=dict)
     sweep_hits: np.ndarray | None = None
+    pixels: dict[str, pixels.Counts] = field(default_factory=dict)
 
 
 class Baselines:
     """Scores the baselines on some images at a time; what is the same for all images is computed once."""
 
-    def __init__(self, protocol: Protocol, size: int, deltas: tuple[float, ...], seed: int = 0) -> None:
-        """Prepare the boxes that do not depend on the image.
+    def __init__(
+        self,
+        protocol: Protocol,
+        size: int,
+        deltas: tuple[float, ...],
+        seed: int = 0,
+        fit: str = "squash",
+        crop_ratio: float = 1.0,
+    ) -> None:
+        """Prepare what does not depend on the image.
 
         Args:
             protocol: The rules; to the Gaussian all but ``resize`` apply.
-            size: Side of the network's input frame, to which images are squashed.
+            size: Side of the network's input frame.
             deltas: IoU levels.
             seed: Of the random boxes.
+            fit: How an image becomes the frame, as for :func:`stages.ingest.geometry.fit_transform`.
+            crop_ratio: Of ``center_crop``.
         """
         self.protocol, self.size, self.deltas, self.seed = protocol, size, deltas, seed
+        self.fit, self.crop_ratio = fit, crop_ratio
         offset = (np.arange(size) + 0.5) / size - 0.5
-        gaussian = heat(np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * SIGMA**2)), protocol, size)
+        bell = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * SIGMA**2))
+        self._maps = BlindMaps("center_gaussian", bell, protocol)
+        gaussian = heat(bell, protocol, size)
         # A Gaussian has one component at any threshold, so all contours are the chosen one.
         swept, _ = sweep(gaussian, protocol)
         self._swept, self._index = np.unique(swept, axis=0, return_inverse=True)
         cut = component_box(gaussian > protocol.cutoffs(np.array([protocol.threshold]))[0], protocol)
         self._gaussian = np.zeros(4, np.float32) if cut is None else cut
 
-    def update(self, ids: np.ndarray, sizes: np.ndarray, boxes: np.ndarray) -> Counts:
+    def update(self, images: Batch) -> Counts:
         """Score some images.
 
         Args:
-            ids: (N,) image ids, from which the random boxes follow.
-            sizes: (N, 2) displayed width and height.
-            boxes: (N,) object, each (n, 4) ground truth, xyxy half-open displayed pixels; images without
-                any are not counted.
+            images: ``image_id``, from which the random boxes follow, ``label``, ``width``, ``height``,
+                ``boxes``, ``masks`` and ``ignore`` as :func:`pipeline.manifest.read_shard` gives them;
+                images without boxes are not counted.
         """
-        counts = np.array([len(image) for image in boxes], np.int64)
-        some = counts > 0
-        if not some.any():
+        images = take(images, np.array([len(boxes) > 0 for boxes in images["boxes"]], bool))
+        if not length(images):
             return Counts()
-        truth = _Truth(np.asarray(sizes, np.float64)[some], boxes[some], self.protocol, self.size)
-        predicted = {
-            "full_image": np.array([0, 0, self.size, self.size], np.float32),
-            "center_gaussian": self._gaussian,
-            "random": self.random_boxes(ids[some]),
+        transforms = fit_transforms(images["width"], images["height"], self.size, self.fit, self.crop_ratio)
+        truth = _Truth(images, transforms, self.protocol, self.size)
+        edges = np.column_stack([images["width"], images["height"]] * 2).astype(np.float64)
+        overlaps = {
+            "full_image": truth.of_displayed(edges * [0, 0, 1, 1]),
+            "center_gaussian": truth.of_frame(self._gaussian),
+            "random": truth.of_displayed(self.random_boxes(images["image_id"]) * edges / self.size),
         }
         hits = np.stack(
-            [at_least(truth.overlaps(box), self.deltas, self.protocol.iou_comparator).sum(1) for box in self._swept],
+            [at_least(truth.of_frame(box), self.deltas, self.protocol.iou_comparator).sum(1) for box in self._swept],
             axis=1,
         )
         return Counts(
-            {name: truth.overlaps(box).astype(np.float32) for name, box in predicted.items()},
+            {name: values.astype(np.float32) for name, values in overlaps.items()},
             hits[:, self._index.reshape(-1)].astype(np.int64),
+            self._maps.update(images, transforms),
         )
 
     def random_boxes(self, ids: np.ndarray) -> np.ndarray:
@@ -123,26 +149,30 @@ def _uniform(numbers: np.ndarray, seed: int) -> np.ndarray:
 
 
 class _Truth:
-    """Images with ground truth, ready to be scored against boxes of the frame."""
+    """Images with ground truth, ready to be scored against boxes as a method's are."""
 
-    def __init__(self, sizes: np.ndarray, boxes: np.ndarray, protocol: Protocol, size: int) -> None:
-        self.sizes = sizes
-        self.counts = np.array([len(image) for image in boxes], np.int64)
+    def __init__(self, images: Batch, transforms: np.ndarray, protocol: Protocol, size: int) -> None:
+        self.sides, self.transforms = (images["width"], images["height"]), transforms
+        self.counts = np.array([len(boxes) for boxes in images["boxes"]], np.int64)
         self.protocol = protocol
         self.size = size
-        squash = np.column_stack([size / sizes, np.zeros_like(sizes)])
-        truth = np.concatenate([np.zeros((0, 4)), *boxes])
-        self.boxes = scored_truth(truth, np.repeat(squash, self.counts, axis=0), protocol, size)
+        truth = np.concatenate([np.zeros((0, 4)), *images["boxes"]])
+        self.boxes = scored_truth(truth, np.repeat(transforms, self.counts, axis=0), protocol, size)
 
-    def overlaps(self, box: np.ndarray) -> np.ndarray:
-        """(n,) best IoU of each image with the (4,) box of the frame, half-open edges, or with its own (n, 4)."""
-        boxes = np.broadcast_to(box, (len(self.counts), 4)).astype(np.float64)
-        empty = ~(boxes[:, 2] > boxes[:, 0])
+    def of_frame(self, box: np.ndarray) -> np.ndarray:
+        """(n,) best IoU of each image with the (4,) box of the frame, half-open edges."""
+        boxes = np.broadcast_to(box, (len(self.counts), 4))
         if self.protocol.frame == "original":
-            predicted = boxes * np.tile(self.sizes, 2) / self.size
+            predicted = to_displayed(boxes, self.transforms, *self.sides)
         else:
-            predicted = scored_in_frame(boxes, self.protocol, self.size)
-        predicted[empty] = scored_empty(self.protocol)
+            predicted = scored_in_frame(boxes.astype(np.float64), self.protocol, self.size)
+        if not box[2] > box[0]:
+            predicted[:] = scored_empty(self.protocol)
+        return best_iou(predicted, self.boxes, self.counts, self.protocol.iou)
+
+    def of_displayed(self, boxes: np.ndarray) -> np.ndarray:
+        """(n,) best IoU of each image with its own of the (n, 4) boxes, displayed half-open edges."""
+        predicted = scored_displayed(boxes, self.transforms, self.protocol, self.size)
         return best_iou(predicted, self.boxes, self.counts, self.protocol.iou)
 
 
@@ -151,11 +181,12 @@ def merge(a: Counts, b: Counts) -> Counts:
     if a.sweep_hits is None or b.sweep_hits is None:
         return b if a.sweep_hits is None else a
     ious = {name: np.concatenate([values, b.ious[name]]) for name, values in a.ious.items()}
-    return Counts(ious, a.sweep_hits + b.sweep_hits)
+    maps = {name: pixels.merge(counts, b.pixels[name]) for name, counts in a.pixels.items()}
+    return Counts(ious, a.sweep_hits + b.sweep_hits, maps)
 
 
 def compute(counts: Counts, protocol: Protocol, deltas: tuple[float, ...], seed: int = 0) -> dict[str, Any]:
-    """The baselines as ``metrics.json`` has them: ``gt_known_loc`` and ``mean_iou``, and the Gaussian's sweep.
+    """The baselines as ``metrics.json`` has them: scores of the boxes, of the maps, and the Gaussian's sweep.
 
     Args:
         counts: Of all images.
@@ -176,6 +207,8 @@ def compute(counts: Counts, protocol: Protocol, deltas: tuple[float, ...], seed:
             "gt_known_loc": bootstrap.proportions(hits, len(ious), deltas, seed),
             "mean_iou": bootstrap.mean(ious, seed),
         }
+    for name, counted in counts.pixels.items():
+        found[name] |= pixels.compute(counted, seed)
     thresholds = protocol.sweep_thresholds()
     found["center_gaussian"] |= curve.box_accuracy(len(ious), counts.sweep_hits, thresholds, deltas, seed=seed)
     return found
@@ -198,7 +231,7 @@ def zero_line(baselines: dict[str, Any]) -> dict[str, Any]:
         return {"baseline": name, "value": entries[name]["value"]}
 
     line: dict[str, Any] = {}
-    for key in ("gt_known_loc", "mean_iou", "max_box_acc", "max_box_acc_v2"):
+    for key in _METRICS:
         having = {name: scores[key] for name, scores in baselines.items() if key in scores}
         if not having:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,23 @@ class Boxes:
     area: np.ndarray | None = None
     crowd: np.ndarray | None = None
 
+    def without(self, images: np.ndarray) -> Boxes:
+        """Those of all other images."""
+        kept = ~np.isin(self.image, images)
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        own: dict[str, Any] = {name: None if column is None else column[kept] for name, column in columns.items()}
+        return Boxes(**own)
 
-def average_precision(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+
+def average_precision(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], excluded: np.ndarray | None = None
+) -> dict[str, float]:
     """The COCO detection metrics of a results list.
 
     Args:
         ground_truth: A COCO dataset; ``area`` and ``iscrowd`` may be absent.
         results: A COCO results list; may be empty, which scores 0.
+        excluded: Ids of images that are not scored.
 
     Returns:
         As :func:`box_average_precision`.
@@ -65,7 +75,7 @@ def average_precision(ground_truth: dict[str, Any], results: list[dict[str, Any]
     truth = [entry for entry in ground_truth["annotations"] if entry["category_id"] in categories]
     bbox, own_bbox = (np.array([entry["bbox"] for entry in part], float).reshape(-1, 4) for part in (truth, results))
     areas = [entry.get("area", np.prod(entry["bbox"][2:])) for entry in truth]
-    return box_average_precision(
+    sides = (
         Boxes(
             *_ids(truth),
             bbox,
@@ -74,6 +84,8 @@ def average_precision(ground_truth: dict[str, Any], results: list[dict[str, Any]
         ),
         Boxes(*_ids(results), own_bbox, score=np.array([entry["score"] for entry in results], float)),
     )
+    left_out = np.zeros(0, np.int64) if excluded is None else excluded
+    return box_average_precision(*(side.without(left_out) for side in sides))
 
 
 def _ids(entries: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from stages.evaluate.bootstrap import DECIMALS, RESAMPLES
 
 ALPHA = 0.05
 """Differences at least this likely by chance are called noise."""
+
+SMALLEST = sys.float_info.min
+"""Of the numbers with all their digits. A p-value is never 0; one below this is given as this."""
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> dict[str, Any]:
@@ -66,4 +70,4 @@ def mcnemar(lost: int, won: int) -> float:
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     tail = np.arange(min(lost, won) + 1)
     terms = np.exp(logs[n] - logs[tail] - logs[n - tail] - n * np.log(2))
-    return round(min(1.0, 2 * float(terms.sum())), 12)
+    return float(f"{min(1.0, max(SMALLEST, 2 * float(terms.sum()))):.9g}")

@@ -16,6 +16,7 @@ import numpy as np
 from stages import masks
 from stages.batch import Batch, Resources, ragged
 from stages.evaluate import bootstrap
+from stages.ingest.geometry import to_input
 from stages.protocols import Protocol
 from stages.threshold import heat
 
@@ -64,26 +65,23 @@ class Pixels:
         counts = ragged([None] * rows)
         for row in np.flatnonzero((batch["target_rank"] == 0) & (batch["label"] >= 0)).tolist():
             if len(batch["boxes"][row]):
-                truth = _Truth(batch, row)
+                truth = Truth(batch, row)
                 pointing[row] = self._points(batch, row, truth)
                 energy[row], counts[row] = self._areas(batch, row, truth)
         return {**batch, "pointing": pointing, "energy": energy, "pixel_counts": counts}
 
-    def _points(self, batch: Batch, row: int, truth: _Truth) -> bool:
+    def _points(self, batch: Batch, row: int, truth: Truth) -> bool:
         if batch["box_status"][row] != "ok":
             return False
         y, x = divmod(int(batch["heat"][row].argmax()), self.size)  # the first in raster order among equals
         point = (np.array([x, y]) + 0.5 - batch["transform"][row][2:]) / batch["transform"][row][:2]
         return truth.distance(point) < TOLERANCE
 
-    def _areas(self, batch: Batch, row: int, truth: _Truth) -> tuple[float, np.ndarray | None]:
+    def _areas(self, batch: Batch, row: int, truth: Truth) -> tuple[float, np.ndarray | None]:
         """Share of energy on the object, and pixels by score."""
         values = np.maximum(batch["heat"][row], 0)
         inside, ignored = truth.in_frame(batch["transform"][row], self.size)
-        if ignored is not None:
-            values = np.where(ignored, 0, values)
-        total = cv2.sumElems(values)[0]  # in float64
-        energy = cv2.sumElems(values * inside)[0] / total if total > 0 else 0.0
+        energy = energy_share(values, inside, ignored)
         if truth.mask is None:
             return energy, None
         scores = values
@@ -92,7 +90,7 @@ class Pixels:
         return energy, pixel_counts(scores, inside, ignored, self.edges)
 
 
-class _Truth:
+class Truth:
     """One image's ground truth: the union of its boxes, or of its masks."""
 
     def __init__(self, batch: Batch, row: int) -> None:
@@ -125,8 +123,7 @@ class _Truth:
         """
         if self.mask is None:
             inside = np.zeros((size, size), bool)
-            scale, shift = np.tile(transform[:2], 2), np.tile(transform[2:], 2)
-            for x0, y0, x1, y1 in np.clip(np.ceil(self.boxes * scale + shift - 0.5), 0, size).astype(int):
+            for x0, y0, x1, y1 in box_pixels(self.boxes, transform, size):
                 inside[y0:y1, x0:x1] = True
             return inside, None
         height, width = self.mask.shape
@@ -137,6 +134,31 @@ class _Truth:
         there = ((ys >= 0) & (ys < height))[:, None] & ((xs >= 0) & (xs < width))
         at = np.ix_(np.clip(ys, 0, height - 1), np.clip(xs, 0, width - 1))
         return self.mask[at] & there, None if self.ignored is None else self.ignored[at] & there
+
+
+def box_pixels(boxes: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """(n, 4) int64 half-open xyxy: the pixels of the network's input frame whose centres are in displayed boxes.
+
+    Args:
+        boxes: (n, 4) xyxy.
+        transform: (n, 4), displayed pixels to the frame, or (4,) for all.
+        size: Side of the frame.
+    """
+    return np.clip(np.ceil(to_input(boxes, transform) - 0.5), 0, size).astype(np.int64)
+
+
+def energy_share(values: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None) -> float:
+    """Share of a map's sum that lies on the object, 0 where the sum is.
+
+    Args:
+        values: (h, w) float32, at least 0.
+        inside: (h, w) bool, the object.
+        ignored: (h, w) bool, pixels that do not count, or None.
+    """
+    if ignored is not None:
+        values = np.where(ignored, 0, values)
+    total = cv2.sumElems(values)[0]  # in float64
+    return cv2.sumElems(values * inside)[0] / total if total > 0 else 0.0
 
 
 def bin_edges(protocol: Protocol) -> np.ndarray:
@@ -237,6 +259,7 @@ def compute(counts: Counts, seed: int = 0) -> dict[str, Any]:
         n, hits = (np.array([counts.pointing[one][column] for one in classes]) for column in (0, 1))
         by_class = {"class_index": classes, "n": n.tolist(), "hits": hits.tolist()}
         metrics["pointing_game"] = bootstrap.class_mean(hits, n, seed) | {"class": by_class}
+    if len(counts.energy):
         metrics["energy_pointing_game"] = bootstrap.mean(counts.energy, seed)
     if counts.pixels is not None and counts.pixels[1].any():
         value = round(pixel_average_precision(counts.pixels), bootstrap.DECIMALS)

@@ -17,10 +17,11 @@ class Evaluate:
     (R, len(deltas)) bool, whether it reaches each IoU level; and, for rows with a sweep, ``sweep_hits``
     (len(deltas), T) bool, whether the chosen component's box at a threshold reaches the level, and
     ``sweep_hits_v2``, whether any contour's box does (None where MaxBoxAccV2 looks at the chosen one,
-    too). Drops the boxes that it scored.
+    too). Drops the boxes that it scored, and the ``label`` of excluded images, which becomes -1: who
+    counts rows by their label leaves them out.
     """
 
-    reads = ("image_id", "target_rank", "scored_box", "sweep_box", "sweep_all", "transform", "boxes")
+    reads = ("image_id", "label", "target_rank", "scored_box", "sweep_box", "sweep_all", "transform", "boxes")
     adds = ("iou", "hits", "sweep_hits", "sweep_hits_v2")
     resources = Resources(cpus=1)
 
@@ -33,7 +34,7 @@ class Evaluate:
             protocol: Its ``frame``, ``iou`` and comparators apply.
             size: Side of the network's input frame.
             deltas: IoU levels from which on a box is right.
-            excluded: (n,) ids of images that are not scored, as if they had no ground truth.
+            excluded: (n,) ids of images that are not scored, as if they had no label and no ground truth.
         """
         self.excluded = np.zeros(0, np.int64) if excluded is None else excluded
         self.protocol = protocol
@@ -46,7 +47,8 @@ class Evaluate:
     def __call__(self, batch: Batch) -> Batch:
         """Score every row."""
         own_boxes = batch["boxes"].copy()
-        for left_out in np.flatnonzero(np.isin(batch["image_id"], self.excluded)):
+        excluded = np.isin(batch["image_id"], self.excluded)
+        for left_out in np.flatnonzero(excluded):
             own_boxes[left_out] = np.zeros((0, 4), np.float32)
         counts = np.array([len(boxes) for boxes in own_boxes], np.int64)
         truth = np.concatenate([np.zeros((0, 4)), *own_boxes])
@@ -69,6 +71,7 @@ class Evaluate:
             at_least(best, self.deltas, self.protocol.topk_iou_comparator).T,
             at_least(best, self.deltas, self.protocol.iou_comparator).T,
         )
+        kept["label"] = np.where(excluded, np.int32(-1), batch["label"])
         return {**kept, "iou": best, "hits": reached, "sweep_hits": hits, "sweep_hits_v2": hits_v2}
 
     def _hits(self, boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:

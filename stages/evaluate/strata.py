@@ -134,5 +134,11 @@ def compute(counts: Counts, deltas: tuple[float, ...], seed: int = 0) -> dict[st
         "n": n[some].tolist(),
         "hits": {name: hits[some, level].tolist() for level, name in enumerate(names)},
     }
-    corloc = {name: bootstrap.class_mean(hits[some, level], n[some], seed) for level, name in enumerate(names)}
-    return {"corloc": corloc, "strata": strata}
+    return {"corloc": corloc(counts, deltas, seed), "strata": strata}
+
+
+def corloc(counts: Counts, deltas: tuple[float, ...], seed: int = 0) -> dict[str, Any]:
+    """The first of what :func:`compute` gives, of at least one image."""
+    n, hits = counts.n["class"], counts.hits["class"]
+    some = n > 0
+    return {f"{delta:g}": bootstrap.class_mean(hits[some, level], n[some], seed) for level, delta in enumerate(deltas)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from stages.explain.cam import weighted_sum
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 CHUNK = 256
@@ -16,7 +19,7 @@ CHUNK = 256
 
 @explainer(
     "ablationcam",
-    cost="K f",
+    cost="K f + F per 256",
     formula="ReLU(sum_k (y - y without A_k) / y A_k)",
     source="Desai & Ramaswamy 2020",
 )
@@ -35,33 +38,48 @@ def ablationcam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer(
     "reciprocam",
-    cost="h w f",
+    cost="h w f + F per 256",
     formula="p_c of the head on one location alone",
     source="Byun & Lee 2024",
 )
-def reciprocam(trace: Trace, target: Tensor) -> Tensor:
-    """Probability of the class when all other locations are silent, (N, h, w)."""
-    batch, _, height, width = trace.activations.shape
+@for_all_targets
+def reciprocam(trace: Trace, targets: Tensor) -> Tensor:
+    """Probabilities of the classes when all other locations are silent, (N, T, h, w)."""
+    maps = trace.activations.detach()
     if trace.head is not None:
-        one = trace.activations.flatten(2).transpose(1, 2) / trace.locations
+        one = maps.flatten(2).mT / trace.locations
         logits = F.linear(one, trace.head.weight, trace.head.bias)
     else:
-        alone = torch.eye(trace.locations, dtype=torch.bool, device=trace.activations.device)
-        alone = alone.view(trace.locations, 1, height, width)
-        with torch.no_grad():
-            logits = torch.stack([_decide(trace, image, alone * maps) for image, maps in enumerate(trace.activations)])
-    probs = logits.softmax(2).gather(2, target[:, None, None].expand(batch, trace.locations, 1))
-    return probs.view(batch, height, width)
+        logits = torch.stack([_decide(trace, image, trace.locations, _alone) for image in range(len(maps))])
+    every = targets[:, None].expand(-1, trace.locations, -1)
+    return logits.softmax(2).gather(2, every).mT.unflatten(2, maps.shape[2:])
+
+
+@for_all_targets
+def _scores_without_each_channel(trace: Trace, targets: Tensor) -> Tensor:
+    """(N, T, K) scores of (N, T) classes with one channel at zero."""
+    channels = trace.activations.shape[1]
+    return torch.stack([_decide(trace, image, channels, _without).mT[labels] for image, labels in enumerate(targets)])
+
+
+def _without(maps: Tensor, channels: Tensor) -> Tensor:
+    """(M, K, h, w) maps, each with one of M channels at zero."""
+    altered = maps.repeat(len(channels), 1, 1, 1)
+    altered[torch.arange(len(channels), device=maps.device), channels] = 0
+    return altered
+
+
+def _alone(maps: Tensor, locations: Tensor) -> Tensor:
+    """(M, K, h, w) maps, each with one of M locations alone, the others at zero."""
+    altered = torch.zeros_like(maps).repeat(len(locations), 1, 1, 1)
+    rows = torch.arange(len(locations), device=maps.device)
+    altered.flatten(2)[rows, :, locations] = maps.flatten(1).mT[locations]
+    return altered
 
 
 @torch.no_grad()
-def _scores_without_each_channel(trace: Trace, target: Tensor) -> Tensor:
-    """(N, K) score of each image's class with one channel at zero."""
-    channels = trace.activations.shape[1]
-    kept = ~torch.eye(channels, dtype=torch.bool, device=trace.activations.device)[:, :, None, None]
-    images = enumerate(zip(trace.activations, target, strict=True))
-    return torch.stack([_decide(trace, image, kept * maps)[:, label] for image, (maps, label) in images])
-
-
-def _decide(trace: Trace, image: int, activations: Tensor) -> Tensor:
-    return torch.cat([trace.decide(image, part) for part in activations.split(CHUNK)])
+def _decide(trace: Trace, image: int, count: int, alter: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(count, C) logits of an image's maps, altered in that many ways, a chunk of them in memory at a time."""
+    maps = trace.activations[image].detach()
+    chunks = torch.arange(count, device=maps.device).split(CHUNK)
+    return torch.cat([trace.decide(image, alter(maps, chunk)) for chunk in chunks])

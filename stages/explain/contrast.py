@@ -8,7 +8,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stages.explain.cam import weighted_sum
+from stages.explain.gradcam import gradcam
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 FINER_STRENGTH = 0.6
@@ -21,8 +23,13 @@ FINER_REFERENCES = 3
     source="Zhang et al. 2025",
 )
 def finercam(trace: Trace, target: Tensor) -> Tensor:
-    """Grad-CAM of what the class has beyond the classes that score most like it, (N, h, w)."""
+    """Grad-CAM of what the class has beyond the classes that score most like it, (N, h, w).
+
+    Without another class nothing is like it: Grad-CAM.
+    """
     logits = trace.logits
+    if logits.shape[1] == 1:
+        return gradcam(trace, target)
     distance = (logits - trace.score(target)[:, None]).abs().detach()
     distance = distance.scatter(1, target[:, None], float("inf"))
     references = distance.topk(min(FINER_REFERENCES, logits.shape[1] - 1), dim=1, largest=False).indices
@@ -37,7 +44,7 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer(
     "shapleycam",
-    cost="2 b",
+    cost="2 b, with fused attention F + 2 b",
     formula="ReLU(sum_k mean(g_k - H A / 2) A_k) of y_c + log p_c",
     source="Cai 2025",
 )
@@ -53,20 +60,28 @@ def shapleycam(trace: Trace, target: Tensor) -> Tensor:
         curved = probs * (evidence - (probs * evidence).sum(1, keepdim=True))
         weights = 2 * weight[target] + (curved / 2 - probs) @ weight
         return weighted_sum(weights / trace.locations, trace.activations)
+    return weighted_sum(_second_order(trace, target), trace.activations)
+
+
+@for_all_targets
+def _second_order(trace: Trace, targets: Tensor) -> Tensor:
+    """(N, T, K) channel weights by autograd."""
     try:
-        return _second_order(trace, target)
+        return _expanded(trace, targets)
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
     # The kernel that fuses attention has no second derivative; the plain one has, and another pass runs with it.
     with sdpa_kernel(SDPBackend.MATH):
-        return _second_order(trace.network.trace(trace.inputs), target)
+        return _expanded(trace.network.trace(trace.inputs), targets)
 
 
-def _second_order(trace: Trace, target: Tensor) -> Tensor:
-    activations = trace.activations
-    score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
-    gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
-    product = (gradient * activations.detach()).sum()
-    curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
-    return weighted_sum((gradient - curvature / 2).mean((2, 3)).detach(), activations)
+def _expanded(trace: Trace, targets: Tensor) -> Tensor:
+    activations, found = trace.activations, []
+    for target in targets.unbind(1):
+        score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
+        gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
+        product = (gradient * activations.detach()).sum()
+        curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]
+        found.append((gradient - curvature / 2).mean((2, 3)).detach())
+    return torch.stack(found, 1)

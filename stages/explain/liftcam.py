@@ -18,6 +18,7 @@ from stages.errors import ConfigurationError
 from stages.explain.cam import weighted_sum
 from stages.explain.fullgrad import ACTIVATIONS
 from stages.explain.registry import explainer
+from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
 
 TOLERANCE = 1e-4
@@ -36,7 +37,12 @@ def check_complete(trace: Trace) -> None:
     if trace.head is not None:
         return
     noise = torch.randn(trace.activations.shape[1:], generator=torch.Generator().manual_seed(0))
-    difference, shares = contributions(trace, 0, noise.to(trace.activations).relu(), 0)
+    maps = noise.to(trace.activations).relu()
+    # As the network decides by itself: one whose statements the rescaling changes adds up to something else.
+    with torch.no_grad():
+        heard, silent = trace.decide(0, torch.stack([maps, torch.zeros_like(maps)]))[:, 0]
+    shares = contributions(trace, 0, maps, torch.zeros(1, dtype=torch.int64, device=maps.device))[0]
+    difference = heard - silent
     if not (difference - shares.sum()).abs() <= TOLERANCE * (difference.abs() + shares.abs().sum()):
         raise ConfigurationError(
             "explain.methods: liftcam cannot explain this network at this layer: the channels' shares do not add up "
@@ -47,9 +53,9 @@ def check_complete(trace: Trace) -> None:
 
 @explainer(
     "liftcam",
-    cost="F + b",
+    cost="F + f + 2 b",
     formula="ReLU(sum_k sum(DeepLIFT_k) A_k)",
-    source="Jung & Oh 2021, eq. 9",
+    source="Jung & Oh 2021",
     check=check_complete,
 )
 def liftcam(trace: Trace, target: Tensor) -> Tensor:
@@ -60,26 +66,31 @@ def liftcam(trace: Trace, target: Tensor) -> Tensor:
     if trace.head is not None:
         shares = trace.weights(target) * trace.activations.mean((2, 3))
     else:
-        maps = trace.activations.detach()
-        each = [contributions(trace, image, one, int(target[image]))[1] for image, one in enumerate(maps)]
-        shares = torch.stack(each).sum((2, 3))
+        shares = _shares(trace, target)
     return weighted_sum(shares, trace.activations)
 
 
-def contributions(trace: Trace, image: int, maps: Tensor, target: int) -> tuple[Tensor, Tensor]:
-    """y_c of the maps less y_c of silence, and what of it each value (K, h, w) contributes.
+@for_all_targets
+def _shares(trace: Trace, targets: Tensor) -> Tensor:
+    """(N, T, K) contributions of whole channels to the scores of (N, T) classes."""
+    images = enumerate(zip(trace.activations.detach(), targets, strict=True))
+    return torch.stack([contributions(trace, image, *one).sum((2, 3)) for image, one in images])
+
+
+def contributions(trace: Trace, image: int, maps: Tensor, targets: Tensor) -> Tensor:
+    """What each value contributes to y_c of the maps less y_c of silence, (T, K, h, w).
 
     Args:
         trace: Of a batch.
         image: Number in the batch, for what passes beside the map.
         maps: (K, h, w) in place of that image's activations.
-        target: c.
+        targets: (T,) classes; one forward pass serves them all.
     """
     pair = torch.stack([maps, torch.zeros_like(maps)]).requires_grad_()
     with torch.enable_grad(), _Rescaled():
-        scores = trace.decide(image, pair)[:, target]
-    slopes = torch.autograd.grad(scores[0], pair)[0][0]
-    return (scores[0] - scores[1]).detach(), slopes * maps
+        scores = trace.decide(image, pair)[0, targets]
+    slopes = [torch.autograd.grad(score, pair, retain_graph=True)[0][0] for score in scores]
+    return torch.stack(slopes) * maps
 
 
 class _Rescaled(TorchFunctionMode):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stages.explain.cam import weighted_sum
+from stages.explain.masks import stretched
 from stages.explain.registry import explainer
 from stages.explain.trace import Trace
 
@@ -28,10 +28,8 @@ def opticam(trace: Trace, target: Tensor) -> Tensor:
     with torch.enable_grad():
         for _ in range(ITERATIONS):
             heat = weighted_sum(weights.softmax(1), activations)
-            low, high = heat.amin((1, 2), keepdim=True), heat.amax((1, 2), keepdim=True)
-            mask = (heat - low) / (high - low).where(high > low, 1)
-            seen = inputs * F.interpolate(mask[:, None], inputs.shape[2:], mode="bilinear")
-            score = trace.network.logits(seen).gather(1, target[:, None]).sum()
+            mask, _ = stretched(heat, inputs.shape[2:])
+            score = trace.network.logits(inputs * mask).gather(1, target[:, None]).sum()
             (weights.grad,) = torch.autograd.grad(-score, weights)
             optimizer.step()
     return weighted_sum(weights.detach().softmax(1), activations)

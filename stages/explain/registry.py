@@ -29,8 +29,9 @@ class Explainer:
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
         cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
-            network, f and b through the head alone, K channels. A GAP + linear head spares f and b, and
-            LIFT-CAM's F.
+            network, f and b through the head alone, K channels; "F per 256" is one pass for each 256 heads'. A
+            further class of the same image costs b and B again, in Group-CAM and Opti-CAM also F, and nothing
+            else. A GAP + linear head spares f and b, and the F that stand beside f or attention.
         source: Paper and equation.
         same_as: On a GAP + linear head its map is that method's.
         per_cell: ... divided by h w.

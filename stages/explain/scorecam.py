@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stages.explain.cam import weighted_sum
+from stages.explain.masks import stretched
 from stages.explain.registry import explainer
 from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
@@ -17,7 +17,10 @@ activations are small enough for the allocator to keep instead of asking the sys
 
 
 @explainer(
-    "scorecam", cost="K F", formula="ReLU(sum_k softmax_k(y(x * up(A_k)) - y(0)) A_k)", source="Wang et al. 2020"
+    "scorecam",
+    cost="K F",
+    formula="ReLU(sum_k softmax_k(y(x * minmax(up(A_k))) - y(0)) A_k)",
+    source="Wang et al. 2020",
 )
 def scorecam(trace: Trace, target: Tensor) -> Tensor:
     """Score-CAM, (N, h, w).
@@ -34,7 +37,7 @@ def scorecam(trace: Trace, target: Tensor) -> Tensor:
 @explainer(
     "scorecam-lecture",
     cost="K F",
-    formula="ReLU(sum_k (y(x * up(A_k)) - y(x)) A_k)",
+    formula="ReLU(sum_k (y(x * minmax(up(A_k))) - y(x)) A_k)",
     source="Score-CAM as Boracchi's lecture writes it",
 )
 def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
@@ -55,14 +58,12 @@ def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
 
     -inf for a constant channel.
     """
-    low = trace.activations.amin((2, 3), keepdim=True)
-    span = trace.activations.amax((2, 3), keepdim=True) - low
-    masks = ((trace.activations - low) / span.where(span > 0, 1)).detach()
-    image, channel = torch.nonzero(span[:, :, 0, 0] > 0, as_tuple=True)
-    scores = trace.activations.new_full((*span.shape[:2], targets.shape[1]), float("-inf"))
+    maps = trace.activations.detach()
+    image, channel = torch.nonzero(maps.amax((2, 3)) > maps.amin((2, 3)), as_tuple=True)
+    scores = maps.new_full((*maps.shape[:2], targets.shape[1]), float("-inf"))
     chunk = CHUNK.get(trace.inputs.device.type, 64)
     for images, channels in zip(image.split(chunk), channel.split(chunk), strict=True):
-        mask = F.interpolate(masks[images, channels][:, None], trace.inputs.shape[2:], mode="bilinear")
+        mask, _ = stretched(maps[images, channels], trace.inputs.shape[2:])
         logits = trace.network.logits(trace.inputs[images].mul_(mask))
         scores[images, channels] = logits.gather(1, targets[images]).to(scores.dtype)
     return scores.transpose(1, 2)

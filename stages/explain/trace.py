@@ -43,7 +43,7 @@ class Trace:
         self.network = network
         self.asked: Tensor | None = None
         self.kept: dict[Any, Any] = {}
-        self._shared = shared
+        self._gradients = shared or Gradients([activations])
 
     @property
     def head(self) -> nn.Linear | None:
@@ -80,14 +80,14 @@ class Trace:
     def gradients(self, target: Tensor) -> Tensor:
         """d y_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
 
-        With a GAP + linear head the gradient is w^c / (h w) everywhere, and no pass is needed.
+        With a GAP + linear head the gradient is w^c / (h w) everywhere, and no pass is needed. With any other
+        the gradients of all ``asked`` classes are kept, because every method asks for them again.
         """
         if self.head is not None:
             flat = self.weights(target) / self.locations
             return flat[:, :, None, None].expand_as(self.activations)
-        if self._shared is not None:
-            return self._shared.of(self.activations, target, self.score(target))
-        return self.gradients_of(self.score(target))
+        room = 1 if self.asked is None else self.asked.shape[1]
+        return self._gradients.of(self.activations, target, self.score(target), room)
 
     def gradients_of(self, score: Tensor) -> Tensor:
         """d score / d activations, (N, K, h, w), for one score per image (N,) that follows from ``logits``.
@@ -110,7 +110,7 @@ class Trace:
 
 
 class Gradients:
-    """The gradients of one target at several layers, all from one backward pass.
+    """The gradients of the last targets at one or several layers, of all layers from one backward pass.
 
     Args:
         activations: Of each layer, parts of one graph.
@@ -118,15 +118,22 @@ class Gradients:
 
     def __init__(self, activations: Sequence[Tensor]) -> None:
         self._activations = activations
-        self._target: Tensor | None = None
-        self._found: tuple[Tensor, ...] = ()
+        self._kept: list[tuple[Tensor, tuple[Tensor, ...]]] = []
 
-    def of(self, activations: Tensor, target: Tensor, score: Tensor) -> Tensor:
-        """d score / d activations for one of the layers. The other layers' are kept until the target changes."""
-        if self._target is not target:
-            self._found = torch.autograd.grad(score.sum(), list(self._activations), retain_graph=True)
-            self._target = target
-        return next(found for one, found in zip(self._activations, self._found, strict=True) if one is activations)
+    def of(self, activations: Tensor, target: Tensor, score: Tensor, room: int) -> Tensor:
+        """d score / d activations for one of the layers.
+
+        Args:
+            activations: That layer's.
+            target: (N,) classes, by which gradients are found again.
+            score: (N,) of those classes.
+            room: Targets that are kept; the oldest goes.
+        """
+        found = next((gradients for kept, gradients in self._kept if torch.equal(kept, target)), None)
+        if found is None:
+            found = torch.autograd.grad(score.sum(), list(self._activations), retain_graph=True)
+            self._kept = [*self._kept, (target, found)][-room:]
+        return next(one for layer, one in zip(self._activations, found, strict=True) if layer is activations)
 
 
 class LayeredTrace:

@@ -32,10 +32,10 @@ class Views:
         self._shapes = [one.activations.shape[2:] for one in trace.layers]
         self._views: list[tuple[list[Trace], bool]] = []
         for scale in scales:
-            sized = trace if scale == 1 else _retrace(trace, _resized(trace.inputs, scale))
+            sized = trace if scale == 1 else _at_scale(trace, scale)
             self._views.append((sized.layers, False))
             if flip:
-                self._views.append((_retrace(sized, sized.inputs.flip(3)).layers, True))
+                self._views.append((trace.network.trace(sized.inputs.flip(3)).layers, True))
         for layers, _ in self._views:
             for layer in layers:
                 layer.asked = asked
@@ -56,27 +56,32 @@ class Views:
         if len(self._views) == 1:
             return method(self._views[0][0][layer], target).detach()
         total: Tensor | None = None
+        grid: Sequence[int] = self._shapes[layer]
         for traces, mirrored in self._views:
             found = method(traces[layer], target).detach()
             found = found.flip(2) if mirrored else found
-            shape = found.shape[1:]
-            grid = shape if shape != traces[layer].activations.shape[2:] else self._shapes[layer]
-            if shape != grid:
+            if total is None and found.shape[1:] != traces[layer].activations.shape[2:]:
+                grid = found.shape[1:]  # A grid of the method's own, which may follow the view's size: the first's.
+            if found.shape[1:] != grid:
                 found = F.interpolate(found[:, None], grid, mode="bilinear", antialias=True)[:, 0]
             total = found if total is None else total + found
         assert total is not None
         return total / len(self._views)
 
 
-def _resized(inputs: Tensor, scale: float) -> Tensor:
-    side = round(inputs.shape[3] * scale)
-    return F.interpolate(inputs, (side, side), mode="bilinear", antialias=True)
-
-
-def _retrace(trace: Trace | LayeredTrace, inputs: Tensor) -> Trace | LayeredTrace:
+def _at_scale(trace: Trace | LayeredTrace, scale: float) -> Trace | LayeredTrace:
+    side = round(trace.inputs.shape[3] * scale)
+    inputs = F.interpolate(trace.inputs, (side, side), mode="bilinear", antialias=True)
     try:
         return trace.network.trace(inputs)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:  # How networks of one size refuse another.
+        if _out_of_memory(error):
+            raise
         raise ConfigurationError(
-            f"explain.scales: the network does not run at {inputs.shape[3]} pixels; leave explain.scales at [1]"
+            f"explain.scales: the network does not run at {side} pixels; leave explain.scales at [1]"
         ) from error
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether the executor is to try again with fewer images; on a CPU torch has no type of its own for it."""
+    return any(text in str(error) for text in ("out of memory", "DefaultCPUAllocator"))

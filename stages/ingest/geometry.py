@@ -60,6 +60,12 @@ def fit_transform(width: int, height: int, size: int, fit: str, crop_ratio: floa
     return np.array([resized[0] / width, resized[1] / height, *offset], dtype=np.float64)
 
 
+def fit_transforms(widths: np.ndarray, heights: np.ndarray, size: int, fit: str, crop_ratio: float) -> np.ndarray:
+    """:func:`fit_transform` of images of (N,) widths and heights, (N, 4) float64."""
+    sides = zip(widths.tolist(), heights.tolist(), strict=True)
+    return np.array([fit_transform(*side, size, fit, crop_ratio) for side in sides]).reshape(-1, 4)
+
+
 def to_input(boxes: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """Displayed boxes in the frame of the network input, unclipped.
 

@@ -52,10 +52,13 @@ def _names(path: Path) -> list[str]:
         names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.npy"))
     elif path.suffix == ".npz" and path.is_file():
         try:
-            with np.load(path) as archive:
-                names = sorted(archive.files)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            archive = np.load(path)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"--maps: {path} is no .npz archive: {error}") from None
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"--maps: {path} is one array, no .npz archive; save the maps with numpy.savez")
+        with archive:
+            names = sorted(archive.files)
     else:
         raise DataError(f"--maps: {path} is neither a folder of .npy files nor a .npz file")
     if not names:

@@ -42,6 +42,7 @@ def test_yaml_that_unfolds_to_gigabytes_is_one_short_line(tmp_path):
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 def test_a_run_opens_no_connection(tiny, tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("a run on local files asked the network")

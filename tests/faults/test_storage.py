@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import storage
+from stages.ingest.source import read_bytes
 from tests.objectstore import BUCKET, SECRET, download, serving, upload
 from tests.runs import COUNT, files, start, wsl
 
@@ -91,6 +93,22 @@ def download_parts(prefix: str) -> list[str]:
     from stages.ingest.source import list_folder
 
     return list_folder(f"s3://{BUCKET}/{prefix}/predictions")[1]
+
+
+def test_an_upload_that_is_interrupted_shows_all_or_nothing(store, monkeypatch):
+    """In several parts, the interrupt behind the first: closing the stream there would show that part alone."""
+    whole = os.urandom(20 << 20)
+    uri = f"s3://{BUCKET}/interrupted"
+
+    def copy(source, target, piece):
+        target.write(source.read(piece))
+        signal.raise_signal(signal.SIGINT)
+        target.write(source.read())
+
+    monkeypatch.setattr(storage.shutil, "copyfileobj", copy)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write(uri, [whole])
+    assert read_bytes(uri) == whole
 
 
 @pytest.mark.parametrize(("what", "status"), [("images", 503), ("parts", 500), ("everything", 503)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -130,8 +131,16 @@ class Dies:
         os._exit(1)
 
 
-def test_workers_that_die_while_they_start_end_the_run_with_the_cause(cluster, tmp_path):
+class Hangs:
+    """A set-up without an end."""
+
+    def __call__(self):
+        time.sleep(10_000)
+
+
+@pytest.mark.parametrize("setup", [Dies(), Hangs()], ids=["dies", "hangs"])
+def test_workers_that_do_not_come_up_end_the_run_with_the_cause(cluster, tmp_path, setup):
     groups = toy_plan()
-    groups[0].stages[1].setup = Dies()
+    groups[0].stages[1].setup = setup
     with pytest.raises(ShardFailedError, match="workers die while they start: "):
-        carry_out(groups, begin(tmp_path / "run", 40), images=40, size=10)
+        carry_out(groups, begin(tmp_path / "run", 40), images=40, size=10, timeout=1.0)

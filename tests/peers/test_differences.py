@@ -6,15 +6,17 @@ As of pytorch-grad-cam 1.5.7, torch-cam 0.5.0 and captum 0.9.0.
 |------------------|----------------|---------------------------------------------------|------------------------------|
 | pytorch-grad-cam | all            | minmax, upsampled, minmax: the scale is lost      | raw maps                     |
 | pytorch-grad-cam | Grad-CAM++     | 1e-6 in the denominator, which swamps g^2         | divided by g^2: none needed  |
-| pytorch-grad-cam | Score-CAM      | masks upsampled with aligned corners, then minmax | minmax, then half pixels     |
+| pytorch-grad-cam | Score-CAM      | masks upsampled with aligned corners              | with half pixels             |
 | pytorch-grad-cam | Eigen-CAM      | the sign that the decomposition happens to have   | agrees with mean activation  |
 | pytorch-grad-cam | Ablation-CAM   | where activations are negative, a channel is set  | a channel is set to zero     |
 |                  |                | to their minimum - 10,000,000, the next one lower |                              |
 | pytorch-grad-cam | Finer-CAM      | y_c - sum p_d y_d / sum p_d, gradients through p  | y_c - 0.6 mean y_d           |
+| pytorch-grad-cam | FullGrad       | minmax of every channel by itself                 | of all channels of a layer   |
 | torch-cam        | Grad-CAM++     | the division works on a copy and is lost: weights | eq. 19                       |
 |                  |                | are sum g^2 ReLU(g)                               |                              |
 | torch-cam        | Smooth         | the last noisy copy's positive gradients, on the  | mean gradients, on the       |
 |                  | Grad-CAM++     | last noisy copy's activations                     | image's own activations      |
+| torch-cam        | Score-CAM      | minmax, then upsampled: masks do not reach 0 to 1 | upsampled, then minmax       |
 | both             | Score-CAM      | a silent channel has a share of the softmax       | none: a factor of the map    |
 
 captum's LayerGradCam, LayerGradientXActivation and FeatureAblation differ in nothing that was compared.
@@ -30,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.explain.registry import get_explainer
 from tests.peers.networks import TARGET, Case, case, noise
 from tests.stages.toys import CLASSES, GapLinear, seeded
 
@@ -119,19 +122,67 @@ def test_torch_cams_smooth_gradcam_plus_plus_looks_at_the_last_copy_alone(networ
         assert (formula(gradients.mean(0), noisy) - theirs).abs().max() > 1e-3
 
 
+def coarse(seed: int) -> Case:
+    """A toy whose cells are large and whose logits are far apart, so that masks and their weights matter."""
+    module = seeded(Coarse, seed)
+    return case(module, "features", noise(32), lambda maps: module.fc(maps.mean((2, 3))))
+
+
+class Coarse(GapLinear):
+    """Cells of 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 12, 8, 8), nn.ReLU())
+        with torch.no_grad():
+            self.fc.weight.mul_(30)
+
+
+def minmax(maps: Tensor, epsilon: float = 1e-8) -> Tensor:
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    return (maps - low) / (high - low + epsilon)
+
+
+def enlarged(maps: Tensor, network: Case, aligned: bool = False) -> Tensor:
+    return F.interpolate(maps, network.images.shape[2:], mode="bilinear", align_corners=aligned)
+
+
+def seen_through(masks: Tensor, network: Case) -> Tensor:
+    """Score-CAM with these masks (2, K, S, S), every one with its share of the softmax."""
+    scores = [network.cut.logits(network.images * mask[:, None])[range(2), TARGET] for mask in masks.unbind(1)]
+    return torch.einsum("nk,nkhw->nhw", torch.stack(scores, 1).softmax(1), network.trace.activations.detach())
+
+
 def test_pytorch_grad_cams_scorecam_aligns_corners():
-    network = toy(GapLinear)
+    network = coarse(0)
     a = network.trace.activations.detach()
-    large = F.interpolate(a, network.images.shape[2:], mode="bilinear", align_corners=True)
-    low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
-    masks = (large - low) / (high - low + 1e-8)
-    scores = torch.stack(
-        [network.cut.logits(network.images * mask[:, None])[range(2), TARGET] for mask in masks.unbind(1)], 1
-    )
-    aligned = torch.einsum("nk,nkhw->nhw", scores.softmax(1), a)
     theirs = grad_cam.explain(network, "ScoreCAM")
+    aligned = seen_through(minmax(enlarged(a, network, aligned=True)), network)
     np.testing.assert_allclose(grad_cam.displayed(aligned, network), theirs, atol=1e-4)
-    assert (aligned - network.maps("scorecam")).abs().max() > 1e-6
+    ours = network.maps("scorecam")
+    torch.testing.assert_close(ours, seen_through(minmax(enlarged(a, network)), network), atol=1e-5, rtol=1e-4)
+    assert np.abs(grad_cam.displayed(ours, network) - theirs).max() > FAR
+
+
+def test_torch_cams_scorecam_upsamples_after_minmax():
+    network = coarse(0)
+    theirs = test_torch_cam.explain(network, "ScoreCAM")
+    masks = enlarged(minmax(network.trace.activations.detach()), network)
+    assert (masks.amax((2, 3)) < 1 - FAR).any()
+    torch.testing.assert_close(seen_through(masks, network), theirs, atol=1e-5, rtol=1e-4)
+    assert (scaled(network.maps("scorecam")) - scaled(theirs)).abs().max() > FAR
+
+
+def test_pytorch_grad_cams_fullgrad_scales_every_channel_by_itself():
+    from stages.explain.fullgrad import contributions
+
+    network = toy(GapLinear)
+    theirs = grad_cam.explain(network, "FullGrad")
+    ((_, of_input, of_biases),) = contributions(network.trace, network.images, TARGET[:, None])
+    maps = [part.abs() for part in (of_input, *of_biases) if part.ndim == 4]
+    one_by_one = sum(enlarged(minmax(part, 1e-7), network).sum(1) for part in maps)
+    np.testing.assert_allclose(grad_cam.displayed(one_by_one, network), theirs, atol=1e-4)
+    assert np.abs(grad_cam.displayed(network.maps("fullgrad"), network) - theirs).max() > FAR
 
 
 def test_a_silent_channel_has_a_share_of_both_libraries_scorecam():
@@ -142,7 +193,7 @@ def test_a_silent_channel_has_a_share_of_both_libraries_scorecam():
     quiet = case(network.module, "features", network.images, network.head)
     assert (quiet.trace.activations[:, 4:] == 0).all() and (quiet.trace.activations[:, :4].amax((2, 3)) > 0).all()
     ours, theirs = quiet.maps("scorecam"), test_torch_cam.explain(quiet, "ScoreCAM")
-    torch.testing.assert_close(scaled(ours), scaled(theirs), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(seen_through(enlarged(minmax(quiet.trace.activations.detach()), quiet), quiet), theirs)
     assert (theirs.amax((1, 2)) < 0.5 * ours.amax((1, 2))).all()  # eight of twelve channels say nothing
 
 
@@ -197,3 +248,5 @@ def test_pytorch_grad_cams_finercam_weighs_references_by_their_probabilities(net
     weights = network.trace.gradients_of(score).mean((2, 3))
     weighted = torch.einsum("nk,nkhw->nhw", weights, network.trace.activations.detach())
     np.testing.assert_allclose(grad_cam.displayed(weighted, network), theirs, atol=1e-3)
+    ours = get_explainer("finercam", network.cut.head is not None).function(network.trace, best).detach()
+    assert np.abs(grad_cam.displayed(ours, network) - theirs).max() > FAR

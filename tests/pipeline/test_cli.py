@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.runs import wsl
+from tests.runs import wsl, wsl_here
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -39,22 +39,22 @@ def test_a_run_prints_json_on_stdout_and_the_rest_on_stderr(tiny_data, tmp_path)
     again = wsl("run", tiny_data / "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0 and "is complete; nothing to do" in again.stderr
     assert "cam" in again.stderr and again.stdout == ""
-    state = json.loads(wsl("status", out, "--json").stdout)
+    state = json.loads(wsl_here("status", out, "--json").stdout)
     assert state.pop("images_per_second") > 0
     assert state == {"state": "complete", "images": 23, "done": 23, "failed": 1, "complete": True}
-    page = wsl("report", out, "--dest", tmp_path / "page.html")
+    page = wsl_here("report", out, "--dest", tmp_path / "page.html")
     assert page.returncode == 0 and (tmp_path / "page.html").read_bytes() == (out / "report/index.html").read_bytes()
 
 
 def test_too_many_failures_are_exit_4_after_all_is_written(tiny_data, tmp_path):
-    result = wsl("run", tiny_data / "tiny.yaml", "runtime.max_failures=0", "--out", tmp_path / "run", "-q")
+    result = wsl_here("run", tiny_data / "tiny.yaml", "runtime.max_failures=0", "--out", tmp_path / "run", "-q")
     assert result.returncode == 4
     assert "4.3% of the images failed, more than runtime.max_failures=0.0" in result.stderr
     assert (tmp_path / "run" / "_SUCCESS").exists()
 
 
 def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
-    result = wsl("run", tiny_data / "tiny.yaml", "--dry-run", "--limit", 7, "--json", cwd=tmp_path)
+    result = wsl_here("run", tiny_data / "tiny.yaml", "--dry-run", "--limit", 7, "--json", cwd=tmp_path)
     assert json.loads(result.stdout)["images"] == 7
     assert list(tmp_path.iterdir()) == []
 
@@ -84,7 +84,7 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
 )
 def test_mistakes_are_one_line_and_the_right_code(tiny_data, tmp_path, arguments, code, message):
     filled = [argument.format(tiny=tiny_data / "tiny.yaml") for argument in arguments]
-    result = wsl(*filled, cwd=tmp_path)
+    result = wsl_here(*filled, cwd=tmp_path)
     lines = [line for line in result.stderr.splitlines() if line]
     assert result.returncode == code, result.stderr
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
@@ -105,11 +105,11 @@ def test_a_network_in_a_file_of_the_working_directory(tiny_data, tmp_path):
         "def misnamed(): return Network(make().module, ['one'])\n"
     )
     options = "explain.methods=[gradcam]", "--limit", 4, "--out", tmp_path / "run"
-    good = wsl("run", tiny_data / "tiny.yaml", "model.spec=python:mynet:make", *options, cwd=tmp_path)
+    good = wsl_here("run", tiny_data / "tiny.yaml", "model.spec=python:mynet:make", *options, cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     for name, message in (("pair", "not logits"), ("misnamed", "1 class names for a network of 7 outputs")):
         spec = f"model.spec=python:mynet:{name}"
-        bad = wsl(
+        bad = wsl_here(
             "run",
             tiny_data / "tiny.yaml",
             spec,
@@ -123,26 +123,26 @@ def test_a_network_in_a_file_of_the_working_directory(tiny_data, tmp_path):
 
 
 def test_debug_adds_the_traceback(tmp_path):
-    result = wsl("status", "/nowhere", "--debug", cwd=tmp_path)
+    result = wsl_here("status", "/nowhere", "--debug", cwd=tmp_path)
     assert result.returncode == 3 and "Traceback" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("rum",), ("run",), ("run", "demo", "--limit", "many"), ("status", "--nope")])
 def test_usage_mistakes_are_exit_2(arguments):
-    result = wsl(*arguments)
+    result = wsl_here(*arguments)
     assert result.returncode == 2 and result.stdout == ""
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize("what", ["configs", "datasets", "models", "explainers", "protocols", "metrics"])
 def test_lists_read_the_same_for_people_and_programs(what):
-    table = json.loads(wsl("list", what, "--json").stdout)
-    text = wsl("list", what).stdout
+    table = json.loads(wsl_here("list", what, "--json").stdout)
+    text = wsl_here("list", what).stdout
     assert len(table) >= 2 and all(name in text for name in table)
 
 
 def test_version_and_doctor():
-    versions = json.loads(wsl("version", "--json").stdout)
+    versions = json.loads(wsl_here("version", "--json").stdout)
     assert {"wsl-pipeline", "python", "torch", "ray"} <= set(versions)
-    result = wsl("doctor")
+    result = wsl_here("doctor")
     assert result.returncode == 0 and "cores" in result.stdout and "lite0 weights" in result.stdout

@@ -13,7 +13,8 @@ from pipeline.compare import compare
 from pipeline.relocalize import relocalize
 from pipeline.run import run
 from stages.errors import ConfigurationError, DataError
-from tests.runs import COUNT, wsl
+from tests.objectstore import BUCKET, serving, upload
+from tests.runs import COUNT, wsl_here
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,36 @@ def test_images_that_failed_in_one_run_are_left_out_of_the_pair(runs, tiny, tiny
 
 
 def test_the_command_prints_a_table_or_json(runs):
-    result = wsl("compare", runs / "a", runs / "b")
+    result = wsl_here("compare", runs / "a", runs / "b")
     assert result.returncode == 0 and "a/cam → b/layercam" in result.stderr and "GT-known@0.5" in result.stderr
     assert result.stdout == ""
-    assert json.loads(wsl("compare", runs / "a", "--json").stdout)["systems"] == ["cam", "layercam"]
+    assert json.loads(wsl_here("compare", runs / "a", "--json").stdout)["systems"] == ["cam", "layercam"]
+
+
+def test_runs_in_a_store(runs):
+    with serving():
+        for name in "ab":
+            upload(runs / name, name)
+        places = [f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"]
+        result = wsl_here("compare", *places, "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout) == compare([runs / "a", runs / "b"])
+        missing = wsl_here("compare", *places, f"s3://{BUCKET}/c")
+        assert missing.returncode == 3 and f"s3://{BUCKET}/c has no run.json" in missing.stderr
+    strange = wsl_here("compare", "s3:/bucket/run", runs / "a")
+    assert strange.returncode == 2 and "--out" not in strange.stderr and "s3:/bucket/run is neither" in strange.stderr
+
+
+def test_rules_are_those_that_a_run_was_scored_by(runs, tmp_path):
+    (tmp_path / "list.txt").write_text("3\n")
+    rules = [f"evaluate.blacklist={tmp_path / 'list.txt'}"]
+    scored = [relocalize(runs / name, rules, tmp_path / name) for name in "ab"]
+    (tmp_path / "list.txt").write_text("4\n")
+    relocalize(runs / "b", rules, tmp_path / "c")
+    for _ in range(2):
+        found = compare([tmp_path / "a", tmp_path / "b"])
+        assert found["protocol_fingerprint"] == scored[0]["protocol_fingerprint"]
+        assert found["pairs"][0]["metrics"]["mean_iou"]["n"] == COUNT - 2
+        with pytest.raises(ConfigurationError, match=r"different rules: box\.blacklist \(\w{16}, \w{16}\); reloc"):
+            compare([tmp_path / "a", tmp_path / "c"])
+        (tmp_path / "list.txt").unlink(missing_ok=True)

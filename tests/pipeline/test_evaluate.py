@@ -14,7 +14,7 @@ from pipeline.evaluate import evaluate
 from pipeline.relocalize import relocalize
 from pipeline.run import run
 from stages.errors import ConfigurationError, DataError
-from tests.runs import BROKEN, COUNT, wsl
+from tests.runs import BROKEN, COUNT, wsl, wsl_here
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,24 @@ def test_the_boxes_of_a_run_score_as_the_run_did(foreign):
         )
     assert own["coco"] == pytest.approx(cam["coco"], abs=1e-9)
     assert "max_box_acc" not in own and found["baselines"]
+
+
+def test_blacklisted_images_leave_foreign_boxes_and_their_truth(foreign, tmp_path):
+    predictions = foreign / "boxes" / "coco" / "predictions.json"
+    (tmp_path / "list.txt").write_text("1 2 3")
+    truth = json.loads((foreign / "truth.json").read_text())
+    truth["annotations"] = [one for one in truth["annotations"] if one["image_id"] > 3]
+    truth["images"] = [one for one in truth["images"] if one["id"] > 3]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    results = [one for one in json.loads(predictions.read_text()) if one["image_id"] > 3]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    less = evaluate(foreign / "truth.json", predictions, None, [f"evaluate.blacklist={tmp_path / 'list.txt'}"])
+    same = evaluate(tmp_path / "truth.json", tmp_path / "results.json", None, [])
+    for key in ("classification", "baselines"):
+        assert less[key] == same[key]
+    own, other = less["methods"]["predictions"], same["methods"]["predictions"]
+    del own["box_status"], other["box_status"]  # Of all boxes that there are.
+    assert own == other
 
 
 def test_boxes_count_by_class_and_score(tmp_path):
@@ -177,6 +195,12 @@ def test_bad_maps_are_one_line(foreign, tmp_path):
     (tmp_path / "maps" / "1.npy").unlink()
     first.unlink()
     refused("1 images with boxes have no map in .*, such as image ")
+    np.save(tmp_path / "one.npy", good)
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name, message in (("one", "is one array, no .npz archive"), ("empty", "is no .npz archive")):
+        with pytest.raises(DataError, match=message):
+            evaluate(foreign / "truth.json", None, tmp_path / f"{name}.npz", [])
     for path, message in ((foreign / "truth.json", "neither a folder"), (foreign / "run", "holds no maps")):
         with pytest.raises(DataError, match=message):
             evaluate(foreign / "truth.json", None, path, [])
@@ -211,7 +235,8 @@ def test_the_command(foreign):
     result = wsl("evaluate", *options, "box.threshold=0.3", "--json", prelude=watch)
     assert result.returncode == 0 and result.stderr.splitlines()[-1] == "False", result.stderr
     assert json.loads(result.stdout)["methods"]["maps"]["mean_iou"]["n"] == COUNT - 1
-    table = wsl("evaluate", *options)
+    table = wsl_here("evaluate", *options)
     assert table.returncode == 0 and "full_image" in table.stderr and "page:" not in table.stderr
-    missing = wsl("evaluate", *options[2:])
+    assert table.stderr.count("(oracle)") == 2
+    missing = wsl_here("evaluate", *options[2:])
     assert missing.returncode == 2 and "--ground-truth" in missing.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,15 +16,13 @@ from pipeline.plan import plan
 from pipeline.prepare import prepare
 from pipeline.run import run
 from pipeline.rundir import RunDir
+from pipeline.scoring import scoring_stages
 from pipeline.shards import Job
 from stages.classify.stage import Classify
-from stages.components import Components
 from stages.errors import ConfigurationError
-from stages.evaluate.stage import Evaluate
 from stages.explain.stage import Explain
 from stages.ingest.decode import Decode
 from stages.protocols import get_protocol
-from stages.threshold import Threshold
 from tests.runs import COUNT, commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
@@ -61,6 +60,10 @@ def test_ray_gives_the_bytes_of_inline(cluster, expected, tiny, tmp_path, worker
     run(tiny("runtime.executor=ray", "runtime.device=cpu", f"runtime.workers={workers}"), tmp_path / "run", seen.append)
     assert files(tmp_path / "run") == expected
     assert seen[-1].done == COUNT and seen[-1].failed == 1
+    logs = [[json.loads(line) for line in file.read_text().splitlines()] for file in (tmp_path / "run/logs").iterdir()]
+    shards = [line["shard"] for lines in logs for line in lines if line["event"] == "processed"]
+    assert len(logs) == 1 + workers and sorted(shards) == list(range(5))
+    assert all(line["process"] == lines[0]["process"] for lines in logs for line in lines)
 
 
 def gpu_stages(config, network, gpus):
@@ -71,9 +74,7 @@ def gpu_stages(config, network, gpus):
         Decode(32, "squash", pixels.resample, pixels.crop_ratio, fill),
         Classify(config.model.spec, network.weights_sha256, "last", 32, "cpu", "fp32", gpus),
         Explain(config.explain.methods, config.explain.targets, gpus=gpus),
-        Threshold(protocol, 32),
-        Components(protocol, 32),
-        Evaluate(protocol, 32, (0.3, 0.5, 0.7)),
+        *scoring_stages(config.evaluate, protocol, 32),
     ]
 
 
@@ -135,7 +136,7 @@ def test_ctrl_c_is_exit_130_and_the_same_command_resumes(expected, tiny_data, tm
     command = (
         "run",
         tiny_data / "tiny.yaml",
-        "runtime.executor=ray",
+        f"runtime.executor={kind}",
         "runtime.workers=1",
         "-q",
         "--out",
@@ -144,11 +145,29 @@ def test_ctrl_c_is_exit_130_and_the_same_command_resumes(expected, tiny_data, tm
     process = start(*command, prelude=SLOW, stderr=subprocess.PIPE)
     while process.poll() is None and not commits(tmp_path / "run"):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(60) == 130
-    assert process.stderr.read().splitlines()[-1] == "interrupted; run the same command to resume"
+    said = process.stderr.read().splitlines()
+    assert said[-1] == "interrupted; run the same command to resume"
+    assert any(line.startswith("stopping once the shards under way are committed") for line in said)
     done = commits(tmp_path / "run")
-    assert done and len(done) < 5
+    assert 2 <= len(done) < 5  # the one that was seen, and what was under way
     assert wsl(*command).returncode == 0
     assert files(tmp_path / "run") == expected
     assert done.items() <= commits(tmp_path / "run").items()
+
+
+def test_a_killed_driver_leaves_nothing_that_the_same_command_does_not_take_up(expected, tiny_data, tmp_path):
+    out = tmp_path / "run"
+    command = "run", tiny_data / "tiny.yaml", "runtime.executor=ray", "runtime.workers=1", "-q", "--out", out
+    for moment in (1, 3):
+        before = commits(out)
+        process = start(*command, prelude=SLOW)
+        while process.poll() is None and len(commits(out)) < moment:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(commits(out)) >= moment
+        assert before.items() <= commits(out).items()  # no finished shard is computed again
+    assert wsl(*command).returncode == 0
+    assert files(out) == expected

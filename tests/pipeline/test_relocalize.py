@@ -10,7 +10,10 @@ import pytest
 from pipeline.relocalize import BATCH_ROWS, relocalize, relocalize_all
 from pipeline.run import run
 from stages.errors import ConfigurationError, DataError
-from tests.runs import COUNT, files, wsl
+from stages.evaluate.coco_ap import average_precision
+from tests.runs import COUNT, files, wsl, wsl_here
+
+COCO_FILES = "ground_truth", "predictions"
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +103,11 @@ def test_the_command_needs_neither_torch_nor_images(tiny, tiny_data, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[]\n"
     assert "cam2016  cam" in result.stderr and "choe2020  full_image" in result.stderr
-    single = wsl("relocalize", tmp_path / "run", "box.threshold=0.1", "--out", tmp_path / "one", "--json", "-q")
+    single = wsl_here("relocalize", tmp_path / "run", "box.threshold=0.1", "--out", tmp_path / "one", "--json", "-q")
     metrics = json.loads(single.stdout)
     assert single.stderr == "" and metrics["run_dir"] == str(tmp_path / "one")
     assert metrics["methods"]["cam"]["mean_iou"]["n"] == COUNT - 1
-    missing = wsl("relocalize", tmp_path / "run")
+    missing = wsl_here("relocalize", tmp_path / "run")
     assert missing.returncode == 2 and "--out" in missing.stderr and len(missing.stderr.splitlines()) == 1
 
 
@@ -120,3 +123,26 @@ def test_blacklisted_images_leave_every_score(source, tmp_path):
         assert cam["clsloc_error"]["top5"]["n"] == cam["mean_iou"]["n"] == whole["mean_iou"]["n"] == n
         assert cam["clsloc_error"]["top1"]["value"] == round(1 - cam["top1_loc"]["0.5"]["value"], 6)
         assert cam["max_box_acc"]["0.5"]["n"] == n
+        assert {one["n"] for one in metrics["classification"].values()} == {n}
+        assert cam["losses"]["images"] == n + 1 and cam["losses"]["decoded"] == n  # One image is broken.
+        assert sum(cam["strata"]["class"]["n"]) == n
+        assert cam["pointing_game"]["n"] == cam["energy_pointing_game"]["n"] == n
+        assert whole["energy_pointing_game"]["n"] == whole["corloc"]["0.5"]["n"] == n
+    truth, found = (json.loads((tmp_path / "less" / "coco" / f"{name}.json").read_text()) for name in COCO_FILES)
+    assert len(truth["images"]) == COUNT  # The files are the run's, whatever is scored.
+    assert full["methods"]["cam"]["coco"] == average_precision(truth, found)
+    truth["annotations"] = [one for one in truth["annotations"] if one["image_id"] not in (3, 4)]
+    left = [one for one in found if one["image_id"] not in (3, 4)]
+    assert less["methods"]["cam"]["coco"] == average_precision(truth, left) != full["methods"]["cam"]["coco"]
+
+
+def test_a_changed_blacklist_is_refused(source, tmp_path):
+    (tmp_path / "list.txt").write_text("3\n")
+    rules = [f"evaluate.blacklist={tmp_path / 'list.txt'}"]
+    metrics = relocalize(source, rules, tmp_path / "new")
+    (tmp_path / "new" / "_SUCCESS").unlink()
+    (tmp_path / "list.txt").write_text("4\n")
+    with pytest.raises(ConfigurationError, match=r"evaluate\.blacklist: .*list\.txt has changed since .*new was begun"):
+        relocalize(source, rules, tmp_path / "new")
+    (tmp_path / "list.txt").write_text("3\n")
+    assert relocalize(source, rules, tmp_path / "new") == metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from pipeline import schema
+from pipeline.prepare import prepare
 from pipeline.run import preview, run
 from pipeline.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
@@ -218,3 +220,39 @@ def test_a_network_that_a_method_does_not_cover_is_found_before_the_first_image(
     with pytest.raises(ConfigurationError, match=r"fullgrad cannot explain this network"):
         run(tiny("explain.methods=[fullgrad]", "model.spec=python:tests.stages.toys:gated_network"), tmp_path / "run")
     assert not list((tmp_path / "run").glob("predictions/*"))
+
+
+def test_a_run_goes_on_with_the_kind_of_device_that_it_began_with(finished, tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    info = json.loads((copy / "run.json").read_text())
+    assert info["device"] == "cpu"
+    (copy / "run.json").write_text(json.dumps(info | {"device": "cuda"}))
+    assert run(tiny(), copy) == finished[1]  # Nothing is computed.
+    (copy / "predictions" / "part-000001.parquet").unlink()
+    with pytest.raises(ConfigurationError, match=r"was begun on cuda.* with cpu; run it where there is a GPU, or choo"):
+        run(tiny(), copy)
+
+
+def test_a_blacklist_that_changes_in_the_middle_is_refused(tiny, tmp_path):
+    (tmp_path / "list.txt").write_text("3\n")
+    config = tiny("data.limit=5", f"evaluate.blacklist={tmp_path / 'list.txt'}")
+    metrics = run(config, tmp_path / "run")
+    (tmp_path / "list.txt").write_text("3\n4\n")
+    with pytest.raises(ConfigurationError, match=r"evaluate\.blacklist: .*list\.txt has changed since .*run was begun"):
+        run(config, tmp_path / "run")
+    (tmp_path / "list.txt").write_text(" 3")
+    assert run(config, tmp_path / "run") == metrics
+
+
+def test_nothing_holds_the_records_while_images_are_computed(tiny, tmp_path, monkeypatch):
+    records, left = [], []
+
+    def remembered(*arguments):
+        found, info = prepare(*arguments)
+        records.extend(map(weakref.ref, found.records))
+        return found, info
+
+    monkeypatch.setattr("pipeline.run.prepare", remembered)
+    run(tiny("data.limit=5"), tmp_path / "run", lambda _: left.append(sum(one() is not None for one in records)))
+    assert len(records) == 5 and set(left) == {0}

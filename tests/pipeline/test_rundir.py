@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.parts import error_table, prediction_table
 from pipeline.prepare import prepare
-from pipeline.rundir import RunDir
+from pipeline.rundir import RunDir, encode
 from stages.batch import ImageError
 from stages.errors import ConfigurationError, DataError, OutputError, StorageError
 from tests.objectstore import BUCKET, SECRET, serving
@@ -48,6 +48,13 @@ def test_a_commit_is_whole_or_absent(run, monkeypatch):
 def test_errors_of_an_uncommitted_shard_do_not_count(run):
     run.write("errors/part-000009.parquet", b"half of a commit")
     assert list(run.errors()) == []
+
+
+def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
+    for place in (run, RunDir(f"s3://{BUCKET}/run")):
+        place.write("errors/part-000003.parquet", encode(FAILED))
+        place.commit(3, prediction_table({}, [], "{}"), FAILED.slice(0, 0))
+        assert place.committed() == {3} and list(place.errors()) == []
 
 
 def test_leftovers_of_killed_writers_are_removed_and_never_read(run):

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from pipeline.console import show_sanity
-from pipeline.sanity import check
+from pipeline.sanity import _maps, check
 from stages.classify import sources
+from stages.classify.layers import cut_at
 from stages.errors import DataError
 from stages.evaluate.sanity.similarity import MEASURES
+from stages.explain.fuse import maximum_of_scaled, mean_of_maxima
+from stages.explain.registry import get_explainer
 from tests.runs import wsl
 
 
@@ -88,3 +91,15 @@ def test_the_command_line_on_a_trained_network():
     assert gradcam["class_sensitivity"]["pearson"]["value"] < 0.6
     assert gradcam["flip_consistency"]["pearson"]["value"] > 0.8
     assert np.mean([one["ssim"]["value"] for one in gradcam["randomization"]]) < 0.7
+
+
+def test_several_layers_are_fused_as_the_method_does(tiny):
+    config = tiny("explain.methods=[gradcam,layercam]", "explain.layer=[features.1,features.3]")
+    layers = config.explain.layer
+    network = cut_at(sources.load_network(config.model.spec).module, layers, 32)
+    inputs, target = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 5])
+    found = _maps(config, network, inputs, target)
+    for name, fuse in (("gradcam", mean_of_maxima), ("layercam", maximum_of_scaled)):
+        function = get_explainer(name, False).function
+        expected = fuse([function(one, target).detach() for one in network.trace(inputs).layers])
+        np.testing.assert_allclose(found[name][0], expected, atol=1e-6)

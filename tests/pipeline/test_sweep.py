@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from pipeline.run import run
 from pipeline.sweep import sweep
 from stages.errors import ConfigurationError
-from tests.runs import files, wsl
+from stages.protocols import fingerprint, get_protocol
+from tests.runs import files, wsl_here
 
 
 def test_each_combination_is_the_run_that_it_names(tiny, tiny_data, tmp_path):
@@ -56,9 +58,31 @@ def test_every_combination_is_checked_first(tiny_data, tmp_path):
 
 def test_the_command_ends_in_one_table(tiny_data, tmp_path):
     arguments = "sweep", tiny_data / "tiny.yaml", "box.threshold=[0.1,0.3]", "--limit", 5, "--json"
-    result = wsl(*arguments, cwd=tmp_path)
+    result = wsl_here(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     runs = json.loads(result.stdout)["runs"]
     assert [one["variant"] for one in runs] == ["0.1", "0.3"]
     assert all((tmp_path / one["run_dir"] / "_SUCCESS").exists() for one in runs)
     assert "0.1  cam" in result.stderr and "0.3  gradcam" in result.stderr
+
+
+def test_a_choice_of_the_file_holds_for_every_variant_in_any_order(tiny_data, tmp_path):
+    tree = yaml.safe_load((tiny_data / "tiny.yaml").read_text()) | {"box": {"threshold": 0.35}}
+    tree["data"] |= {"root": str(tiny_data / "data"), "limit": 5}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tree))
+    found = {}
+    for order in ("cam2016,choe2020", "choe2020,cam2016"):
+        results = sweep(str(tmp_path / "own.yaml"), [f"box.protocol=[{order}]"], tmp_path / order)
+        found[order] = {one.pop("variant"): one | {"run_dir": ""} for one in results}
+    assert found["cam2016,choe2020"] == found["choe2020,cam2016"]
+    for name, one in found["cam2016,choe2020"].items():
+        assert one["protocol_fingerprint"] == fingerprint(get_protocol(name, threshold=0.35))
+
+
+def test_several_layers_in_the_file_are_one_choice(tiny_data, tmp_path):
+    tree = yaml.safe_load((tiny_data / "tiny.yaml").read_text())
+    tree["data"] |= {"root": str(tiny_data / "data"), "limit": 3}
+    tree["explain"] = {"methods": ["gradcam"], "layer": ["features.1", "features.3"]}
+    (tmp_path / "fused.yaml").write_text(yaml.safe_dump(tree))
+    results = sweep(str(tmp_path / "fused.yaml"), ["box.threshold=[0.1,0.2]"], tmp_path / "sweep")
+    assert [one["variant"] for one in results] == ["0.1", "0.2"]

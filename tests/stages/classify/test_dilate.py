@@ -21,6 +21,7 @@ ALLOWED = {
     "wide_resnet50": (models.wide_resnet50_2, "layer4", 64, 0),
     "densenet121": (models.densenet121, "features.norm5", 128, 0),
     "lite0": (EfficientNetLite0, "features", 128, 1),
+    "googlenet": (lambda: models.googlenet(aux_logits=False, init_weights=False), "inception5b", 128, 0),
 }
 
 
@@ -59,6 +60,27 @@ class Dense(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.relu(self.features(x)).mean((2, 3)))
+
+
+class Pooled(GapLinear):
+    """Behind the last stride a padded pool over values below zero, as GoogLeNet's branches have one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.MaxPool2d(3, 1, 1, ceil_mode=True))
+
+    def forward(self, x):
+        return self.fc(self.last(self.features[:2](x)).mean((2, 3)))
+
+
+def test_a_padded_pool_is_spread():
+    module = seeded(Pooled).requires_grad_(False)
+    larger = dilated(module, "last", 32)
+    assert isinstance(module.last[1], nn.MaxPool2d)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    (original, _), (found, _) = (maps_of(one, "last", images) for one in (module, larger))
+    assert found.shape[2:] == (16, 16) and original.min() < 0
+    torch.testing.assert_close(found[..., ::2, ::2], original)
 
 
 def test_it_is_torchvisions_own_form():

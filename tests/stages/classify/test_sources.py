@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.prepare import load_checked
 from stages.classes import imagenet_classes
 from stages.classify import lite0
+from stages.classify.network import Network, Preprocess
 from stages.classify.probe import last_spatial_layer
-from stages.classify.sources import load_network
+from stages.classify.sources import _architecture, load_network
+from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, WeightsUnavailableError
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 
@@ -68,6 +71,27 @@ def test_the_explained_layer_is_the_last_map_before_pooling():
         last_spatial_layer(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2)), 8)
 
 
+def deep_network() -> Network:
+    """At 32 pixels its last layer leaves one cell, at 64 a map of 2 by 2."""
+    deep = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, 2, 1) for _ in range(5)))
+    module = torch.nn.Sequential(deep, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    return Network(seeded(lambda: module), preprocess=Preprocess(size=32), weights_sha256="none")
+
+
+def test_the_default_layer_is_the_last_map_at_the_size_that_is_asked_for(tiny):
+    network = deep_network()
+    assert network.resolve_layer("last") == "0.3"
+    assert network.resolve_layer("last", 64) == "0"
+    assert network.resolve_layers(["last", "0.1"], 64) == ["0", "0.1"]
+    spec = "python:tests.stages.classify.test_sources:deep_network"
+    stage = Classify(spec, "none", "last", 64)
+    stage.setup()
+    batch = stage({"image": np.zeros((2, 64, 64, 3), dtype=np.uint8)})
+    assert batch["trace"].activations.shape == (2, 3, 2, 2)
+    overrides = (f"model.spec={spec}", "model.size=64", "explain.methods=[cam]")
+    assert load_checked(tiny(*overrides))[1] == "0"
+
+
 def test_tokens_without_attention_are_no_map():
     timm = pytest.importorskip("timm")
     mixer = timm.models.mlp_mixer.MlpMixer(num_classes=5, patch_size=32, num_blocks=1, embed_dim=16)
@@ -99,6 +123,36 @@ def test_own_checkpoints(checkpoints, name):
 
 
 @pytest.mark.parametrize(
+    ("arch", "preprocess", "renormalises"),
+    [
+        ("torchvision:resnet50", Preprocess(224, "bilinear", 224 / 232), None),
+        ("torchvision:googlenet", Preprocess(224, "bilinear", 224 / 256), True),
+        ("torchvision:inception_v3", Preprocess(299, "bilinear", 299 / 342), True),
+        ("torchvision:efficientnet_b0", Preprocess(224, "bicubic", 224 / 256), None),
+        ("timm:inception_v4", Preprocess(299, "bicubic", 0.875, (0.5,) * 3, (0.5,) * 3), None),
+        ("timm:resnet50.a1_in1k", Preprocess(224, "bicubic", 0.95), None),
+        ("nin", Preprocess(), None),
+    ],
+)
+def test_an_architecture_brings_the_preprocessing_of_its_published_weights(arch, preprocess, renormalises):
+    with torch.device("meta"):
+        module, found = _architecture(arch, 3)
+    assert found == preprocess
+    assert getattr(module, "transform_input", None) is renormalises
+
+
+def test_every_torchvision_architecture_has_a_preprocessing():
+    """Above all no other one normalises again where torchvision itself loads published weights."""
+    import inspect
+
+    from torchvision import models
+
+    assert all(len(models.get_model_weights(name)) for name in models.list_models(module=models))
+    source = {name: inspect.getsource(models.get_model_builder(name)) for name in models.list_models(module=models)}
+    assert {name for name, text in source.items() if "transform_input" in text} == {"googlenet", "inception_v3"}
+
+
+@pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
         ("resnet50", ConfigurationError, "unknown source"),
@@ -115,6 +169,7 @@ def test_own_checkpoints(checkpoints, name):
         ),
         ("file:{folder}/a.pt?arch=torchvision:resnet18&num_classes=3", ConfigurationError, r"lacks \d+ tensors"),
         ("file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=many", ConfigurationError, "num_classes"),
+        ("file:{folder}/a.pt?arch=timm:resnet5O", ConfigurationError, "did you mean resnet50"),
         ("python:tests.stages.nowhere:net", ConfigurationError, "No module named"),
         ("python:tests.stages.toys:CLASSES", ConfigurationError, "CLASSES is no function"),
     ],

@@ -10,9 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.batch import ragged
-from stages.evaluate.baselines import Baselines, Counts, compute, merge, zero_line
+from stages import masks
+from stages.batch import Batch, ragged, take
+from stages.components import Components
+from stages.evaluate import pixels
+from stages.evaluate.baselines import SIGMA, Baselines, Counts, compute, merge, zero_line
+from stages.evaluate.pixels import Pixels
+from stages.evaluate.stage import Evaluate
+from stages.ingest.geometry import FITS, fit_transforms
 from stages.protocols import Protocol, get_protocol
+from stages.threshold import Threshold
 
 METADATA = Path(__file__).resolve().parents[3] / "../shared/data/wsol-metadata/ILSVRC/test"
 DELTAS = (0.3, 0.5, 0.7)
@@ -37,11 +44,26 @@ def imagenet_val() -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(sizes.values())), ragged(np.array(boxes[name], np.float32) for name in sizes)
 
 
-def scores(sizes: np.ndarray, boxes: np.ndarray, protocol: Protocol, parts: int = 1, seed: int = 0) -> dict:
+def images_of(sizes: np.ndarray, boxes: np.ndarray) -> Batch:
+    """Rows of a manifest without masks, ids counting from 1, labels 0, 1, 0, 1."""
+    return {
+        "image_id": np.arange(len(sizes)) + 1,
+        "label": np.arange(len(sizes)) % 2,
+        "width": sizes[:, 0],
+        "height": sizes[:, 1],
+        "boxes": boxes,
+        "masks": ragged([None] * len(sizes)),
+        "ignore": ragged([None] * len(sizes)),
+    }
+
+
+def scores(
+    sizes: np.ndarray, boxes: np.ndarray, protocol: Protocol, parts: int = 1, seed: int = 0, fit: str = "squash"
+) -> dict:
     """All baselines of images that were counted in so many parts."""
-    blind = Baselines(protocol, 224, DELTAS, seed)
+    blind = Baselines(protocol, 224, DELTAS, seed, fit)
     rows = np.array_split(np.arange(len(sizes)), parts)
-    found = (blind.update(own + 1, sizes[own], boxes[own]) for own in rows)
+    found = (blind.update(take(images_of(sizes, boxes), own)) for own in rows)
     return compute(reduce(merge, found, Counts()), protocol, DELTAS, seed)
 
 
@@ -134,3 +156,64 @@ def test_the_zero_line_is_the_best_of_like_numbers() -> None:
         "mean_iou": {"baseline": "c", "value": 0.1},
         "max_box_acc": {"0.5": {"baseline": "c", "value": 0.9}},
     }
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("protocol", [CAM, CHOE], ids=["cam2016", "choe2020"])
+def test_the_gaussian_scores_as_a_method_with_its_map(protocol: Protocol, fit: str) -> None:
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(40, 300, (12, 2))
+    counts = rng.integers(1, 4, 12)
+    corners = [np.sort(rng.uniform(0, 1, (n, 2, 2)), axis=1) * side for n, side in zip(counts, sizes, strict=True)]
+    images = images_of(sizes, ragged(one.reshape(-1, 4).astype(np.float32) for one in corners))
+    for row in range(0, 12, 5):
+        width, height = sizes[row]
+        objects = [rng.random((height, width)) < 0.3 for _ in images["boxes"][row]]
+        images["masks"][row] = [masks.encode(one) for one in objects]
+    size = 48
+    blind = Baselines(protocol, size, DELTAS, fit=fit, crop_ratio=0.75)
+    found = blind.update(images)
+    offset = (np.arange(size) + 0.5) / size - 0.5
+    bell = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * SIGMA**2)).astype(np.float32)
+    batch = images | {
+        "method": ragged(["cam"] * 12),
+        "target_rank": np.zeros(12, np.int8),
+        "class_index": images["label"],
+        "map": ragged([bell] * 12),
+        "map_scale": np.ones(12, np.float32),
+        "transform": fit_transforms(*sizes.T, size, fit, 0.75),
+    }
+    for stage in (Threshold(protocol, size), Pixels(protocol, size), Components(protocol, size)):
+        batch = stage(batch)
+    batch = Evaluate(protocol, size, DELTAS)(batch)
+    np.testing.assert_allclose(found.ious["center_gaussian"], batch["iou"], atol=1e-6)
+    np.testing.assert_array_equal(found.sweep_hits, np.sum(list(batch["sweep_hits"]), axis=0))
+    own, expected = found.pixels["center_gaussian"], pixels.update(batch)
+    assert own.pointing == expected.pointing and own.masks == 3
+    np.testing.assert_allclose(own.energy, expected.energy, atol=1e-6)
+    np.testing.assert_array_equal(own.pixels, expected.pixels)
+
+
+def test_whole_images_under_a_crop_are_held_against_what_the_crop_shows() -> None:
+    # The middle 100 of 200 columns are seen; the object lies left of them but for 50 columns.
+    sizes, boxes = np.array([[200, 100]]), ragged([np.array([[0, 0, 100, 100]])])
+    squashed, cropped = (scores(sizes, boxes, CHOE, fit=fit)["full_image"] for fit in ("squash", "center_crop"))
+    assert squashed["mean_iou"]["value"] == pytest.approx(0.5, abs=0.02)
+    assert cropped["mean_iou"]["value"] == pytest.approx(0.5, abs=0.02)
+    boxes[0][0, 2] = 75
+    assert scores(sizes, boxes, CHOE, fit="center_crop")["full_image"]["mean_iou"]["value"] == pytest.approx(
+        0.25, abs=0.02
+    )
+    assert scores(sizes, boxes, CAM, fit="center_crop")["full_image"]["mean_iou"]["value"] == 0.375
+
+
+def test_maps_of_the_blind() -> None:
+    sizes = np.array([[100, 100]] * 3)
+    boxes = ragged(np.array([edges], float) for edges in ([0, 0, 50, 50], [40, 40, 60, 60], [0, 0, 20, 20]))
+    found = scores(sizes, boxes, CAM)
+    # Labels 0, 1, 0: the Gaussian points at the middle, within 15 pixels of the first object, too.
+    assert found["center_gaussian"]["pointing_game"]["value"] == 0.75
+    assert found["full_image"]["energy_pointing_game"]["value"] == pytest.approx((0.25 + 0.04 + 0.04) / 3, abs=0.005)
+    assert found["center_gaussian"]["energy_pointing_game"]["value"] > 0.115
+    assert "pointing_game" not in found["full_image"] and "energy_pointing_game" not in found["random"]
+    assert zero_line(found)["pointing_game"] == {"baseline": "center_gaussian", "value": 0.75}

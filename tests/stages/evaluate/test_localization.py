@@ -106,6 +106,9 @@ def test_metrics_by_hand() -> None:
     assert (best["value"], best["threshold"], best["n"]) == (0.75, 0.25, 4)
     assert best["ci95"] == own["gt_known_loc"]["0.3"]["ci95"]  # as many images are right at 0.25
     assert own["max_box_acc_v2"]["value"] == 0.5
+    ends = np.mean([one["ci95"] for one in own["max_box_acc"].values()], axis=0)
+    np.testing.assert_allclose(own["max_box_acc_v2"]["ci95"], ends, atol=1e-6)
+    assert best["threshold_from"] == own["max_box_acc_v2"]["threshold_from"] == "oracle"
     assert own["box_acc_curve"]["thresholds"] == [0, 0.25, 0.5, 0.75]
     assert own["box_acc_curve"]["0.7"] == [0, 0.25, 0.25, 0]
     assert metrics["classification"]["top1"]["value"] == 0.4

@@ -46,3 +46,9 @@ def test_a_small_p_value_alone_is_no_difference() -> None:
     first, second = np.zeros(10, bool), np.arange(10) < 5
     found = share_difference(first, second)
     assert found["ci95"][0] > 0 and found["mcnemar_p"] == 0.0625 and found["noise"]
+
+
+def test_the_smallest_p_values_are_not_zero() -> None:
+    assert mcnemar(0, 60) == pytest.approx(2.0**-59, rel=1e-6)
+    assert share_difference(np.zeros(200, bool), np.ones(200, bool))["mcnemar_p"] == pytest.approx(2.0**-199, rel=1e-5)
+    assert 0 < mcnemar(0, 50_000) < 1e-300

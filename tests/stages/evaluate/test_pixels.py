@@ -98,7 +98,7 @@ def test_masks_are_sampled_as_opencv_does(width: int, height: int) -> None:
     batch = rows(0, 1) | {"width": np.array([width]), "height": np.array([height])}
     batch["masks"][0], batch["ignore"][0] = [masks.encode(mask)], None
     transform = fit_transform(width, height, 224, "squash", 1.0)
-    inside, _ = pixels._Truth(batch, 0).in_frame(transform, 224)
+    inside, _ = pixels.Truth(batch, 0).in_frame(transform, 224)
     expected = cv2.resize(mask.astype(np.uint8), (224, 224), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_array_equal(inside, expected.astype(bool))
 

@@ -54,7 +54,7 @@ def test_one_backward_pass_serves_all_layers(images, monkeypatch):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_every_method_is_the_fusion_of_its_maps(images, flip):
+def test_every_method_is_the_fusion_of_its_maps(images, flip, few_steps):
     views = Views(together().trace(images), flip, [1.0])
     for name, one in explainers().items():
         if one.needs_linear_head:

@@ -55,15 +55,25 @@ def test_contributions_add_up_to_the_difference(factory, layer):
     seen = trace(factory, layer)
     check_complete(seen)
     for image in range(2):
-        for target in (0, 4):
-            difference, shares = contributions(seen, image, seen.activations[image].detach(), target)
-            torch.testing.assert_close(shares.sum(), difference, rtol=1e-9, atol=1e-12)
-            assert difference.abs() > 1e-3 and shares.shape == seen.activations.shape[1:]
+        maps = seen.activations[image].detach()
+        heard, silent = seen.decide(image, torch.stack([maps, torch.zeros_like(maps)]))
+        shares = contributions(seen, image, maps, torch.tensor([0, 4]))
+        torch.testing.assert_close(shares.sum((1, 2, 3)), (heard - silent)[[0, 4]], rtol=1e-9, atol=1e-12)
+        assert shares.abs().amax() > 1e-3 and shares.shape[1:] == seen.activations.shape[1:]
 
 
-@pytest.mark.parametrize("factory", [Gated, Normed], ids=["gate", "layer norm"])
+class Statement(Deep):
+    """An in-place ReLU whose value nobody takes: what replaces its derivative never reaches the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x) - 0.3
+        F.relu(x, inplace=True)
+        return self.deeper(x)
+
+
+@pytest.mark.parametrize("factory", [Gated, Normed, Statement], ids=["gate", "layer norm", "statement"])
 def test_what_is_not_covered_is_refused(factory):
-    layer = "features" if factory is Gated else "stem"
+    layer = "stem" if factory is Normed else "features"
     with pytest.raises(ConfigurationError, match="liftcam cannot explain this network at this layer"):
         check_complete(trace(factory, layer))
 

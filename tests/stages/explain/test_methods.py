@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from stages.classify.cut import CutNetwork
 from stages.classify.probe import gap_linear_head
 from stages.errors import ConfigurationError
+from stages.explain import ablation
 from stages.explain.registry import explainer, explainers, get_explainer
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 
@@ -150,8 +152,8 @@ def seen_through_channels(whole, c, baseline):
     for k in range(len(maps)):
         span = maps[k].max() - maps[k].min()
         if span > 0:
-            mask = ((maps[k] - maps[k].min()) / span)[None, None]
-            mask = F.interpolate(mask, whole.image.shape[1:], mode="bilinear")
+            mask = F.interpolate(maps[k][None, None], whole.image.shape[1:], mode="bilinear")
+            mask = (mask - mask.min()) / (mask.max() - mask.min())
             scores[k] = whole.logits_of_image(whole.image * mask[0])[c] - nothing
     return maps, scores
 
@@ -247,6 +249,65 @@ def test_shapleycam_is_the_second_order_expansion(images, head):
         torch.testing.assert_close(maps[row], torch.einsum("k,khw->hw", weights, a), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("channels", [5, 16, 30])
+def test_eigencam_is_the_singular_vector_whichever_side_is_longer(channels):
+    """More locations than channels, as many, and fewer: one Gram matrix or the other."""
+    module = seeded(lambda: GapLinear(CLASSES)).requires_grad_(False)
+    module.features[2], module.features[3] = nn.Conv2d(8, channels, 3, 2, 1).requires_grad_(False), nn.Identity()
+    module.fc = nn.Linear(channels, CLASSES).requires_grad_(False)
+    cut = CutNetwork(module, module.features, "features", 16)
+    module.double()
+    trace = cut.trace(torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    assert trace.activations.shape[1:] == (channels, 4, 4)
+    found = get_explainer("eigencam", True).function(trace, TARGET[:3])
+    for row, maps in enumerate(trace.activations.detach()):
+        centred = maps.flatten(1).T - maps.flatten(1).T.mean(0)
+        u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+        projection = u[:, 0] * s[0] * torch.sign((u[:, 0] * centred.mean(1)).sum())
+        torch.testing.assert_close(found[row], projection.view(4, 4), rtol=1e-6, atol=1e-9)
+
+
+def test_finercam_without_another_class_is_gradcam(images):
+    for factory, layer in HEADS.values():
+        module = seeded(factory).requires_grad_(False)
+        last = module.fc if factory is GapLinear else module.classifier
+        one = nn.Linear(last.in_features if factory is GapLinear else 10, 1).requires_grad_(False)
+        if factory is GapLinear:
+            module.fc = one
+        else:
+            last[3] = one
+        trace = CutNetwork(module, module.get_submodule(layer), layer, 32).trace(images.float())
+        target = torch.zeros(5, dtype=torch.int64)
+        maps = [get_explainer(name, trace.head is not None).function(trace, target) for name in ("finercam", "gradcam")]
+        torch.testing.assert_close(*maps)
+        assert maps[0].isfinite().all() and maps[0].any()
+
+
+class Most(TorchFunctionMode):
+    """How many maps of a shape (K, h, w) any function of torch returns at once."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.maps = shape, 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        if isinstance(out, torch.Tensor) and out.ndim == 4 and out.shape[1:] == self.shape:
+            self.maps = max(self.maps, len(out))
+        return out
+
+
+@pytest.mark.parametrize("name", ["ablationcam", "reciprocam"])
+def test_only_a_chunk_of_altered_maps_is_in_memory(images, name, monkeypatch):
+    trace = network("flatten").trace(images[:1])
+    whole = get_explainer(name, False).function(trace, TARGET[:1])
+    monkeypatch.setattr(ablation, "CHUNK", 3)
+    with Most(trace.activations.shape[1:]) as most:
+        parts = get_explainer(name, False).function(trace, TARGET[:1])
+    assert most.maps == 3
+    torch.testing.assert_close(parts, whole)
+
+
 def test_equivalences_on_a_gap_linear_head(images):
     """One backward pass would only find the head's weights again: most methods are four closed forms.
 
@@ -269,6 +330,9 @@ def test_equivalences_on_a_gap_linear_head(images):
         lift = sum(weight[c, k] * a[k].mean() * a[k] for k in range(len(a)))
         torch.testing.assert_close(ablationcam(whole, c).detach() * whole.logits[c].detach(), lift, **close)
         everything = torch.einsum("ck,khw->chw", weight, a) / a[0].numel() + cut.head.bias[:, None, None]
+        shares = weight[c][:, None, None] * a / a[0].numel()
+        bag = sum(((1 + shares[k].mean()) * shares[k]).clamp(min=0) for k in range(len(a)))
+        torch.testing.assert_close(bagcam(whole, c).detach(), bag, **close)
         torch.testing.assert_close(reciprocam(whole, c).detach(), everything.softmax(0)[c], **close)
         distance = (whole.logits - whole.logits[c]).abs().detach()
         nearest = [d for d in distance.argsort().tolist() if d != c][:3]

@@ -1,0 +1,29 @@
+"""Maps as masks that are laid over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def stretched(maps: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """minmax(up(map)) at the image's size, and the map that it is the upsampling of.
+
+    Upsampling reaches a map's extremes only where a pixel lies on a cell's centre, so the order matters: only
+    this one gives masks that span 0 to 1. A constant map becomes zero, to rounding.
+
+    Args:
+        maps: (M, h, w).
+        shape: (S, S) of the image.
+
+    Returns:
+        (M, 1, S, S) from 0 to 1, and (M, h, w), which may go a little beyond.
+    """
+    large = F.interpolate(maps[:, None], shape, mode="bilinear")[:, 0]
+    low, high = (extreme((1, 2), keepdim=True) for extreme in (large.amin, large.amax))
+    # Asked of the map itself, because rounding gives an upsampled constant a range.
+    varies = maps.amax((1, 2), keepdim=True) > maps.amin((1, 2), keepdim=True)
+    span = (high - low).where(varies, 1)
+    return ((large - low) / span)[:, None], (maps - low) / span
