@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stages.batch import Batch, ImageError, Resources, Stage, concat, length, take
-from stages.errors import OutOfMemoryError
+from stages.errors import OutOfMemoryError, is_out_of_memory
 
 MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore")
 
@@ -84,7 +84,7 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
     try:
         return _process(stages, batch)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Outside the handler: the error's traceback held on to what the stages had allocated.
     count = length(batch)
@@ -92,7 +92,7 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
     try:
         halves = [_process(stages, take(batch, part)) for part in (slice(middle), slice(middle, None)) if count > 1]
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         halves = []
     if not halves:
@@ -103,12 +103,6 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
     rows = [half.rows for half in halves if length(half.rows)]
     errors = [error for half in halves for error in half.errors]
     return Outcome(concat(rows), errors, total(half.seconds for half in halves))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether numpy or torch could not allocate; torch has a type of its own on GPUs alone."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text
 
 
 def _process(stages: list[Stage], batch: Batch) -> Outcome:

@@ -52,3 +52,9 @@ def unknown(kind: str, name: str, known: list[str]) -> ConfigurationError:
     hint = f"; did you mean {near[0]}?" if near else ";"
     listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
     return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether numpy or torch could not allocate; torch has a type of its own on GPUs alone."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text

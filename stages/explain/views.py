@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, is_out_of_memory
 from stages.explain.fuse import mean_of_maxima
 from stages.explain.trace import LayeredTrace, Trace
 
@@ -75,13 +75,8 @@ def _at_scale(trace: Trace | LayeredTrace, scale: float) -> Trace | LayeredTrace
     try:
         return trace.network.trace(inputs)
     except (RuntimeError, AssertionError, ValueError) as error:  # How networks of one size refuse another.
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ConfigurationError(
             f"explain.scales: the network does not run at {side} pixels; leave explain.scales at [1]"
         ) from error
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether the executor is to try again with fewer images; on a CPU torch has no type of its own for it."""
-    return any(text in str(error) for text in ("out of memory", "DefaultCPUAllocator"))

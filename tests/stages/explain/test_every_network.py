@@ -36,9 +36,18 @@ WITHIN = {
 """What also refuses a network for what it is made of."""
 
 
+@pytest.fixture
+def one_thread():
+    """As a worker runs: operators on small images share out badly, ten times slower where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", NETWORKS)
-def test_every_method_gives_a_map_or_refuses_in_one_line(spec, few_steps):
+def test_every_method_gives_a_map_or_refuses_in_one_line(spec, few_steps, one_thread):
     known, side = NETWORKS[spec], SIDES.get(spec, 64)
     torch.manual_seed(0)
     module = build(spec, side)

@@ -250,8 +250,8 @@ def test_shapleycam_is_the_second_order_expansion(images, head):
 
 
 @pytest.mark.parametrize("channels", [5, 16, 30])
-def test_eigencam_is_the_singular_vector_whichever_side_is_longer(channels):
-    """More locations than channels, as many, and fewer: one Gram matrix or the other."""
+def test_eigencam_is_the_singular_vector_whichever_side_is_longer(channels, monkeypatch):
+    """More locations than channels, as many, and fewer: the smaller Gram matrix is decomposed, once for all classes."""
     module = seeded(lambda: GapLinear(CLASSES)).requires_grad_(False)
     module.features[2], module.features[3] = nn.Conv2d(8, channels, 3, 2, 1).requires_grad_(False), nn.Identity()
     module.fc = nn.Linear(channels, CLASSES).requires_grad_(False)
@@ -259,12 +259,21 @@ def test_eigencam_is_the_singular_vector_whichever_side_is_longer(channels):
     module.double()
     trace = cut.trace(torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
     assert trace.activations.shape[1:] == (channels, 4, 4)
-    found = get_explainer("eigencam", True).function(trace, TARGET[:3])
+    sides, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda gram: sides.append(gram.shape[1]) or eigh(gram))
+    trace.asked = torch.stack([TARGET[:3], TARGET[1:4]], 1)
+    found, again = (get_explainer("eigencam", True).function(trace, target) for target in trace.asked.unbind(1))
+    assert sides == [min(channels, 16)] and torch.equal(found, again)
     for row, maps in enumerate(trace.activations.detach()):
         centred = maps.flatten(1).T - maps.flatten(1).T.mean(0)
         u, s, _ = torch.linalg.svd(centred, full_matrices=False)
         projection = u[:, 0] * s[0] * torch.sign((u[:, 0] * centred.mean(1)).sum())
         torch.testing.assert_close(found[row], projection.view(4, 4), rtol=1e-6, atol=1e-9)
+    with torch.no_grad():
+        trace.activations[1, 0, 0, 0] = float("nan")
+    broken = get_explainer("eigencam", True).function(trace, TARGET[2:5])
+    torch.testing.assert_close(broken[[0, 2]], found[[0, 2]])
+    assert broken[1].isnan().all()
 
 
 def test_finercam_without_another_class_is_gradcam(images):

@@ -55,7 +55,7 @@ def test_all_classes_at_once(cut, name, few_steps, monkeypatch):
     torch.testing.assert_close(method(together, other).detach(), method(alone, other).detach())
 
 
-BEHIND = {"ablationcam": 2, "reciprocam": 2, "liftcam": 2, "groupcam": 1 + 3 * 6, "eigencam": 0, "shapleycam": 0}
+BEHIND = {"ablationcam": 2, "reciprocam": 2, "liftcam": 2, "groupcam": 1 + 3 * 6}
 """Method to its passes through FlattenHead for three classes: one for each image, or one for each mask."""
 
 
