@@ -45,7 +45,6 @@ def test_eigencam_up_to_its_sign(network: Case):
         assert min(np.abs(one - theirs[row]).max() for one in found) < 2e-3
 
 
-@pytest.mark.slow
 def test_ablationcam(network: Case):
     if network.trace.activations.shape[1] > 600:
         pytest.skip("one forward pass for each of 1,280 channels and image")

@@ -101,6 +101,7 @@ def test_the_head_decides_about_every_image_as_in_the_whole_pass(cut):
         torch.testing.assert_close(logits, trace.logits[[image, image]].detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_method_runs_or_refuses_in_one_line(cut):
     refused = set()
     for name in explainers():

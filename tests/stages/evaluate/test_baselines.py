@@ -67,6 +67,7 @@ def scores(
     return compute(reduce(merge, found, Counts()), protocol, DELTAS, seed)
 
 
+@pytest.mark.slow
 def test_imagenet_val_as_published_data_give_it(imagenet_val: tuple[np.ndarray, np.ndarray]) -> None:
     found = scores(*imagenet_val, CHOE, parts=49)
     whole = found["full_image"]["gt_known_loc"]
