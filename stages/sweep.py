@@ -129,8 +129,13 @@ def _filled(levels: np.ndarray, count: int) -> np.ndarray:
     return reached
 
 
+def _bits(width: int) -> int:
+    """Of a column in the padded index ``row << bits | column`` of a pixel: no division gives its row back."""
+    return (width + 1).bit_length()
+
+
 @njit(cache=True, nogil=True)
-def _order(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _order(levels: np.ndarray, count: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Padded indices of foreground pixels, falling levels in raster order, and where each level ends."""
     height, width = levels.shape
     ends = np.zeros(count + 1, np.int64)
@@ -148,7 +153,7 @@ def _order(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         for column in range(width):
             level = levels[row, column]
             if level > 0:
-                pixels[ends[level - 1]] = (row + 1) * (width + 2) + column + 1
+                pixels[ends[level - 1]] = (row + 1) << bits | column + 1
                 ends[level - 1] += 1
     return pixels, ends
 
@@ -157,6 +162,7 @@ def _order(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _sweep(
     levels: np.ndarray,
     count: int,
+    bits: int,
     representatives: np.ndarray,
     gains: np.ndarray,
     choice: int,
@@ -164,17 +170,19 @@ def _sweep(
     everything: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The chosen box at each level, (T, 4), and, if asked for, all boxes: (M, 5) level, xyxy."""
-    height, width = levels.shape
-    stride = width + 2  # a border of background saves every bounds check
+    height = levels.shape[0]
+    stride = 1 << bits  # with a border of background, which saves every bounds check
     steps = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1])
-    pixels, ends = _order(levels, count)
+    pixels, ends = _order(levels, count, bits)
     present = np.zeros((height + 2) * stride, np.uint8)
-    parent = np.empty((height + 2) * stride, np.int32)
+    # The forest is one of components, not of pixels: few enough to stay near the processor.
+    label = np.empty((height + 2) * stride, np.int32)
+    parent = np.empty(len(pixels), np.int32)
     # What is known of each root, side by side in memory: size, first pixel, left, right, bottom. The top
     # row needs no column of its own: it is the first pixel's.
-    known = np.empty(((height + 2) * stride, 5), np.int32)
+    known = np.empty((len(pixels), 5), np.int32)
     roots = np.empty(len(pixels), np.int32)
-    alive = 0
+    made = alive = 0
     boxes = np.zeros((count, 4), np.float32)
     found = np.empty((4 * count if everything else 1, 5), np.float32)
     total = 0
@@ -184,23 +192,23 @@ def _sweep(
             boxes[level] = boxes[level + 1]
         for position in range(start, ends[level]):
             pixel = pixels[position]
-            row, column = pixel // stride, pixel % stride
+            row, column = pixel >> bits, pixel & (stride - 1)
             above, below = pixel - stride, pixel + stride
             code = present[above - 1] | present[above] << 1 | present[above + 1] << 2 | present[pixel + 1] << 3
             code |= present[below + 1] << 4 | present[below] << 5 | present[below - 1] << 6 | present[pixel - 1] << 7
             present[pixel] = 1
             groups = representatives[code, 0]
             if groups == 0:
-                parent[pixel] = pixel
-                known[pixel, _SIZE], known[pixel, _FIRST] = gains[code], pixel
-                known[pixel, _LEFT] = known[pixel, _RIGHT] = column
-                known[pixel, _BOTTOM] = row
-                roots[alive] = pixel
+                parent[made] = label[pixel] = roots[alive] = made
+                known[made, _SIZE], known[made, _FIRST] = gains[code], pixel
+                known[made, _LEFT] = known[made, _RIGHT] = column
+                known[made, _BOTTOM] = row
+                made += 1
                 alive += 1
                 continue
-            root = root_of(parent, pixel + steps[representatives[code, 1]])
+            root = root_of(parent, label[pixel + steps[representatives[code, 1]]])
             for group in range(2, groups + 1):
-                other = root_of(parent, pixel + steps[representatives[code, group]])
+                other = root_of(parent, label[pixel + steps[representatives[code, group]]])
                 if root != other:
                     if known[root, _SIZE] < known[other, _SIZE]:
                         root, other = other, root
@@ -210,7 +218,7 @@ def _sweep(
                     known[root, _LEFT] = min(known[root, _LEFT], known[other, _LEFT])
                     known[root, _RIGHT] = max(known[root, _RIGHT], known[other, _RIGHT])
                     known[root, _BOTTOM] = max(known[root, _BOTTOM], known[other, _BOTTOM])
-            parent[pixel] = root
+            label[pixel] = root
             known[root, _SIZE] += gains[code]
             known[root, _FIRST] = min(known[root, _FIRST], pixel)
             known[root, _LEFT] = min(known[root, _LEFT], column)
@@ -227,7 +235,7 @@ def _sweep(
                 continue
             roots[kept] = root
             kept += 1
-            top = known[root, _FIRST] // stride
+            top = known[root, _FIRST] >> bits
             if everything:
                 if total == len(found):
                     larger = np.empty((2 * total, 5), np.float32)
@@ -247,14 +255,14 @@ def _sweep(
         if best < 0:
             continue
         if choice == _PEAK:
-            best = root_of(parent, peak)
+            best = root_of(parent, label[peak])
         left, right = known[best, _LEFT], known[best, _RIGHT]
-        upper, lower = known[best, _FIRST] // stride, known[best, _BOTTOM]
+        upper, lower = known[best, _FIRST] >> bits, known[best, _BOTTOM]
         if choice == _ALL:
             for position in range(alive):
                 root = roots[position]
                 left, right = min(left, known[root, _LEFT]), max(right, known[root, _RIGHT])
-                upper, lower = min(upper, known[root, _FIRST] // stride), max(lower, known[root, _BOTTOM])
+                upper, lower = min(upper, known[root, _FIRST] >> bits), max(lower, known[root, _BOTTOM])
         boxes[level, 0], boxes[level, 1], boxes[level, 2], boxes[level, 3] = left - 1, upper - 1, right, lower
     return boxes, found[:total]
 
@@ -281,10 +289,11 @@ def sweep_boxes(
     choice = COMPONENTS.index(component)
     gains = _squares() if choice == _CONTOUR else np.ones(256, np.int32)
     row, column = divmod(int(heat.argmax()), heat.shape[1])
-    peak = (row + 1) * (heat.shape[1] + 2) + column + 1
+    bits = _bits(heat.shape[1])
+    peak = (row + 1) << bits | column + 1
     if choice == _CONTOUR:
         levels = _filled(levels, count)
-    return _sweep(levels, count, _representatives(connectivity), gains, choice, peak, False)[0]
+    return _sweep(levels, count, bits, _representatives(connectivity), gains, choice, peak, False)[0]
 
 
 def sweep_contours(heat: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -299,10 +308,10 @@ def sweep_contours(heat: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """
     levels, count = _prepared(heat, thresholds)
     ones = np.ones(256, np.int32)
-    outer = _sweep(levels, count, _representatives(8), ones, _PIXELS, 0, True)[1]
+    outer = _sweep(levels, count, _bits(levels.shape[1]), _representatives(8), ones, _PIXELS, 0, True)[1]
     # Holes are components of the background that the frame around the map, never foreground, is not in.
     below = np.pad(count - levels, 1, constant_values=count)
-    holes = _sweep(below, count, _representatives(4), ones, _PIXELS, 0, True)[1]
+    holes = _sweep(below, count, _bits(below.shape[1]), _representatives(4), ones, _PIXELS, 0, True)[1]
     holes = holes[holes[:, 1] > 0]
     # One pixel larger, and back from the padded frame; level l of the inverse is background at count - 1 - l.
     holes = np.column_stack([count - 1 - holes[:, 0], holes[:, 1:3] - 2, holes[:, 3:5]])

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 _SCRIPT = """\
-import resource, time
+import time
 import numpy as np
+from pipeline.machine import peak_memory
 from stages.evaluate.coco_ap import Boxes, box_average_precision
 
 rng = np.random.default_rng(0)
@@ -23,7 +24,7 @@ noisy = np.repeat(boxes, 5, axis=0) + rng.normal(0, 15, (250_000, 4)).clip(-19, 
 found = Boxes(np.repeat(images, 5), guesses.reshape(-1), noisy.round(2), score=rng.random(250_000).round(6))
 started = time.perf_counter()
 box_average_precision(truth, found)
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - started, peak_memory())
 """
 
 

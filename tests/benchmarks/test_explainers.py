@@ -211,9 +211,10 @@ def test_eigencam_over_pytorch_grad_cam(images):
 # One image of ResNet-18: 512 masked forward passes. In a process of its own, whose peak memory is known. The peak
 # of the warm-up, which holds all but the masks, is what the libraries, the network and its buffers take.
 SCORECAM = """
-import resource, sys, time
+import sys, time
 import torch
 from torchvision import models
+from pipeline.machine import peak_memory as peak
 from stages.classify.cut import CutNetwork
 from stages.explain.scorecam import scorecam
 
@@ -222,7 +223,6 @@ torch.manual_seed(0)
 module = models.resnet18().eval()
 images = torch.randn(1, 3, 224, 224)
 target = torch.tensor([5])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 if sys.argv[1] == "here":
     module = module.requires_grad_(False).to(memory_format=torch.channels_last)
     cut = CutNetwork(module, module.layer4, "layer4", 224)

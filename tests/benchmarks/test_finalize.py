@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 _SCRIPT = """\
-import resource, sys, time
+import sys, time
 from pathlib import Path
+from pipeline.machine import peak_memory
 from tests.benchmarks.synthetic import finalize_synthetic
 from tests.benchmarks.synthetic import write_synthetic
 
@@ -21,7 +22,7 @@ if sys.argv[3] == "write":
 else:
     started = time.perf_counter()
     finalize_synthetic(out)
-    print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.perf_counter() - started, peak_memory())
 """
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 
 import pytest
 
 from tests.benchmarks.photographs import repeat_sample
-from tests.runs import start
+from tests.runs import wsl
 
 pytestmark = pytest.mark.slow
-
-
-def peak_mebibytes(*arguments: object) -> float:
-    """Of the process of one command, which must succeed."""
-    process = start(*arguments, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss / 1024
 
 
 def test_memory_does_not_grow_with_the_number_of_images(imagenet_sample, tmp_path):
@@ -29,6 +19,7 @@ def test_memory_does_not_grow_with_the_number_of_images(imagenet_sample, tmp_pat
         spec = "model.spec=python:tests.stages.toys:thousand_classes"
         out = tmp_path / f"run-{count}"
         options = "--executor", "inline", "runtime.shard_size=256", "-q", "--out", out
-        peaks.append(peak_mebibytes("run", "imagenet-val", f"data.root={root}", spec, *options))
+        assert wsl("run", "imagenet-val", f"data.root={root}", spec, *options).returncode == 0
+        peaks.append(json.loads((out / "run.json").read_text())["peak_memory_mib"]["driver"])
     print(f"\npeak memory: {peaks[0]:.0f} MiB for 1000 images, {peaks[1]:.0f} MiB for 5000")
     assert peaks[1] < peaks[0] * 1.1
