@@ -26,7 +26,9 @@ GPU = 0.5
 def cluster():
     import ray
 
-    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    ray.init(
+        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
+    )
     yield
     ray.shutdown()
 

@@ -40,7 +40,9 @@ sessions.Session.add = lambda session, report: (add(session, report), time.sleep
 def cluster():
     import ray
 
-    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    ray.init(
+        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
+    )
     yield
     ray.shutdown()
 
