@@ -44,3 +44,15 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_data: Path) -> Callable[..., Config]:
     """The configuration of the tiny run, with overrides."""
     return lambda *overrides: load_config(str(tiny_data / "tiny.yaml"), list(overrides))[1]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of this module's own, on four cores and one GPU that need not be there."""
+    import ray
+
+    ray.init(
+        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
+    )
+    yield
+    ray.shutdown()

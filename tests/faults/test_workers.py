@@ -23,17 +23,6 @@ GPU = 0.5
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    import ray
-
-    ray.init(
-        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
-    )
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     return files(undisturbed(tmp_path_factory.mktemp("calm") / "run", IMAGES, SIZE).path)
 

@@ -37,17 +37,6 @@ sessions.Session.add = lambda session, report: (add(session, report), time.sleep
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    import ray
-
-    ray.init(
-        "local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
-    )
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def expected(tiny_data, tmp_path_factory):
     from pipeline.config import load_config
 
