@@ -106,8 +106,13 @@ def test_an_upload_that_is_interrupted_shows_all_or_nothing(store, monkeypatch):
         target.write(source.read())
 
     monkeypatch.setattr(storage.shutil, "copyfileobj", copy)
-    with pytest.raises(KeyboardInterrupt):
-        storage.write(uri, [whole])
+    # Where these tests run in a shell's background, Ctrl-C is ignored from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            storage.write(uri, [whole])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert read_bytes(uri) == whole
 
 
