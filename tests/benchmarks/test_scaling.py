@@ -53,7 +53,7 @@ def test_two_workers_over_one(imagenet_sample, tmp_path):
         rates[workers].append(run["images_per_second"])
     ratio = sum(rates[2]) / sum(rates[1])
     print(f"\none worker {rates[1]}, two workers {rates[2]} images/s: {ratio:.2f} times")
-    assert ratio > 1.8 / 2  # Noise is no failure; half of the aim is.
+    assert ratio >= 1.8
 
 
 @pytest.fixture(scope="module")
