@@ -102,30 +102,31 @@ def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _filled(levels: np.ndarray, count: int) -> np.ndarray:
-    """The levels with every hole filled: how high a flood must rise to reach a pixel from outside."""
+    """The levels with every hole filled: how high a flood must rise to reach a pixel from outside.
+
+    The flood is carried along the rows, down and up again, until nothing changes (Vincent 1993, the sequential
+    algorithm): some three times for maps of a network, a hundred for a labyrinth.
+    """
     height, width = levels.shape
-    reached = np.full((height, width), -1, np.int32)
-    following = np.empty(height * width, np.int32)
-    heads = np.full(count + 1, -1, np.int32)  # by level, what is reached and has not flowed on
-    for row in range(height):
-        for column in range(width):
-            if row in (0, height - 1) or column in (0, width - 1):
-                level = levels[row, column]
-                reached[row, column] = level
-                following[row * width + column] = heads[level]
-                heads[level] = row * width + column
-    for level in range(count + 1):
-        while heads[level] >= 0:
-            pixel = heads[level]
-            heads[level] = following[pixel]
-            row, column = pixel // width, pixel % width
-            for side in range(4):
-                y, x = row + (side == 0) - (side == 1), column + (side == 2) - (side == 3)
-                if 0 <= y < height and 0 <= x < width and reached[y, x] < 0:
-                    now = max(level, levels[y, x])
-                    reached[y, x] = now
-                    following[y * width + x] = heads[now]
-                    heads[now] = y * width + x
+    reached = levels.copy()
+    reached[1 : height - 1, 1 : width - 1] = count
+    changed = True
+    while changed:
+        changed = False
+        for row in range(1, height - 1):
+            for column in range(1, width - 1):
+                around = min(reached[row - 1, column], reached[row, column - 1])
+                now = max(levels[row, column], min(reached[row, column], around))
+                if now != reached[row, column]:
+                    reached[row, column] = now
+                    changed = True
+        for row in range(height - 2, 0, -1):
+            for column in range(width - 2, 0, -1):
+                around = min(reached[row + 1, column], reached[row, column + 1])
+                now = max(levels[row, column], min(reached[row, column], around))
+                if now != reached[row, column]:
+                    reached[row, column] = now
+                    changed = True
     return reached
 
 
@@ -172,39 +173,51 @@ def _sweep(
     """The chosen box at each level, (T, 4), and, if asked for, all boxes: (M, 5) level, xyxy."""
     height = levels.shape[0]
     stride = 1 << bits  # with a border of background, which saves every bounds check
-    steps = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1])
     pixels, ends = _order(levels, count, bits)
+    # Numba looks at signed indices twice, in case they count from the end; none of these does, so they are unsigned.
+    one, wide = np.uint64(1), np.uint64(stride)
+    steps = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1]).astype(np.uint64)
     present = np.zeros((height + 2) * stride, np.uint8)
     # The forest is one of components, not of pixels: few enough to stay near the processor.
-    label = np.empty((height + 2) * stride, np.int32)
-    parent = np.empty(len(pixels), np.int32)
+    label = np.empty((height + 2) * stride, np.uint32)
+    parent = np.empty(len(pixels), np.uint32)
     # What is known of each root, side by side in memory: size, first pixel, left, right, bottom. The top
     # row needs no column of its own: it is the first pixel's.
     known = np.empty((len(pixels), 5), np.int32)
-    roots = np.empty(len(pixels), np.int32)
+    roots = np.empty(len(pixels), np.uint32)
     made = alive = 0
     boxes = np.zeros((count, 4), np.float32)
     found = np.empty((4 * count if everything else 1, 5), np.float32)
     total = 0
     start = 0
+    root = np.uint32(0)
     for level in range(count - 1, -1, -1):
         if start == ends[level] and level < count - 1:
             boxes[level] = boxes[level + 1]
+        last = -1
         for position in range(start, ends[level]):
-            pixel = pixels[position]
-            row, column = pixel >> bits, pixel & (stride - 1)
-            above, below = pixel - stride, pixel + stride
-            code = present[above - 1] | present[above] << 1 | present[above + 1] << 2 | present[pixel + 1] << 3
-            code |= present[below + 1] << 4 | present[below] << 5 | present[below - 1] << 6 | present[pixel - 1] << 7
+            place = pixels[position]
+            pixel, row, column = np.uint64(place), np.int32(place >> bits), np.int32(place & (stride - 1))
+            above, below = pixel - wide, pixel + wide
+            code = present[above - one] | present[above] << 1 | present[above + one] << 2 | present[pixel + one] << 3
+            code |= present[below + one] << 4 | present[below] << 5 | present[below - one] << 6
+            code |= present[pixel - one] << 7
             present[pixel] = 1
             groups = representatives[code, 0]
+            follows, last = place == last + 1, place
             if groups == 0:
-                parent[made] = label[pixel] = roots[alive] = made
-                known[made, _SIZE], known[made, _FIRST] = gains[code], pixel
-                known[made, _LEFT] = known[made, _RIGHT] = column
-                known[made, _BOTTOM] = row
+                root = np.uint32(made)
+                parent[made] = label[pixel] = roots[alive] = root
+                known[root, _SIZE], known[root, _FIRST] = gains[code], place
+                known[root, _LEFT] = known[root, _RIGHT] = column
+                known[root, _BOTTOM] = row
                 made += 1
                 alive += 1
+                continue
+            if groups == 1 and follows:  # The pixel before is its only component: no root to look for.
+                label[pixel] = root
+                known[root, _SIZE] += gains[code]
+                known[root, _RIGHT] = max(known[root, _RIGHT], column)
                 continue
             root = root_of(parent, label[pixel + steps[representatives[code, 1]]])
             for group in range(2, groups + 1):
@@ -220,7 +233,7 @@ def _sweep(
                     known[root, _BOTTOM] = max(known[root, _BOTTOM], known[other, _BOTTOM])
             label[pixel] = root
             known[root, _SIZE] += gains[code]
-            known[root, _FIRST] = min(known[root, _FIRST], pixel)
+            known[root, _FIRST] = min(known[root, _FIRST], place)
             known[root, _LEFT] = min(known[root, _LEFT], column)
             known[root, _RIGHT] = max(known[root, _RIGHT], column)
             known[root, _BOTTOM] = max(known[root, _BOTTOM], row)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import cv2
 import numpy as np
 
-from stages.batch import Batch, length, ragged
+from stages.batch import Batch, ragged
 from stages.evaluate import pixels
 from stages.protocols import Protocol
 from stages.threshold import heat
+
+FEW = 3
+"""Boxes of an image up to which their union is summed without touching a pixel: 2 ** FEW - 1 sums."""
 
 
 class BlindMaps:
@@ -41,36 +45,61 @@ class BlindMaps:
             images: ``label``, ``boxes``, ``masks``, ``ignore``, ``width`` and ``height``; all with boxes.
             transforms: (N, 4), displayed pixels to the frame.
         """
-        first = np.stack([boxes[0] for boxes in images["boxes"]])
-        left, top, right, bottom = pixels.box_pixels(first, transforms, self.size).T
-        # Right where the first box is all there is, and then no pixel is touched.
-        energy = {
-            name: (sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]) / sums[-1, -1]
-            for name, sums in self._sums.items()
-        }
-        counts = {name: ragged([None] * length(images)) for name in self._maps}
-        pointing = np.zeros(length(images), np.float32)
-        for row, transform in enumerate(transforms):
+        counts = np.array([len(boxes) for boxes in images["boxes"]])
+        ends = np.cumsum(counts)
+        boxes = np.concatenate(list(images["boxes"])).astype(np.float64)
+        inside = pixels.box_pixels(boxes, np.repeat(transforms, counts, axis=0), self.size)
+        points = (self._peak - transforms[:, 2:]) / transforms[:, :2]
+        distances = pixels.box_distances(np.repeat(points, counts, axis=0), boxes)
+        pointing = np.minimum.reduceat(distances, ends - counts) < pixels.TOLERANCE
+        energy = {name: np.zeros(len(counts)) for name in self._maps}
+        masked = np.array([bool(parts) for parts in images["masks"]], bool)
+        for number in range(1, FEW + 1):
+            some = np.flatnonzero((counts == number) & ~masked)
+            own = inside[(ends - counts)[some, None] + np.arange(number)]
+            for name, sums in self._sums.items():
+                energy[name][some] = _sum_of_union(sums, own) / sums[-1, -1]
+        pixel_counts = {name: ragged([None] * len(counts)) for name in self._maps}
+        for row in np.flatnonzero(masked | (counts > FEW)).tolist():
             truth = pixels.Truth(images, row)
-            point = (self._peak - transform[2:]) / transform[:2]
-            pointing[row] = truth.distance(point) < pixels.TOLERANCE
-            if truth.mask is None and len(truth.boxes) == 1:
-                continue
-            inside, ignored = truth.in_frame(transform, self.size)
+            if truth.mask is not None:
+                pointing[row] = truth.distance(points[row]) < pixels.TOLERANCE
+            objects, ignored = truth.in_frame(transforms[row], self.size)
             for name, (values, exact) in self._maps.items():
-                energy[name][row] = pixels.energy_share(values, inside, ignored)
+                energy[name][row] = pixels.energy_share(values, objects, ignored)
                 if truth.mask is not None:
-                    counts[name][row] = pixels.pixel_counts(exact, inside, ignored, self._edges)
+                    pixel_counts[name][row] = pixels.pixel_counts(exact, objects, ignored, self._edges)
         found = {
             name: pixels.update(
                 {
                     "label": images["label"],
-                    "pointing": pointing,
+                    "pointing": pointing.astype(np.float32),
                     "energy": energy[name].astype(np.float32),
-                    "pixel_counts": counts[name],
+                    "pixel_counts": pixel_counts[name],
                 }
             )
             for name in self._maps
         }
         # A map that is the same everywhere points nowhere.
         return found | {"full_image": replace(found["full_image"], pointing={})}
+
+
+def _sum_of_union(sums: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Sums of a map over unions of boxes: what they have together is taken off again, and so on.
+
+    Args:
+        sums: (h + 1, w + 1) of ``cv2.integral``.
+        boxes: (n, k, 4) int half-open xyxy.
+
+    Returns:
+        (n,) float64.
+    """
+    total = np.zeros(len(boxes))
+    for number in range(1, boxes.shape[1] + 1):
+        for chosen in combinations(range(boxes.shape[1]), number):
+            own = boxes[:, chosen]
+            low = own[..., :2].max(1)
+            (left, top), (right, bottom) = low.T, np.maximum(own[..., 2:].min(1), low).T
+            shared = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+            total += shared if number % 2 else -shared
+    return total

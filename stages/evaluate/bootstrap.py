@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,17 @@ def class_mean(hits: np.ndarray, n: np.ndarray, seed: int = 0) -> dict[str, Any]
     """
     n = np.asarray(n, np.int64)
     shares = hits / n
-    rng = np.random.default_rng(seed)
     means = []
     for start in range(0, RESAMPLES, rows := max(1, _CHUNK // len(n))):
-        drawn = rng.multinomial(n.sum(), n / n.sum(), min(rows, RESAMPLES - start))
+        drawn = _class_sizes(n.tobytes(), min(rows, RESAMPLES - start), (seed, start))
         there = drawn > 0
-        right = rng.binomial(drawn, shares)
+        right = np.random.default_rng((seed, start, 1)).binomial(drawn, shares)
         means.append(np.divide(right, drawn, out=np.zeros(drawn.shape), where=there).sum(1) / there.sum(1))
     return _estimate(shares.mean(), np.concatenate(means), n.sum())
+
+
+@lru_cache(maxsize=1)  # All levels, methods and baselines of a run have the same images.
+def _class_sizes(n: bytes, resamples: int, seed: tuple[int, int]) -> np.ndarray:
+    """(resamples, C) images of each class among as many as the int64 ``n`` sum to, drawn from them."""
+    counts = np.frombuffer(n, np.int64)
+    return np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), resamples).astype(np.int32)

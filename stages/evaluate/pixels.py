@@ -104,10 +104,7 @@ class Truth:
     def distance(self, point: np.ndarray) -> float:
         """Displayed pixels from a point to the centre of the object's nearest pixel; inf beyond the tolerance."""
         if self.mask is None:
-            inset = np.minimum(0.5, (self.boxes[:, 2:] - self.boxes[:, :2]) / 2)  # half a pixel, from edge to centre
-            low, high = self.boxes[:, :2] + inset, self.boxes[:, 2:] - inset
-            away = np.maximum(np.maximum(low - point, point - high), 0)
-            return float(np.sqrt((away**2).sum(1)).min())
+            return float(box_distances(point, self.boxes).min())
         left, top = (max(0, int(np.floor(edge - TOLERANCE - 1))) for edge in point)
         right, bottom = (max(0, int(np.ceil(edge + TOLERANCE + 1))) for edge in point)
         ys, xs = np.nonzero(self.mask[top:bottom, left:right])
@@ -145,6 +142,19 @@ def box_pixels(boxes: np.ndarray, transform: np.ndarray, size: int) -> np.ndarra
         size: Side of the frame.
     """
     return np.clip(np.ceil(to_input(boxes, transform) - 0.5), 0, size).astype(np.int64)
+
+
+def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(n,) displayed pixels from points to the centre of the nearest pixel of each box.
+
+    Args:
+        points: (n, 2) x, y, or (2,) for all.
+        boxes: (n, 4) xyxy.
+    """
+    inset = np.minimum(0.5, (boxes[:, 2:] - boxes[:, :2]) / 2)  # half a pixel, from edge to centre
+    low, high = boxes[:, :2] + inset, boxes[:, 2:] - inset
+    away = np.maximum(np.maximum(low - points, points - high), 0)
+    return np.sqrt((away**2).sum(1))
 
 
 def energy_share(values: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None) -> float:
