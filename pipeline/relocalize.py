@@ -29,7 +29,7 @@ from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.geometry import fit_transforms
 
-BATCH_ROWS = 256
+BATCH_ROWS = 64
 """About how many maps a worker takes at once: resized, they are what fills the memory."""
 
 CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
