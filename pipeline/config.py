@@ -73,7 +73,8 @@ class ExplainConfig(Section):
     """Which maps."""
 
     methods: Annotated[Names, Field(min_length=1)] = ["cam"]
-    """Explainers; all share one decode and one forward pass."""
+    """Explainers, each at explain.layer or, as METHOD@LAYER, at one of its own; all share one decode and one
+    forward pass."""
     targets: Annotated[Names, Field(min_length=1)] = ["label", "top5"]
     """Classes that get a map: label, and top1 to top5 for the best predictions."""
     flip: bool = False
@@ -85,6 +86,15 @@ class ExplainConfig(Section):
     Classes and probabilities stay those of the network itself; one more forward pass of about 1.5 times the cost."""
     layer: str | Annotated[Names, Field(min_length=1)] = "last"
     """Dotted name of the explained layer; last is the last one with spatial extent. A list fuses their maps."""
+
+    @field_validator("methods")
+    @classmethod
+    def _whole(cls, values: list[str]) -> list[str]:
+        for value in values:
+            method, at, layer = value.partition("@")
+            if not method or (at and not layer):
+                raise ValueError(f"{value!r} is no method; write METHOD, or METHOD@LAYER such as gradcam@features.3")
+        return values
 
     @field_validator("targets")
     @classmethod

@@ -107,13 +107,15 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
     from stages.classify.probe import check_repeatable
     from stages.classify.sources import load_network
     from stages.evaluate.faithfulness.registry import get_metric
-    from stages.explain.registry import get_explainer, same_maps
+    from stages.explain.placement import all_layers, layers_of
+    from stages.explain.registry import closed_form, get_explainer, same_maps
     from stages.explain.views import Views
 
     network = load_network(config.model.spec)
     size = config.model.size or network.preprocess.size
     try:
-        layers = network.resolve_layers(config.explain.layer, size)
+        placed = layers_of(network, config.explain.methods, config.explain.layer, size)
+        layers = all_layers(placed)
         check_repeatable(network.module, size)
         if config.explain.dilate and len(layers) > 1:
             raise ConfigurationError("explain.dilate: one layer can be dilated, not several; name one in explain.layer")
@@ -140,13 +142,17 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
         raise ConfigurationError(
             "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
         )
-    for method in config.explain.methods:
-        check = get_explainer(method, cut.head is not None).check
+    kinds: dict[str, tuple] = {}
+    for method, names in placed.items():
+        own = trace.at(names)
+        has_linear_head = own.head is not None
+        kinds[method] = closed_form(method, has_linear_head, config.explain.scales)[0].name, *names
+        check = get_explainer(method, has_linear_head).check
         if check:
-            for one in trace.layers:
+            for one in own.layers:
                 check(one)
     layer = layers[0] if len(layers) == 1 else layers
-    return network, layer, outputs, same_maps(config.explain.methods, cut.head is not None, config.explain.scales)
+    return network, layer, outputs, same_maps(kinds)
 
 
 def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:

@@ -216,6 +216,7 @@ def stages_of(config: Config, network: Network, protocol: Protocol, device: str)
     """The whole pipeline, in order."""
     from stages.classify.stage import Classify
     from stages.evaluate.faithfulness.stage import Faithfulness
+    from stages.explain.placement import all_layers, layers_of
     from stages.explain.stage import Explain
     from stages.ingest.decode import Decode
 
@@ -224,22 +225,23 @@ def stages_of(config: Config, network: Network, protocol: Protocol, device: str)
     pixels = network.preprocess
     red, green, blue = (round(255 * value) for value in pixels.mean)
     explain, faithfulness = config.explain, config.evaluate.faithfulness
+    placed = layers_of(network, explain.methods, explain.layer, size)
     asking: list[Stage] = (
-        [Faithfulness(faithfulness, explain.flip, explain.scales, config.seed, gpus)] if faithfulness else []
+        [Faithfulness(faithfulness, explain.flip, explain.scales, config.seed, gpus, placed)] if faithfulness else []
     )
     return [
         Decode(size, config.model.fit, pixels.resample, pixels.crop_ratio, (red, green, blue)),
         Classify(
             config.model.spec,
             network.weights_sha256,
-            config.explain.layer,
+            all_layers(placed),
             size,
             device,
             config.runtime.precision,
             gpus,
             config.explain.dilate,
         ),
-        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, keep_trace=bool(asking)),
+        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, bool(asking), placed),
         *asking,
         *scoring_stages(config.evaluate, protocol, size),
     ]

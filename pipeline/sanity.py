@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +71,13 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     import torch
 
     from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
+    from stages.explain.placement import layers_of
 
     protocol = protocol_of(config)
     found = survey(config)
     device, _ = place(config, inline)
     decode, classify = stages_of(config, found.network, protocol, device)[:2]
+    classify.fold = False  # type: ignore[attr-defined]  # Parameters are shuffled as they were learnt.
     decode.setup()
     classify.setup()
     records = select(found.records, images, None, config.seed)
@@ -84,21 +86,26 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     if not done:
         raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
     network: CutNetwork = classify.network  # type: ignore[attr-defined]
-    original = [_maps(config, network, one.inputs, one.target) for one in batches]
+    placed = layers_of(found.network, config.explain.methods, config.explain.layer, batches[0].inputs.shape[3])
+
+    def maps(inputs: Tensor, target: Tensor) -> Maps:
+        return _maps(config, placed, network, inputs, target)
+
+    original = [maps(one.inputs, one.target) for one in batches]
 
     def compare(alter: Callable[[_Images], Maps]) -> dict[str, dict[str, Any]]:
         """The similarities, by method, of the original maps and of those that ``alter`` gives."""
         pairs = [(before, alter(one)) for before, one in zip(original, batches, strict=True)]
         return {name: _similarity([(a[name], b[name]) for a, b in pairs], config.seed) for name in original[0]}
 
-    another = compare(lambda one: _maps(config, network, one.inputs, one.other))
-    mirrored = compare(lambda one: _mirrored(_maps(config, network, one.inputs.flip(3), one.target)))
+    another = compare(lambda one: maps(one.inputs, one.other))
+    mirrored = compare(lambda one: _mirrored(maps(one.inputs.flip(3), one.target)))
     cascade: list[tuple[str, dict[str, dict[str, Any]]]] = []
     generator = torch.Generator().manual_seed(config.seed)
     with restored(network.module):
         for stage, parameters in parameter_stages(network.module, batches[0].inputs.shape[3]):
             shuffle(parameters, generator)
-            cascade.append((stage, compare(lambda one: _maps(config, network, one.inputs, one.target))))
+            cascade.append((stage, compare(lambda one: maps(one.inputs, one.target))))
     return {
         "images": done,
         "failed": len(records) - done,
@@ -131,17 +138,20 @@ def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterat
             yield _Images(inputs, *(torch.from_numpy(one).to(inputs.device) for one in (target, other)))
 
 
-def _maps(config: Config, network: CutNetwork, inputs: Tensor, target: Tensor) -> Maps:
+def _maps(
+    config: Config, placed: Mapping[str, Sequence[str]], network: CutNetwork, inputs: Tensor, target: Tensor
+) -> Maps:
     """Every method's maps of some images and classes, by the network as it is now."""
     from stages.evaluate.faithfulness.explained import saliency
     from stages.explain.registry import get_explainer
     from stages.explain.views import Views
 
-    views = Views(network.trace(inputs), config.explain.flip, config.explain.scales)
+    trace = network.trace(inputs)
+    views = Views(trace, config.explain.flip, config.explain.scales)
     found: Maps = {}
-    for name in config.explain.methods:
-        method = get_explainer(name, views.head is not None)
-        raw = views.explain(method.function, target, method.fuse).float()
+    for name, layers in placed.items():
+        method = get_explainer(name, trace.at(layers).head is not None)
+        raw = views.explain(method.function, target, method.fuse, layers).float()
         found[name] = raw.cpu().numpy(), saliency(raw, inputs.shape[3]).cpu().numpy()
     return found
 

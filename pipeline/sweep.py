@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,10 @@ from pipeline.config import load_config, protocol_of
 from pipeline.relocalize import rescore
 from pipeline.run import Progress, run
 from pipeline.rundir import RunDir
-from pipeline.variants import LAYER, RULES, variants
+from pipeline.variants import listed, variants
+from stages.explain.placement import AT
+
+LAYER = "explain.layer"
 
 
 def sweep(
@@ -17,8 +21,8 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Carry out a run, and score its maps by every combination of the rules that are listed.
 
-    All methods and all rules share one decode and one forward pass of each image; layers, which
-    ``explain.layer=[A,B]`` lists, take one run each. The same call resumes.
+    All methods, layers and rules share one decode and one forward pass of each image. Layers that
+    ``explain.layer=[A,B]`` lists become methods of one run, ``METHOD@LAYER``. The same call resumes.
 
     Args:
         name: As for a run.
@@ -32,20 +36,29 @@ def sweep(
     Raises:
         UserError: What the user can mend, in one line.
     """
-    chosen = variants(overrides, (*RULES, LAYER))
+    chosen = variants(_at_each_layer(name, overrides))
     # Every combination is checked before the first image is read.
     stems, configs = zip(*(load_config(name, one.overrides) for one in chosen), strict=True)
     for config in configs:
         protocol_of(config)
     out = out or f"runs/{stems[0]}-{configs[0].hash()[:8]}-sweep"
-    made: dict[str, str] = {}
-    results = []
-    for one, config in zip(chosen, configs, strict=True):
-        folder, layer = one.folder(out), str(config.explain.layer)  # A list of layers is one choice, too.
-        if layer in made:
-            metrics = rescore(RunDir(made[layer]), config, folder, watch)
-        else:
-            made[layer] = folder
-            metrics = run(config, folder, watch)
-        results.append(metrics | {"variant": one.name, "run_dir": folder})
-    return results
+    folders = [one.folder(out) for one in chosen]
+    results = [run(configs[0], folders[0], watch)]
+    origin = RunDir(folders[0])
+    results += [rescore(origin, *rest, watch) for rest in zip(configs[1:], folders[1:], strict=True)]
+    return [
+        metrics | {"variant": one.name, "run_dir": folder}
+        for metrics, one, folder in zip(results, chosen, folders, strict=True)
+    ]
+
+
+def _at_each_layer(name: str, overrides: list[str]) -> list[str]:
+    """The overrides with a list of layers made one of methods, each at each layer."""
+    given = [override for override in overrides if override.startswith(f"{LAYER}=")]
+    layers = listed(LAYER, given[-1].partition("=")[2]) if given else None
+    if layers is None:
+        return overrides
+    others = [override for override in overrides if override not in given]
+    methods = load_config(name, variants(others)[0].overrides)[1].explain.methods
+    placed = [method if AT in method else f"{method}{AT}{layer}" for layer in layers for method in methods]
+    return [*others, f"explain.methods={json.dumps(list(dict.fromkeys(placed)))}"]

@@ -12,9 +12,8 @@ import yaml
 from stages.errors import ConfigurationError
 from stages.ingest.source import join
 
-LAYER = "explain.layer"
-RULES = ("box.",)
-"""Keys that take a list of choices: none of them has lists for values."""
+RULES = "box."
+"""How keys begin that take a list of choices: none of them has lists for values."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,11 @@ class Variant:
         return join(str(out), self.name)
 
 
-def variants(overrides: list[str], keys: tuple[str, ...] = RULES) -> list[Variant]:
+def variants(overrides: list[str]) -> list[Variant]:
     """Every combination of the values that are given, in the order of the keys.
 
     Args:
         overrides: ``KEY=VALUE`` or ``KEY=[VALUE,VALUE]``.
-        keys: How keys begin that take lists of choices.
 
     >>> [one.name for one in variants(["box.protocol=[cam2016,choe2020]", "box.threshold=[0.1,0.2]"])]
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
@@ -51,7 +49,7 @@ def variants(overrides: list[str], keys: tuple[str, ...] = RULES) -> list[Varian
     choices: list[list[tuple[str, str]]] = []
     for override in overrides:
         key, _, text = override.partition("=")
-        values = _values(key, text) if key.startswith(keys) else None
+        values = listed(key, text) if key.startswith(RULES) else None
         choices.append([("", override)] if values is None else [(str(one), f"{key}={one}") for one in values])
     return [
         Variant("-".join(name for name, _ in chosen if name), [override for _, override in chosen])
@@ -59,8 +57,12 @@ def variants(overrides: list[str], keys: tuple[str, ...] = RULES) -> list[Varian
     ]
 
 
-def _values(key: str, text: str) -> list[Any] | None:
-    """The values of a list; None for anything else, which the configuration checks."""
+def listed(key: str, text: str) -> list[Any] | None:
+    """The values of a list; None for anything else, which the configuration checks.
+
+    Raises:
+        ConfigurationError: As :func:`variants`.
+    """
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

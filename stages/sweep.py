@@ -15,6 +15,7 @@ hole's contour is that of the hole, one pixel larger on each side.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -59,8 +60,8 @@ def _representatives(connectivity: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def root_of(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree; halves the path to it on the way."""
+def root_of(parent: np.ndarray, node: Any) -> Any:
+    """The root of a node's tree, of the node's integer type; halves the path to it on the way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -190,7 +191,7 @@ def _sweep(
     found = np.empty((4 * count if everything else 1, 5), np.float32)
     total = 0
     start = 0
-    root = np.uint32(0)
+    root: Any = np.uint32(0)
     for level in range(count - 1, -1, -1):
         if start == ends[level] and level < count - 1:
             boxes[level] = boxes[level + 1]

@@ -27,7 +27,7 @@ class CutNetwork:
     Args:
         module: In eval mode, its parameters frozen.
         layer: The module whose output is explained.
-        name: What the layer is called, for errors.
+        name: The layer's dotted name.
         size: Side of the input in pixels.
         precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits
             leave it in the precision of the inputs.
@@ -41,7 +41,7 @@ class CutNetwork:
         self.head = gap_linear_head(module, layer, size)
         self.black = torch.zeros(1, 3, 1, 1)
         """A black pixel as the network is given it; mid-grey where nobody said how pixels are normalised."""
-        self._name = name
+        self.name = name
         self._size = size
         self._thread = threading.local()
         layer.register_forward_hook(self._hook)
@@ -75,7 +75,7 @@ class CutNetwork:
             ConfigurationError: The layer did not run.
         """
         if self._thread.activations is None:
-            raise ConfigurationError(f"explain.layer: the network never runs {self._name!r}; name another layer")
+            raise ConfigurationError(f"explain.layer: the network never runs {self.name!r}; name another layer")
         return self._thread.activations
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -116,12 +116,12 @@ class CutNetwork:
         if maps is None:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigurationError(
-                f"explain.layer: the output of {self._name!r} has shape {shape}, not (N, K, h, w); "
+                f"explain.layer: the output of {self.name!r} has shape {shape}, not (N, K, h, w); "
                 "name a convolutional layer"
             )
         if self._thread.activations is not None:
             raise ConfigurationError(
-                f"explain.layer: {self._name!r} runs more than once in a pass; name a layer that runs once, "
+                f"explain.layer: {self.name!r} runs more than once in a pass; name a layer that runs once, "
                 "such as the block around it"
             )
         # With several layers the deeper ones hang on the graph that the first of them began.

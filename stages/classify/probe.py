@@ -47,7 +47,7 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
         elif output.ndim == 3:
             tokens.append((name, output))
 
-    with _hooked(module, watch):
+    with hooked(module, watch):
         forward_noise(module, size)
     if tokens:
         for name, output in reversed(tokens):
@@ -100,7 +100,7 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
 def order_of_running(module: nn.Module, names: Sequence[str], size: int) -> list[str]:
     """The layers of those names in the order in which a forward pass leaves them; one that never runs comes last."""
     order: list[str] = []
-    with _hooked(module, lambda name, *_: order.append(name)):
+    with hooked(module, lambda name, *_: order.append(name)):
         forward_noise(module, size)
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
@@ -141,7 +141,7 @@ def checked_logits(output: object) -> Tensor:
 
 
 @contextmanager
-def _hooked(module: nn.Module, watch: Callable[[str, nn.Module, tuple, object], None]) -> Iterator[None]:
+def hooked(module: nn.Module, watch: Callable[[str, nn.Module, tuple, object], None]) -> Iterator[None]:
     """Call ``watch`` with name, module, inputs and output of every part that runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple, object], None]:

@@ -23,7 +23,13 @@ class Classify:
         gpus: Share of a GPU that one worker occupies.
         dilate: Explain the a trous form of the network, whose maps have twice the sides. Classes and
             probabilities stay those of the network as it is, so a run classifies alike with it and without.
+
+    Attributes:
+        fold: Whether normalisations become part of the convolutions before them; whoever changes parameters
+            afterwards wants them apart.
     """
+
+    fold = True
 
     reads = ("image",)
     adds = ("trace", "probs", "top_class")
@@ -52,6 +58,7 @@ class Classify:
         import torch
 
         from stages.classify.dilate import dilated
+        from stages.classify.fold import folded
         from stages.classify.layers import cut_at
         from stages.classify.sources import load_network
 
@@ -62,10 +69,9 @@ class Classify:
                 "it must give the same ones every time and everywhere"
             )
         names = network.resolve_layers(self.layer, self.size)
-        explained = dilated(network.module, names[0], self.size) if self.dilate else network.module
-        module, explained = (
-            one.to(self.device).to(memory_format=torch.channels_last) for one in (network.module, explained)
-        )
+        module = folded(network.module, names, self.size) if self.fold else network.module
+        explained = dilated(module, names[0], self.size) if self.dilate else module
+        module, explained = (one.to(self.device).to(memory_format=torch.channels_last) for one in (module, explained))
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         self.network = cut_at(explained, names, self.size, precision)
         if self.dilate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.errors import ConfigurationError, unknown
 from stages.explain.fuse import mean_of_maxima
+from stages.explain.placement import method_of
 from stages.explain.trace import Trace
 
 _FAMILIES = (
@@ -94,12 +95,12 @@ def explainers() -> dict[str, Explainer]:
 
 
 def get_explainer(name: str, has_linear_head: bool) -> Explainer:
-    """The explainer of that name, checked against the network's head.
+    """The explainer of an entry of ``explain.methods``, checked against what follows the layer that it explains.
 
     Raises:
         ConfigurationError: There is none, or it cannot explain this network.
     """
-    table = explainers()
+    table, name = explainers(), method_of(name)
     if name not in table:
         raise unknown("method in explain.methods:", name, sorted(table))
     if table[name].needs_linear_head and not has_linear_head:
@@ -127,10 +128,13 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
     return found, divided
 
 
-def same_maps(names: Sequence[str], has_linear_head: bool, scales: Sequence[float]) -> dict[str, str]:
-    """Method to the first of the others that gives the same map on such a network, but for its scale."""
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(closed_form(name, has_linear_head, scales)[0].name, name)
-    same = {name: first[closed_form(name, has_linear_head, scales)[0].name] for name in names}
-    return {name: other for name, other in same.items() if name != other}
+def same_maps(kinds: Mapping[str, Hashable]) -> dict[str, str]:
+    """Method to the first of the others that gives the same map, but for its scale.
+
+    Args:
+        kinds: By method what decides on its map: the name of its :func:`closed_form`, and its layers.
+    """
+    first: dict[Hashable, str] = {}
+    for name, kind in kinds.items():
+        first.setdefault(kind, name)
+    return {name: first[kind] for name, kind in kinds.items() if first[kind] != name}

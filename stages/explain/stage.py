@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.explain.registry import Explainer
-    from stages.explain.trace import Trace
+    from stages.explain.trace import LayeredTrace, Trace
     from stages.explain.views import Views
 
 LABEL = "label"
@@ -31,6 +32,7 @@ class Explain:
         scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
         keep_trace: Leave ``trace`` for the next stage, with ``trace_row``, the image of each row in it.
+        layers: Names of the layers that a method explains, of those that were traced; all where it is not listed.
     """
 
     reads = ("trace", "probs", "top_class", "label")
@@ -44,8 +46,10 @@ class Explain:
         scales: Sequence[float] = (1.0,),
         gpus: float = 0,
         keep_trace: bool = False,
+        layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.methods = methods
+        self.layers = layers
         self.keep_trace = keep_trace
         if keep_trace:
             self.adds = (*self.adds, "trace", "trace_row")
@@ -68,7 +72,7 @@ class Explain:
         from stages.explain.registry import closed_form
         from stages.explain.views import Views
 
-        trace: Trace = batch.pop("trace")
+        trace: Trace | LayeredTrace = batch.pop("trace")
         probs = batch.pop("probs")
         top_class, label = batch.pop("top_class"), batch["label"]
         count = len(label)
@@ -78,14 +82,17 @@ class Explain:
         targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
         views = Views(trace, self.flip, self.scales, targets)
         explained, seconds = [], {}
-        computed: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        computed: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
         for name in self.methods:
             started = time.perf_counter()
-            method, divided = closed_form(name, views.head is not None, self.scales)
-            if method.name not in computed:
-                computed[method.name] = self._explain(views, method, targets)
-            maps, scales = computed[method.name]
-            explained.append((maps, scales / trace.locations if divided else scales))
+            names = self.layers.get(name)
+            own = trace.at(names)
+            method, divided = closed_form(name, own.head is not None, self.scales)
+            kind = method.name, *(names or ())
+            if kind not in computed:
+                computed[kind] = self._explain(views, method, targets, names)
+            maps, scales = computed[kind]
+            explained.append((maps, scales / own.layers[0].locations if divided else scales))
             seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
@@ -103,11 +110,13 @@ class Explain:
         passed_on = {"trace": trace, "trace_row": image_rows[kept]} if self.keep_trace else {}
         return take(rows, kept) | passed_on | {"seconds": seconds}
 
-    def _explain(self, views: Views, method: Explainer, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _explain(
+        self, views: Views, method: Explainer, targets: Tensor, names: Sequence[str] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""
         import torch
 
-        found = [views.explain(method.function, target, method.fuse).float() for target in targets.unbind(1)]
+        found = [views.explain(method.function, target, method.fuse, names).float() for target in targets.unbind(1)]
         maps = torch.stack(found, 1).cpu().numpy()
         scales = np.abs(maps).max((2, 3))
         divisor = np.where(np.isfinite(scales) & (scales > 0), scales, 1)

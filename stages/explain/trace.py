@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,6 +54,10 @@ class Trace:
     def layers(self) -> list[Trace]:
         """One trace per explained layer: this."""
         return [self]
+
+    def at(self, names: Collection[str] | None) -> Trace:
+        """As of a trace of several layers: this."""
+        return self
 
     @property
     def locations(self) -> int:
@@ -149,6 +153,13 @@ class LayeredTrace:
     def __init__(self, layers: list[Trace], network: LayeredNetwork) -> None:
         self.layers = layers
         self.network = network
+
+    def at(self, names: Collection[str] | None) -> Trace | LayeredTrace:
+        """The same pass, explained at some of the layers; None is all of them."""
+        if names is None or len(names) == len(self.layers):
+            return self
+        layers = [one for one in self.layers if one.network.name in names]
+        return layers[0] if len(layers) == 1 else LayeredTrace(layers, self.network)
 
     @property
     def logits(self) -> Tensor:

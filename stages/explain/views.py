@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from stages.errors import ConfigurationError, is_out_of_memory
@@ -28,7 +28,7 @@ class Views:
     def __init__(
         self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float], asked: Tensor | None = None
     ) -> None:
-        self.head: nn.Linear | None = trace.head
+        self._trace = trace
         self._shapes = [one.activations.shape[2:] for one in trace.layers]
         self._views: list[tuple[list[Trace], bool]] = []
         for scale in scales:
@@ -40,15 +40,24 @@ class Views:
             for layer in layers:
                 layer.asked = asked
 
-    def explain(self, method: Method, target: Tensor, fuse: Fusion = mean_of_maxima) -> Tensor:
+    def explain(
+        self,
+        method: Method,
+        target: Tensor,
+        fuse: Fusion = mean_of_maxima,
+        names: Collection[str] | None = None,
+    ) -> Tensor:
         """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w).
 
         Args:
             method: (trace, target) to raw maps.
             target: (N,) classes.
             fuse: Makes one map of those of several layers.
+            names: Of the layers that are explained; None is all of them.
         """
-        maps = [self._at(layer, method, target) for layer in range(len(self._shapes))]
+        chosen = self._trace.at(names).layers
+        positions = [at for at, one in enumerate(self._trace.layers) if any(one is layer for layer in chosen)]
+        maps = [self._at(layer, method, target) for layer in positions]
         return maps[0] if len(maps) == 1 else fuse(maps)
 
     def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -27,25 +29,25 @@ def test_each_combination_is_the_run_that_it_names(tiny, tiny_data, tmp_path):
     assert ["decode" in one for one in seconds] == [True, False, False, False]
 
 
-def test_layers_take_a_run_each(tiny_data, tmp_path):
-    lists = [
-        "explain.layer=[features.1,features.3]",
-        "box.threshold=[0.1,0.2]",
-        "data.limit=4",
-        "explain.methods=[gradcam]",
-    ]
+def test_layers_share_one_run_and_are_what_each_would_be_alone(tiny, tiny_data, tmp_path):
+    methods = "explain.methods=[gradcam,layercam]"
+    lists = ["explain.layer=[features.1,features.3]", "box.threshold=[0.1,0.2]", "data.limit=8", methods]
     results = sweep(str(tiny_data / "tiny.yaml"), lists, tmp_path / "sweep")
-    assert [one["variant"] for one in results] == [
-        "features.1-0.1",
-        "features.1-0.2",
-        "features.3-0.1",
-        "features.3-0.2",
-    ]
-    made = [
-        "decode" in json.loads((tmp_path / "sweep" / one["variant"] / "run.json").read_text())["seconds"]
-        for one in results
-    ]
-    assert made == [True, False, True, False]
+    assert [one["variant"] for one in results] == ["0.1", "0.2"]
+    seconds = [json.loads((tmp_path / "sweep" / one / "run.json").read_text())["seconds"] for one in ("0.1", "0.2")]
+    assert ["classify" in one for one in seconds] == [True, False]
+    together = pq.read_table(tmp_path / "sweep" / "0.1" / "predictions")
+    for layer in ("features.1", "features.3"):
+        scores = run(tiny(f"explain.layer={layer}", "box.threshold=0.1", "data.limit=8", methods), tmp_path / layer)
+        alone = pq.read_table(tmp_path / layer / "predictions")
+        for method in ("gradcam", "layercam"):
+            own, placed = (
+                part.filter(pc.field("method") == name)
+                for part, name in ((alone, method), (together, f"{method}@{layer}"))
+            )
+            assert own.num_rows and own.drop(["method"]).equals(placed.drop(["method"]))
+            theirs = scores["methods"][method]
+            assert results[0]["methods"][f"{method}@{layer}"]["mean_iou"] == theirs["mean_iou"]
 
 
 def test_every_combination_is_checked_first(tiny_data, tmp_path):

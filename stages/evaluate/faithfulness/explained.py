@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.classify.cut import CutNetwork
+from stages.classify.layers import LayeredNetwork
 
 CHUNK = 64
 """Altered images that the network sees at a time; bounds the memory."""
@@ -36,7 +37,7 @@ class Explained:
         target: Tensor,
         maps: Tensor,
         confidence: Tensor,
-        network: CutNetwork,
+        network: CutNetwork | LayeredNetwork,
         explain: Callable[[Tensor, Tensor], Tensor],
         seeds: Sequence[int],
     ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.evaluate.faithfulness.explained import Explained
-    from stages.explain.trace import Trace
+    from stages.explain.trace import LayeredTrace, Trace
 
 
 class Faithfulness:
@@ -29,6 +30,7 @@ class Faithfulness:
         scales: The same.
         seed: With an image's id, of what is random about it.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
+        layers: Of each method, as the maps were made.
     """
 
     reads = ("trace", "trace_row", "image_id", "method", "target_rank", "class_index", "map", "map_scale")
@@ -41,8 +43,9 @@ class Faithfulness:
         scales: Sequence[float] = (1.0,),
         seed: int = 0,
         gpus: float = 0,
+        layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
-        self.metrics = metrics
+        self.metrics, self.layers = metrics, layers
         self.flip, self.scales, self.seed = flip, scales, seed
         self.resources = Resources(cpus=1, gpus=gpus)
 
@@ -54,16 +57,17 @@ class Faithfulness:
         from stages.evaluate.faithfulness.registry import get_metric
         from stages.explain.registry import closed_form
 
-        trace: Trace = batch.pop("trace")
+        trace: Trace | LayeredTrace = batch.pop("trace")
         images = batch.pop("trace_row")
         values = np.full((length(batch), len(self.metrics)), np.nan, np.float32)
         seconds = dict.fromkeys((f"faithfulness/{name}" for name in self.metrics), 0.0)
         usable = (batch["target_rank"] == 1) & np.isfinite(batch["map_scale"])
-        computed: dict[str, np.ndarray] = {}
+        computed: dict[tuple, np.ndarray] = {}
         for method in sorted(set(batch["method"][usable])):
             rows = np.flatnonzero(usable & (batch["method"] == method))
             # Methods that are one on this network give the same maps but for their scale, which no metric sees.
-            kind = closed_form(method, trace.head is not None, self.scales)[0].name
+            names = self.layers.get(method)
+            kind = closed_form(method, trace.at(names).head is not None, self.scales)[0].name, *(names or ())
             if kind not in computed:
                 explained = self._explained(batch, method, rows, images[rows], trace)
                 for column, name in enumerate(self.metrics):
@@ -74,7 +78,9 @@ class Faithfulness:
             values[rows] = computed[kind]
         return batch | {"faithfulness": values, "seconds": seconds}
 
-    def _explained(self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace) -> Explained:
+    def _explained(
+        self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace | LayeredTrace
+    ) -> Explained:
         """The maps of those rows, with what the metrics need to know of their images."""
         import torch
 
@@ -82,11 +88,12 @@ class Faithfulness:
         from stages.explain.registry import get_explainer
         from stages.explain.views import Views
 
-        explainer = get_explainer(method, trace.head is not None)
+        names = self.layers.get(method)
+        explainer = get_explainer(method, trace.at(names).head is not None)
 
         def explain(inputs: Tensor, target: Tensor) -> Tensor:
             views = Views(trace.network.trace(inputs), self.flip, self.scales)
-            return views.explain(explainer.function, target, explainer.fuse)
+            return views.explain(explainer.function, target, explainer.fuse, names)
 
         picked = torch.from_numpy(images).to(trace.inputs.device)
         target = torch.from_numpy(batch["class_index"][rows].astype(np.int64)).to(picked.device)

@@ -59,7 +59,7 @@ def test_every_method_is_the_fusion_of_its_maps(images, flip, few_steps):
     for name, one in explainers().items():
         if one.needs_linear_head:
             with pytest.raises(ConfigurationError, match=name):
-                get_explainer(name, views.head is not None)
+                get_explainer(name, has_linear_head=False)
             continue
         found = views.explain(one.function, TARGET, one.fuse)
         maps = [Views(alone(at).trace(images), flip, [1.0]).explain(one.function, TARGET) for at in sorted(NAMES)]

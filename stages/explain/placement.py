@@ -1,0 +1,41 @@
+"""Which layers a method explains: those of the run, or one of its own, written ``METHOD@LAYER``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from stages.classify.network import Network
+
+AT = "@"
+
+
+def method_of(entry: str) -> str:
+    """The explainer of an entry of ``explain.methods``.
+
+    >>> method_of("gradcam@features.3"), method_of("cam")
+    ('gradcam', 'cam')
+    """
+    return entry.partition(AT)[0]
+
+
+def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[str], size: int) -> dict[str, list[str]]:
+    """Dotted names of the layers of each entry of ``explain.methods``.
+
+    Args:
+        network: That has them.
+        methods: ``METHOD`` or ``METHOD@LAYER``.
+        layer: ``explain.layer``, for entries that name none.
+        size: Side of the input in pixels.
+
+    Raises:
+        ConfigurationError: A layer is unknown, or stands in ``explain.layer`` twice.
+    """
+    named: dict[str, str | Sequence[str]] = {entry: entry.partition(AT)[2] or layer for entry in methods}
+    found = {str(one): network.resolve_layers(one, size) for one in {str(one): one for one in named.values()}.values()}
+    return {entry: found[str(one)] for entry, one in named.items()}
+
+
+def all_layers(placed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Every layer that some method explains, once."""
+    return list(dict.fromkeys(chain.from_iterable(placed.values())))
