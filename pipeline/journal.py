@@ -1,32 +1,44 @@
-"""What happened in a run, for machines: a file of JSON lines for each process of a call, in the run's ``logs/``."""
+"""What happened in a run, for machines: files of JSON lines for each process of a call, in the run's ``logs/``."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Protocol
 
 from pipeline.machine import process_name
 from pipeline.rundir import RunDir
 from pipeline.shards import Report
-from stages.errors import ConfigurationError
+from stages.errors import OutputError
+from stages.ingest.source import local_path
 
 _log = logging.getLogger("wsl_pipeline")
+
+LINES = 256
+"""Of one object of a journal in an object store."""
+
+
+class _Lines(Protocol):
+    def write(self, line: str, /) -> object:
+        """Take a line, its end included."""
+
+    def flush(self) -> None:
+        """Have it where others can read it."""
 
 
 class Journal(logging.Handler):
     """Writes down commits, and what people are told beside the progress.
 
     Args:
-        file: Where to; each line is written at once.
+        lines: Where to; each line is written at once.
     """
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, lines: _Lines) -> None:
         super().__init__()
-        self.file = file
+        self._lines = lines
 
     def commit(self, report: Report) -> None:
         """A shard is committed."""
@@ -44,8 +56,31 @@ class Journal(logging.Handler):
     def _write(self, event: str, fields: dict) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
-        self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.file.flush()
+        self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._lines.flush()
+
+
+class _Objects:
+    """Lines in an object store, whose objects cannot grow: the last one is written anew with every line.
+
+    Args:
+        run: Whose they are.
+        name: Of the objects, which are numbered.
+    """
+
+    def __init__(self, run: RunDir, name: str) -> None:
+        self._run, self._name = run, name
+        self._number = 0
+        self._last: list[str] = []
+
+    def write(self, line: str, /) -> None:
+        if len(self._last) == LINES:
+            self._number, self._last = self._number + 1, []
+        self._last.append(line)
+
+    def flush(self) -> None:
+        with suppress(OutputError):  # No shard fails for its journal, and the next line takes this one along.
+            self._run.write(f"{self._name}-{self._number:04}.jsonl", "".join(self._last).encode())
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
@@ -53,20 +88,16 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def journal(run: RunDir) -> Iterator[Journal | None]:
-    """The journal of this process; None where the run lies in an object store, whose files cannot grow."""
-    try:
-        folder = run.path / "logs"
-    except ConfigurationError:
-        yield None
-        return
-    folder.mkdir(exist_ok=True)
+def journal(run: RunDir) -> Iterator[Journal]:
+    """The journal of this process."""
     start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    name = process_name().replace(":", "-")
-    with open(folder / f"{start}-{name}.jsonl", "w", encoding="utf-8") as file:
-        handler = Journal(file)
+    name = f"logs/{start}-{process_name().replace(':', '-')}"
+    with ExitStack() as stack:
+        if local_path(run.uri) is None:
+            handler = Journal(_Objects(run, name))
+        else:
+            (run.path / "logs").mkdir(exist_ok=True)
+            handler = Journal(stack.enter_context(open(run.where(f"{name}.jsonl"), "w", encoding="utf-8")))
         _log.addHandler(handler)
-        try:
-            yield handler
-        finally:
-            _log.removeHandler(handler)
+        stack.callback(_log.removeHandler, handler)
+        yield handler

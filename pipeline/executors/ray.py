@@ -51,8 +51,7 @@ class Worker:
         """Take a shard through the group: from the manifest, or from what the group before made of it."""
         outcomes = given if isinstance(given, list) else self.job.load(shard, given)
         outcomes = _advance(self.group, self.job, outcomes)
-        if self.journal:
-            self.journal.processed(shard.index, total(outcome.seconds for outcome in outcomes))
+        self.journal.processed(shard.index, total(outcome.seconds for outcome in outcomes))
         return _commit(self.job, shard, outcomes) if self.commits else outcomes
 
     def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:

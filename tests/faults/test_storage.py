@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import storage
+from pipeline.journal import journal
+from pipeline.rundir import RunDir
 from stages.ingest.source import read_bytes
 from tests.objectstore import BUCKET, SECRET, download, serving, upload
 from tests.runs import COUNT, files, start, wsl
@@ -40,7 +43,14 @@ def command(tiny_data: Path, out: object, *overrides: str) -> tuple:
 
 
 def results(found: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: data for name, data in found.items() if Path(name).name not in {*DIFFERING, ".lock"}}
+    own = {name: data for name, data in found.items() if not name.startswith("logs/")}
+    return {name: data for name, data in own.items() if Path(name).name not in {*DIFFERING, ".lock"}}
+
+
+def commits(found: dict[str, bytes]) -> list[int]:
+    """Shards whose commit stands in a journal of the run."""
+    text = b"".join(data for name, data in found.items() if name.startswith("logs/"))
+    return [line["shard"] for line in map(json.loads, text.splitlines()) if line["event"] == "commit"]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +90,7 @@ def test_a_run_in_a_store_that_is_killed_and_resumed(store, calm, tiny_data):
     assert len(parts) == len(set(parts)) == shards - kept  # one PUT each, and no finished shard again
     found = download("runs/killed")
     assert results(found) == calm
+    assert len(set(commits(found))) == len(commits(found)) >= shards - 2  # A kill may take the last line along.
     assert "_SUCCESS" in found and not any(name.startswith(".claims/") for name in found)
     text = b"".join(found.values())
     assert SECRET.encode() not in text and b"AWS_" not in text
@@ -93,6 +104,20 @@ def download_parts(prefix: str) -> list[str]:
     from stages.ingest.source import list_folder
 
     return list_folder(f"s3://{BUCKET}/{prefix}/predictions")[1]
+
+
+def test_a_journal_in_a_store_goes_on_in_another_object_and_survives_a_failure(store, monkeypatch):
+    monkeypatch.setattr("pipeline.journal.LINES", 3)
+    run = RunDir(f"s3://{BUCKET}/runs/journal")
+    with journal(run) as lines:
+        for shard in range(4):
+            if shard == 1:
+                store.fail = lambda method, path: 500 if "/logs/" in path else None
+            lines.processed(shard, {})
+            store.fail = lambda method, path: None
+    found = download("runs/journal")
+    assert [len(found[name].splitlines()) for name in sorted(found)] == [3, 1]
+    assert [json.loads(line)["shard"] for name in sorted(found) for line in found[name].splitlines()] == [0, 1, 2, 3]
 
 
 def test_an_upload_that_is_interrupted_shows_all_or_nothing(store, monkeypatch):
