@@ -51,11 +51,13 @@ class _System:
         name: For people.
         label_iou: (N,) overlap of the true class's box.
         first_iou: (N,) overlap of the first prediction's box, -1 where the prediction is wrong.
+        five_iou: (N,) the same of the best of the first five, of images that have five.
     """
 
     name: str
     label_iou: np.ndarray
     first_iou: np.ndarray
+    five_iou: np.ndarray
 
 
 def compare(places: Sequence[str | Path]) -> dict[str, Any]:
@@ -149,23 +151,22 @@ def _check_same_images(one: _Run, other: _Run) -> None:
 def _systems(run: _Run, prefix: str) -> list[_System]:
     manifest = pq.read_table(run.directory.manifest, columns=["image_id", "label"])
     ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
-    overlaps = {
-        method: (np.full(len(ids), np.nan, np.float32), np.full(len(ids), np.nan, np.float32))
-        for method in run.config.explain.methods
-    }
+    overlaps = {method: np.full((3, len(ids)), np.nan, np.float32) for method in run.config.explain.methods}
     for part in run.directory.predictions(_COLUMNS):
         methods = np.array(part["method"].to_pylist(), dtype=object)
         ranks, classes = part["target_rank"].to_numpy(), part["class_index"].to_numpy()
         places = np.searchsorted(ids, part["image_id"].to_numpy())
         iou = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
-        wrong = (classes != labels[places]) & ~np.isnan(iou)
-        for method, (of_label, of_first) in overlaps.items():
-            known, first = ((methods == method) & (ranks == rank) for rank in (0, 1))
+        right = np.where((classes != labels[places]) & ~np.isnan(iou), np.float32(-1), iou)
+        for method, (of_label, of_first, of_five) in overlaps.items():
+            known, first, last = ((methods == method) & (ranks == rank) for rank in (0, 1, 5))
             of_label[places[known]] = iou[known]
-            of_first[places[first]] = np.where(wrong, np.float32(-1), iou)[first]
-    for of_label, of_first in overlaps.values():
-        of_label[labels < 0] = of_first[labels < 0] = np.nan
-    return [_System(prefix + method, *both) for method, both in overlaps.items()]
+            of_first[places[first]] = right[first]
+            five = (methods == method) & (ranks >= 1) & (ranks <= 5) & np.isin(places, places[last])
+            np.fmax.at(of_five, places[five], right[five])
+    for one in overlaps.values():
+        one[:, labels < 0] = np.nan
+    return [_System(prefix + method, *one) for method, one in overlaps.items()]
 
 
 def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...], seed: int) -> dict[str, Any]:
@@ -174,6 +175,7 @@ def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...],
     for name, comparator, values in (
         ("gt_known_loc", protocol.iou_comparator, (a.label_iou, b.label_iou)),
         ("top1_loc", protocol.topk_iou_comparator, (a.first_iou, b.first_iou)),
+        ("top5_loc", protocol.topk_iou_comparator, (a.five_iou, b.five_iou)),
     ):
         scored = ~np.isnan(values)
         unpaired = max(unpaired, int((scored[0] != scored[1]).sum()))

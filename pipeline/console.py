@@ -112,7 +112,7 @@ def show_differences(found: dict[str, Any]) -> None:
     """A table of :func:`pipeline.compare.compare`: a row for each metric of each pair."""
     title = f"differences, protocol {found['protocol']} {found['protocol_fingerprint']}"
     table = Table("", "", "first", "second", "difference [95 %]", "McNemar p", "n", "", title=title, box=SIMPLE)
-    names = {"gt_known_loc": "GT-known@", "top1_loc": "top-1 loc@", "mean_iou": "mean IoU"}
+    names = {"gt_known_loc": "GT-known@", "top1_loc": "top-1 loc@", "top5_loc": "top-5 loc@", "mean_iou": "mean IoU"}
     for pair in found["pairs"]:
         title = f"{pair['a']} → {pair['b']}"
         for metric, scores in pair["metrics"].items():

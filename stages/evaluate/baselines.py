@@ -16,6 +16,7 @@ from stages.batch import Batch, length, take
 from stages.components import component_box, sweep
 from stages.evaluate import bootstrap, curve, pixels
 from stages.evaluate.blind_maps import BlindMaps
+from stages.evaluate.draws import uniform
 from stages.evaluate.frame import scored_displayed, scored_empty, scored_in_frame, scored_truth
 from stages.evaluate.iou import at_least, best_iou
 from stages.ingest.geometry import fit_transforms, to_displayed
@@ -126,26 +127,9 @@ class Baselines:
             (N, 4) float32 xyxy whole pixels of the frame, never empty.
         """
         streams = 4 * np.asarray(ids, np.int64)[:, None] + np.arange(4)
-        draws = _uniform(streams, self.seed).reshape(-1, 2, 2) * self.size
+        draws = uniform(streams, self.seed).reshape(-1, 2, 2) * self.size
         low, high = np.floor(draws.min(1)), np.ceil(draws.max(1))
         return np.concatenate([low, np.maximum(high, low + 1)], axis=1).astype(np.float32)
-
-
-def _uniform(numbers: np.ndarray, seed: int) -> np.ndarray:
-    """A float64 in [0, 1) for each int64: two rounds of the finalizer of SplitMix64.
-
-    Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014. A generator of numpy's
-    for each image would take longer than the scores.
-    """
-
-    def mix(bits: np.ndarray) -> np.ndarray:
-        bits = bits + np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return bits ^ (bits >> np.uint64(31))
-
-    mixed = mix(mix(numbers.astype(np.uint64)) ^ mix(np.full(1, seed % 2**64, np.uint64)))
-    return (mixed >> np.uint64(11)) / 2.0**53
 
 
 class _Truth:

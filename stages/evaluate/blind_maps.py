@@ -42,7 +42,7 @@ class BlindMaps:
         """Count some images.
 
         Args:
-            images: ``label``, ``boxes``, ``masks``, ``ignore``, ``width`` and ``height``; all with boxes.
+            images: ``image_id``, ``label``, ``boxes``, ``masks``, ``ignore``, ``width`` and ``height``; all with boxes.
             transforms: (N, 4), displayed pixels to the frame.
         """
         counts = np.array([len(boxes) for boxes in images["boxes"]])
@@ -72,6 +72,7 @@ class BlindMaps:
         found = {
             name: pixels.update(
                 {
+                    "image_id": images["image_id"],
                     "label": images["label"],
                     "pointing": pointing.astype(np.float32),
                     "energy": energy[name].astype(np.float32),

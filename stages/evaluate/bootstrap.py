@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -52,6 +53,23 @@ def mean(values: np.ndarray, seed: int = 0) -> dict[str, Any]:
         indices = rng.integers(0, len(values), (min(rows, RESAMPLES - start), len(values)), dtype=np.int32)
         means.append(values[indices].mean(1))
     return _estimate(values.mean(), np.concatenate(means), len(values))
+
+
+def of_sums(function: Callable[[np.ndarray], np.ndarray], groups: np.ndarray, n: int, seed: int = 0) -> dict[str, Any]:
+    """A function of sums over all images, by resampling groups of them.
+
+    Args:
+        function: (..., *) sums to (...) values, NaN where they define none.
+        groups: (G, *) sums over each group's images.
+        n: Images.
+        seed: Of the interval.
+    """
+    drawn = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), RESAMPLES)
+    rows = max(1, _CHUNK // groups[0].size)
+    flat = groups.reshape(len(groups), -1).astype(np.float64)
+    parts = [drawn[at : at + rows] @ flat for at in range(0, RESAMPLES, rows)]
+    resampled = np.concatenate([function(part.reshape(-1, *groups.shape[1:])) for part in parts])
+    return _estimate(float(function(groups.sum(0))), resampled[~np.isnan(resampled)], n)
 
 
 def class_mean(hits: np.ndarray, n: np.ndarray, seed: int = 0) -> dict[str, Any]:

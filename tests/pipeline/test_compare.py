@@ -45,7 +45,7 @@ def test_every_pair_of_methods_with_the_values_of_both_runs(runs):
             name, method = pair[side].split("/")
             reference = own[name]["methods"][method]
             for delta in ("0.3", "0.5", "0.7"):
-                for metric in ("gt_known_loc", "top1_loc"):
+                for metric in ("gt_known_loc", "top1_loc", "top5_loc"):
                     score = pair["metrics"][metric][delta]
                     assert score[side] == reference[metric][delta]["value"] and score["n"] == COUNT - 1
             assert pair["metrics"]["mean_iou"][side] == pytest.approx(reference["mean_iou"]["value"], abs=2e-6)

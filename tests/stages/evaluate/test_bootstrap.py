@@ -50,3 +50,22 @@ def test_many_values_are_resampled_by_steps_with_the_same_interval() -> None:
     np.testing.assert_allclose(found["ci95"], [values.mean() - half, values.mean() + half], atol=0.1 * half)
     assert found == bootstrap.mean(values[::-1])
     assert bootstrap.mean(np.full(20_000, 0.25))["ci95"] == [0.25, 0.25]
+
+
+def test_a_function_of_sums_has_the_interval_of_its_images() -> None:
+    rng = np.random.default_rng(0)
+    above, below = rng.uniform(0, 2, 2000), rng.uniform(1, 3, 2000)
+    groups = np.stack([(above[at::64].sum(), below[at::64].sum()) for at in range(64)])
+
+    def ratio(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return sums[..., 0] / sums[..., 1]
+
+    found = bootstrap.of_sums(ratio, groups, 2000)
+    resamples = [rng.integers(0, 2000, 2000) for _ in range(1000)]
+    low, high = np.percentile([above[one].sum() / below[one].sum() for one in resamples], [2.5, 97.5])
+    assert found["value"] == pytest.approx(above.sum() / below.sum(), abs=1e-6) and found["n"] == 2000
+    assert found["ci95"][1] - found["ci95"][0] == pytest.approx(high - low, rel=0.3)
+    # Groups in which nothing is defined do not count.
+    nothing = bootstrap.of_sums(ratio, np.array([[1.0, 1.0], [0.0, 0.0]]), 2)
+    assert nothing["ci95"] == [1.0, 1.0]

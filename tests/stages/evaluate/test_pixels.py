@@ -129,7 +129,27 @@ def test_pxap_pools_pixels_as_the_definition_says(protocol) -> None:
         truth.append(np.where(resized[1] > 0, 255, resized[0]).reshape(-1))
     expected = histogram_pxap(np.concatenate(scores), np.concatenate(truth), protocol.sweep_interval)
     metrics = compute(pixels.update(found))
-    assert metrics["pxap"] == {"value": pytest.approx(expected, abs=1e-6), "n": 8}
+    low, high = metrics["pxap"].pop("ci95")
+    assert metrics["pxap"] == {"value": pytest.approx(expected, abs=1e-6), "n": 8} and low < expected < high
+
+
+def test_pxaps_interval_covers_what_images_of_the_same_kind_give() -> None:
+    rng = np.random.default_rng(0)
+    edges = bin_edges(CAM)
+
+    def counted(images: int) -> pixels.Counts:
+        """Objects of an eighth of the map on which scores are higher, in some images more than in others."""
+        inside = np.arange(256) < 32
+        gains = rng.uniform(0, 0.4, images)
+        scores = [np.clip(rng.uniform(0, 0.6, 256) + gain * inside, 0, 1) for gain in gains]
+        found = {"image_id": rng.permutation(images), "label": np.zeros(images, int)}
+        found |= {"pointing": np.ones(images), "energy": np.ones(images, np.float32)}
+        return pixels.update(found | {"pixel_counts": ragged(pixel_counts(one, inside, None, edges) for one in scores)})
+
+    found = [compute(counted(300))["pxap"] for _ in range(40)]
+    values = [one["value"] for one in found]
+    half = [(one["ci95"][1] - one["ci95"][0]) / 2 for one in found]
+    assert np.mean(half) == pytest.approx(1.96 * np.std(values), rel=0.3)
 
 
 @pytest.mark.parametrize(
