@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from stages.explain import augmented, augmented_authors, opticam, smooth
+
+
+@pytest.fixture
+def images():
+    """Five, in float64."""
+    return torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture

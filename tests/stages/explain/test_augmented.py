@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from stages.explain import augmented
 from stages.explain.registry import get_explainer
-from tests.stages.explain.test_methods import TARGET, network
+from tests.stages.explain.brute_force import TARGET, network
 
 CELLS = 5
 
@@ -127,7 +127,7 @@ def test_groupcam_is_its_formula(monkeypatch):
     from torchvision.transforms.v2.functional import gaussian_blur
 
     from stages.explain import group
-    from tests.stages.explain.test_methods import Whole
+    from tests.stages.explain.brute_force import Whole
 
     monkeypatch.setattr(group, "GROUPS", 5)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -179,7 +179,7 @@ def test_weighted_residuals_are_the_shares_of_the_posterior(few_steps):
 def test_smooth_gradcam_is_its_formula(head, few_steps):
     """Omeiza et al., noisy copy by noisy copy through the whole network, one image at a time."""
     from stages.explain import smooth
-    from tests.stages.explain.test_methods import Whole
+    from tests.stages.explain.brute_force import Whole
 
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     cut = network(head)

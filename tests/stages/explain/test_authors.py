@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from stages.explain import augmented_authors as authors
 from stages.explain.augmented import maps_of_copies
 from stages.explain.gradcam import gradcam
-from tests.stages.explain.test_methods import TARGET, network
+from tests.stages.explain.brute_force import TARGET, network
 
 
 @pytest.fixture

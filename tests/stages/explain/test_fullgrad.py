@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from stages.classify.cut import CutNetwork
 from stages.errors import ConfigurationError
 from stages.explain.fullgrad import check_complete, contributions, fullgrad
-from tests.stages.explain.test_methods import TARGET
+from tests.stages.explain.brute_force import TARGET
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.explain.registry import Explainer, explainers
-from tests.stages.explain.test_methods import HEADS, TARGET, network
+from tests.stages.explain.brute_force import HEADS, TARGET, network
 
 pytestmark = pytest.mark.usefixtures("few_steps")
 

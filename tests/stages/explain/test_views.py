@@ -12,7 +12,7 @@ from stages.classify.network import Network, Preprocess
 from stages.errors import ConfigurationError
 from stages.explain.registry import get_explainer
 from stages.explain.views import Views
-from tests.stages.explain.test_methods import TARGET, network
+from tests.stages.explain.brute_force import TARGET, network
 from tests.stages.toys import CLASSES, seeded
 
 
