@@ -108,7 +108,8 @@ def relocalize(
 def sweep(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="As for run.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=[0.1,0.15,0.2].")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=[0.1,0.2] explain.layer=[A,B]."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder of the runs; default runs/NAME-HASH-sweep.")] = None,
     executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,

@@ -178,7 +178,8 @@ def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...],
         ("top5_loc", protocol.topk_iou_comparator, (a.five_iou, b.five_iou)),
     ):
         scored = ~np.isnan(values)
-        unpaired = max(unpaired, int((scored[0] != scored[1]).sum()))
+        if scored.any(1).all():  # Else one of the two has no such score at all.
+            unpaired = max(unpaired, int((scored[0] != scored[1]).sum()))
         first, second = (one[scored.all(0)] for one in values)
         if not len(first):
             continue

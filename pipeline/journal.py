@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -56,8 +56,9 @@ class Journal(logging.Handler):
     def _write(self, event: str, fields: dict) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
-        self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._lines.flush()
+        with self.lock or nullcontext():  # Threads commit, too.
+            self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._lines.flush()
 
 
 class _Objects:
@@ -70,17 +71,21 @@ class _Objects:
 
     def __init__(self, run: RunDir, name: str) -> None:
         self._run, self._name = run, name
-        self._number = 0
+        self._number, self._stored = 0, True
         self._last: list[str] = []
 
     def write(self, line: str, /) -> None:
-        if len(self._last) == LINES:
+        if len(self._last) >= LINES and self._stored:
             self._number, self._last = self._number + 1, []
         self._last.append(line)
+        self._stored = False
 
     def flush(self) -> None:
-        with suppress(OutputError):  # No shard fails for its journal, and the next line takes this one along.
-            self._run.write(f"{self._name}-{self._number:04}.jsonl", "".join(self._last).encode())
+        """Store the last object; where that fails, the next line takes these along, and no shard fails for it."""
+        if not self._stored:
+            with suppress(OutputError):
+                self._run.write(f"{self._name}-{self._number:04}.jsonl", "".join(self._last).encode())
+                self._stored = True
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
@@ -94,7 +99,9 @@ def journal(run: RunDir) -> Iterator[Journal]:
     name = f"logs/{start}-{process_name().replace(':', '-')}"
     with ExitStack() as stack:
         if local_path(run.uri) is None:
-            handler = Journal(_Objects(run, name))
+            objects = _Objects(run, name)
+            stack.callback(objects.flush)
+            handler = Journal(objects)
         else:
             (run.path / "logs").mkdir(exist_ok=True)
             handler = Journal(stack.enter_context(open(run.where(f"{name}.jsonl"), "w", encoding="utf-8")))

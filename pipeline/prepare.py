@@ -118,7 +118,10 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
         layers = all_layers(placed)
         check_repeatable(network.module, size)
         if config.explain.dilate and len(layers) > 1:
-            raise ConfigurationError("explain.dilate: one layer can be dilated, not several; name one in explain.layer")
+            raise ConfigurationError(
+                f"explain.dilate: one layer can be dilated, not several ({', '.join(layers)}); name one in "
+                "explain.layer, and none in explain.methods; a sweep lists them one after the other, so give it one"
+            )
         module = dilated(network.module, layers[0], size) if config.explain.dilate else network.module
         cut = cut_at(module, layers, size)
         trace = cut.trace(torch.zeros(2, 3, size, size))
@@ -174,6 +177,12 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
     info = directory.read_json("run.json")
     if not {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"} <= set(info):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
+    begun_by = info.get("versions", {}).get("wsl-pipeline", __version__)
+    if begun_by != __version__ and not directory.complete:  # Its parts hold counts of another form.
+        raise ConfigurationError(
+            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}; finish it with the former, or "
+            "choose another --out"
+        )
     if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info["manifest_sha256"]:
         raise DataError(
             f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.classify.cut import CutNetwork
+    from stages.classify.layers import LayeredNetwork
     from stages.ingest.dataset import ImageRecord
 
 IMAGES = 16
@@ -85,7 +86,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     done = sum(len(one.inputs) for one in batches)
     if not done:
         raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
-    network: CutNetwork = classify.network  # type: ignore[attr-defined]
+    network: CutNetwork | LayeredNetwork = classify.network  # type: ignore[attr-defined]
     placed = layers_of(found.network, config.explain.methods, config.explain.layer, batches[0].inputs.shape[3])
 
     def maps(inputs: Tensor, target: Tensor) -> Maps:
@@ -139,7 +140,11 @@ def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterat
 
 
 def _maps(
-    config: Config, placed: Mapping[str, Sequence[str]], network: CutNetwork, inputs: Tensor, target: Tensor
+    config: Config,
+    placed: Mapping[str, Sequence[str]],
+    network: CutNetwork | LayeredNetwork,
+    inputs: Tensor,
+    target: Tensor,
 ) -> Maps:
     """Every method's maps of some images and classes, by the network as it is now."""
     from stages.evaluate.faithfulness.explained import saliency

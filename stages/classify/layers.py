@@ -29,6 +29,7 @@ class LayeredNetwork:
     def __init__(
         self, module: nn.Module, names: Sequence[str], size: int, precision: torch.dtype | None = None
     ) -> None:
+        self.module = module
         ordered = order_of_running(module, names, size)
         self._cuts = [CutNetwork(module, module.get_submodule(name), name, size, precision) for name in ordered]
 

@@ -31,9 +31,16 @@ def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[st
     Raises:
         ConfigurationError: A layer is unknown, or stands in ``explain.layer`` twice.
     """
-    named: dict[str, str | Sequence[str]] = {entry: entry.partition(AT)[2] or layer for entry in methods}
-    found = {str(one): network.resolve_layers(one, size) for one in {str(one): one for one in named.values()}.values()}
-    return {entry: found[str(one)] for entry, one in named.items()}
+    of_run: list[str] | None = None
+    found: dict[str, list[str]] = {}
+    for entry in methods:
+        own = entry.partition(AT)[2]
+        if own:
+            found[entry] = [network.resolve_layer(own, size, key=f"explain.methods: {entry}")]
+        else:
+            of_run = of_run or network.resolve_layers(layer, size)
+            found[entry] = of_run
+    return found
 
 
 def all_layers(placed: Mapping[str, Sequence[str]]) -> list[str]:

@@ -100,13 +100,13 @@ def get_explainer(name: str, has_linear_head: bool) -> Explainer:
     Raises:
         ConfigurationError: There is none, or it cannot explain this network.
     """
-    table, name = explainers(), method_of(name)
+    table, entry, name = explainers(), name, method_of(name)
     if name not in table:
         raise unknown("method in explain.methods:", name, sorted(table))
     if table[name].needs_linear_head and not has_linear_head:
         raise ConfigurationError(
-            f"explain.methods: {name} needs a network that ends in GAP + linear after the explained layer; "
-            "take gradcam, or set explain.layer to the layer before the pooling"
+            f"explain.methods: {entry} needs a network that ends in GAP + linear after the explained layer; "
+            "take gradcam, or explain the layer before the pooling (explain.layer, or METHOD@LAYER)"
         )
     return table[name]
 

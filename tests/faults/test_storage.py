@@ -106,17 +106,19 @@ def download_parts(prefix: str) -> list[str]:
     return list_folder(f"s3://{BUCKET}/{prefix}/predictions")[1]
 
 
-def test_a_journal_in_a_store_goes_on_in_another_object_and_survives_a_failure(store, monkeypatch):
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_journal_in_a_store_goes_on_in_another_object_and_survives_a_failure(store, monkeypatch, failing):
     monkeypatch.setattr("pipeline.journal.LINES", 3)
-    run = RunDir(f"s3://{BUCKET}/runs/journal")
+    run = RunDir(f"s3://{BUCKET}/runs/journal-{failing}")
     with journal(run) as lines:
         for shard in range(4):
-            if shard == 1:
+            if shard == failing:
                 store.fail = lambda method, path: 500 if "/logs/" in path else None
             lines.processed(shard, {})
             store.fail = lambda method, path: None
-    found = download("runs/journal")
-    assert [len(found[name].splitlines()) for name in sorted(found)] == [3, 1]
+    found = download(f"runs/journal-{failing}")
+    # An object that could not be stored when it was full takes one line more.
+    assert [len(found[name].splitlines()) for name in sorted(found)] == ([4] if failing == 2 else [3, 1])
     assert [json.loads(line)["shard"] for name in sorted(found) for line in found[name].splitlines()] == [0, 1, 2, 3]
 
 

@@ -57,6 +57,12 @@ def test_every_pair_of_methods_with_the_values_of_both_runs(runs):
     assert found == compare([runs / "a", runs / "b"])
 
 
+def test_a_run_without_five_predictions_is_compared_in_the_rest(runs, tiny, tmp_path):
+    run(tiny("explain.targets=[label,top1]"), tmp_path / "d")
+    pair = compare([runs / "b", tmp_path / "d"])["pairs"][0]
+    assert pair["unpaired"] == 0 and "top1_loc" in pair["metrics"] and "top5_loc" not in pair["metrics"]
+
+
 def test_the_methods_of_one_run(runs):
     (pair,) = compare([runs / "a"])["pairs"]
     assert (pair["a"], pair["b"]) == ("cam", "layercam")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
 from stages.classify.stage import Classify
 
@@ -84,6 +87,56 @@ def test_a_shared_convolution_is_left_alone() -> None:
     shared = nn.Conv2d(3, 3, 3, bias=False)
     module = trained(nn.Sequential(shared, nn.BatchNorm2d(3), shared, nn.BatchNorm2d(3), nn.Flatten()))
     assert folded(module, [], SIZE) is module
+
+
+class Locked(Block):
+    """Holds what cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class ByKeyword(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(input=self.first(x)).mean((2, 3))
+
+
+class Asking(Block):
+    """Asks its normalisation for more than a call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / self.norm.num_features
+
+
+def reweighted(parametrise: Callable[[nn.Module], object]) -> Block:
+    block = Block()
+    parametrise(block.first)
+    parametrise(block.second)
+    return block
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Locked,
+        ByKeyword,
+        Asking,
+        lambda: reweighted(nn.utils.parametrizations.weight_norm),
+        lambda: reweighted(nn.utils.parametrizations.spectral_norm),
+    ],
+    ids=["locked", "by keyword", "asking", "weight_norm", "spectral_norm"],
+)
+def test_networks_that_cannot_be_folded_stay_as_they_are(make: Callable[[], nn.Module]) -> None:
+    module = trained(make())
+    assert folded(module, [], SIZE) is module
+
+
+def test_a_network_that_was_explained_before_stays_as_it_is() -> None:
+    """A factory may give the same module each time; it has the hook of the run's trial by then."""
+    module = trained(Block()).float()
+    CutNetwork(module, module.second, "second", SIZE)
+    assert folded(module, ["second"], SIZE) is module
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "densenet121"])
