@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -76,6 +77,9 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
         UserError: A run is not complete, or the runs cannot be compared.
     """
     runs = [_open(str(place)) for place in places]
+    for uri, times in Counter(run.directory.uri for run in runs).items():
+        if times > 1:
+            raise ConfigurationError(f"{uri} is named twice; name every run once")
     for run in runs[1:]:
         _check_same_rules(runs[0], run)
         _check_same_images(runs[0], run)
@@ -95,10 +99,7 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def _open(place: str) -> _Run:
-    try:
-        directory = RunDir(place)
-    except ConfigurationError as error:  # Which takes every place for one that is written to.
-        raise ConfigurationError(str(error).removeprefix("--out: ")) from None
+    directory = RunDir(place)
     info = directory.read_json("run.json")
     if not directory.complete:
         raise DataError(f"{place} is not complete; run its command again, then compare it")

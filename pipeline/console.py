@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LINE_EVERY = 30.0
 """Seconds between progress lines where there is no terminal."""
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)
 if not console.is_terminal:
     console.width = 140  # A log file has no width; 80 would fold the table.
 

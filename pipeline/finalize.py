@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow.compute as pc
@@ -144,7 +145,8 @@ def _write_results(
             found.append(_columns(own))
             yield own
 
-    name = f"predictions-{methods[position]}" if position else "predictions"
+    # A layer of a network of the user's own may have a name that no file can have.
+    name = f"predictions-{quote(methods[position], safe='@+')}" if position else "predictions"
     run.stream(f"coco/{name}.json", coco.json_list(entries()))
     return Boxes(**concat(found))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,12 @@ _FOLDERS = ("predictions", "errors", "coco", "report")
 MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
+_NEEDED: dict[str, dict[str, type]] = {
+    "run.json": {"images": int},
+    "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
+}
+"""Without which a file cannot be one that a run has written."""
+
 
 class RunDir:
     """The files of one run, by name, on a disk or in an object store. Every file appears whole or not at all.
@@ -46,7 +53,10 @@ class RunDir:
             ConfigurationError: It belongs to another configuration, holds something else than a run, or
                 cannot be written.
         """
-        run = cls(place)
+        try:
+            run = cls(place)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--out: {error}") from None
         try:
             if run.begun:
                 keys = differing_keys(run._config_tree(), config.model_dump())
@@ -95,7 +105,9 @@ class RunDir:
         """
         try:
             return read_bytes(self.where(name))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
+                raise
             raise DataError(f"{self} has no {name}: no run was begun there, or it has not come so far") from None
 
     @property
@@ -171,7 +183,12 @@ class RunDir:
             value = json.loads(self.read(name))
         except ValueError:
             value = None
-        if not isinstance(value, dict) or not value:
+        needed = _NEEDED.get(name, {})
+        if (
+            not value
+            or not isinstance(value, dict)
+            or any(not isinstance(value.get(key), kind) for key, kind in needed.items())
+        ):
             raise DataError(f"{self.where(name)} is damaged; restore it or choose another --out")
         return value
 

@@ -23,16 +23,19 @@ def resolve(place: str | Path) -> str:
     """The directory of a run as workers with another working directory find it.
 
     Raises:
-        ConfigurationError: A kind of store on which files do not appear whole.
+        ConfigurationError: No place at all, or a kind of store on which files do not appear whole.
     """
     text = os.fspath(place)
-    path = local_path(text)
+    try:
+        path, scheme = local_path(text), urlsplit(text).scheme
+    except ValueError as error:  # Such as brackets that are no IPv6 address.
+        raise ConfigurationError(f"{text} is neither a local path nor a uri: {error}") from None
     if path is not None:
         if ":/" in text.removeprefix("file:/"):
-            raise ConfigurationError(f"--out: {text} is neither a local path nor a uri such as s3://BUCKET/RUN")
+            raise ConfigurationError(f"{text} is neither a local path nor a uri such as s3://BUCKET/RUN")
         return str(Path(path).resolve())
-    if urlsplit(text).scheme not in _WHOLE:
-        raise ConfigurationError(f"--out: {text}: runs are written to local paths, {'://, '.join(_WHOLE)}://")
+    if scheme not in _WHOLE:
+        raise ConfigurationError(f"{text}: runs are written to local paths, {'://, '.join(_WHOLE)}://")
     return text
 
 

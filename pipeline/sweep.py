@@ -11,6 +11,7 @@ from pipeline.relocalize import rescore
 from pipeline.run import Progress, run
 from pipeline.rundir import RunDir
 from pipeline.variants import listed, variants
+from stages.errors import ConfigurationError
 from stages.explain.placement import AT
 
 LAYER = "explain.layer"
@@ -58,6 +59,9 @@ def _at_each_layer(name: str, overrides: list[str]) -> list[str]:
     layers = listed(LAYER, given[-1].partition("=")[2]) if given else None
     if layers is None:
         return overrides
+    for layer in layers:
+        if not isinstance(layer, str):
+            raise ConfigurationError(f"{LAYER}: {layer!r} is no name; put the names of layers in quotes")
     others = [override for override in overrides if override not in given]
     methods = load_config(name, variants(others)[0].overrides)[1].explain.methods
     placed = [method if AT in method else f"{method}{AT}{layer}" for layer in layers for method in methods]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -44,12 +45,15 @@ def variants(overrides: list[str]) -> list[Variant]:
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
 
     Raises:
-        ConfigurationError: An empty list, or a value that stands in one twice.
+        ConfigurationError: An empty list, a value that stands in one twice, or a list beside another value.
     """
+    times = Counter(override.partition("=")[0] for override in overrides)
     choices: list[list[tuple[str, str]]] = []
     for override in overrides:
         key, _, text = override.partition("=")
         values = listed(key, text) if key.startswith(RULES) else None
+        if values and times[key] > 1:
+            raise ConfigurationError(f"{key}: it is given twice, once as a list; give it once")
         choices.append([("", override)] if values is None else [(str(one), f"{key}={one}") for one in values])
     return [
         Variant("-".join(name for name, _ in chosen if name), [override for _, override in chosen])

@@ -7,68 +7,76 @@ from collections import Counter
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from stages.classify.lite0 import SameConv2d
 from stages.classify.probe import forward_noise, hooked
 
 TOLERANCE = 1e-3
 """Share of the largest value by which folding may move one. Rounding moves it by some 1e-6."""
+_CONVOLUTIONS = (nn.Conv2d, SameConv2d)
+"""Of exactly these types: what a stranger's does beside convolving, nobody knows."""
 
 
 def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Module:
     """A copy whose normalisations scale and shift the weights of the convolutions before them.
 
-    In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which is
-    seen in a forward pass of noise, and whether nothing else reads it in between shows in another: where logits
-    or explained maps move, or anything fails, the network stays as it is. A convolution with a bias of its own
-    keeps its normalisation, because FullGrad tells the two biases apart.
+    In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which, and
+    that nothing else reads it in between, is read off the network's graph; then the copy must give the logits and
+    explained maps of the original. Where there is no graph, or anything fails, or anybody's hook looks on, the
+    network stays as it is. A convolution with a bias of its own keeps its normalisation, because FullGrad tells the
+    two biases apart.
 
     Args:
         module: In eval mode; not changed.
         explained: Dotted names of the explained layers, whose outputs must stay what they are.
         size: Side of the input in pixels.
     """
-    pairs = _pairs(module, explained, size)
-    if not pairs:
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         return module
     try:
         found = copy.deepcopy(module)
+        pairs = _pairs(found, explained)
         for convolution, norm in pairs:
             _fold(found, convolution, norm)
         alike = zip(_outputs(module, explained, size), _outputs(found, explained, size), strict=True)
         same = all(torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.abs().max())) for a, b in alike)
-    except Exception:  # Networks that cannot be copied, or that ask their normalisations for more than a call.
+    except Exception:  # What cannot be copied or traced, or asks its normalisations for more than a call.
         return module
-    return found if same else module
+    return found if pairs and same else module
 
 
-def _pairs(module: nn.Module, explained: Collection[str], size: int) -> list[tuple[str, str]]:
-    """Names of convolutions, and of the normalisations that read their outputs."""
-    made: dict[int, tuple[str, Tensor]] = {}
-    pairs: list[tuple[str, str]] = []
-    runs: Counter[str] = Counter()
-
-    def watch(name: str, part: nn.Module, inputs: tuple, output: object) -> None:
-        runs[name] += 1
-        if _is_plain(part) and isinstance(output, Tensor):
-            made[id(output)] = name, output  # Kept, so that no other tensor gets its number.
-        elif type(part) is nn.BatchNorm2d and part.track_running_stats and inputs and id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], name))
-
-    with hooked(module, watch):
-        forward_noise(module, size)
-    readers = Counter(convolution for convolution, _ in pairs)
-    return [
-        (convolution, norm)
-        for convolution, norm in pairs
-        if convolution not in explained and runs[convolution] == runs[norm] == readers[convolution] == 1
-    ]
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _is_plain(part: nn.Module) -> bool:
-    """Whether it is a convolution without a bias, whose weight nothing computes anew."""
-    return isinstance(part, nn.Conv2d) and part.bias is None and "weight" in part._parameters
+def _pairs(module: nn.Module, explained: Collection[str]) -> list[tuple[str, str]]:
+    """Names of convolutions, and of the normalisations that alone read their outputs."""
+    calls = [node for node in _Tracer().trace(module).nodes if node.op == "call_module"]
+    runs = Counter(node.target for node in calls)
+    pairs = []
+    for norm in calls:
+        source = norm.args[0] if norm.args else None
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        names = str(source.target), str(norm.target)
+        once = runs[source.target] == runs[norm.target] == 1 and names[0] not in explained
+        if once and _is_plain(*(module.get_submodule(name) for name in names)):
+            pairs.append(names)
+    return pairs
+
+
+def _is_plain(convolution: nn.Module, norm: nn.Module) -> bool:
+    """Whether they are what their names say: a weight that nothing computes anew, and statistics."""
+    return (
+        type(convolution) in _CONVOLUTIONS
+        and convolution.bias is None
+        and "weight" in convolution._parameters
+        and type(norm) is nn.BatchNorm2d
+        and norm.running_mean is not None
+    )
 
 
 def _outputs(module: nn.Module, explained: Collection[str], size: int) -> list[Tensor]:
@@ -80,7 +88,7 @@ def _outputs(module: nn.Module, explained: Collection[str], size: int) -> list[T
             found.append(output.clone())  # What follows may work in place.
 
     with hooked(module, watch):
-        logits = forward_noise(module, size)
+        logits = forward_noise(module, size, scale=3)  # Louder than what was tried before.
     return [logits, *found]
 
 

@@ -120,11 +120,11 @@ def check_repeatable(module: nn.Module, size: int) -> None:
 
 
 @torch.no_grad()
-def forward_noise(module: nn.Module, size: int) -> Tensor:
-    """Logits (2, C) of two images of noise; the same noise every time."""
+def forward_noise(module: nn.Module, size: int, scale: float = 1.0) -> Tensor:
+    """Logits (2, C) of two images of noise of that deviation; the same noise every time."""
     module.eval()
     parameter = next(module.parameters(), torch.empty(0))
-    noise = torch.randn(_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
+    noise = scale * torch.randn(_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
     return checked_logits(module(noise.to(parameter.device, parameter.dtype)))
 
 

@@ -95,7 +95,7 @@ class LoadMaps:
     def _checked(self, name: str, load: Callable[[str], np.ndarray]) -> np.ndarray:
         try:
             values = np.asarray(load(name))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise DataError(f"--maps: {name} in {self.path} cannot be read: {error}") from None
         if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
             raise DataError(

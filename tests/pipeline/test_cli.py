@@ -53,6 +53,23 @@ def test_too_many_failures_are_exit_4_after_all_is_written(tiny_data, tmp_path):
     assert (tmp_path / "run" / "_SUCCESS").exists()
 
 
+def test_brackets_in_names_are_no_markup(tiny_data, tmp_path):
+    out = tmp_path / "of[bold] and [/b]"
+    result = wsl_here("run", tiny_data / "tiny.yaml", "--limit", 3, "--out", out, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert str(out / "report/index.html") in result.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '{"protocol_fingerprint": "x", "n_images": 3, "methods": []}'])
+def test_scores_that_lack_something_are_damaged(tiny_data, tmp_path, text):
+    arguments = "run", tiny_data / "tiny.yaml", "--limit", 3, "-q", "--out", tmp_path / "run"
+    assert wsl_here(*arguments, cwd=tmp_path).returncode == 0
+    (tmp_path / "run" / "metrics.json").write_text(text)
+    for command in (arguments, ("report", tmp_path / "run"), ("compare", tmp_path / "run", tmp_path / "run/.")):
+        result = wsl_here(*command, cwd=tmp_path)
+        assert result.returncode == 3 and "metrics.json is damaged; restore it" in result.stderr, result.stderr
+
+
 def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
     result = wsl_here("run", tiny_data / "tiny.yaml", "--dry-run", "--limit", 7, "--json", cwd=tmp_path)
     assert json.loads(result.stdout)["images"] == 7
@@ -80,6 +97,13 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
         (("list", "explainer"), 2, "did you mean explainers?"),
         (("status", "/nowhere"), 3, "no run.json"),
         (("report", "/nowhere"), 3, "/nowhere has no"),
+        (("status", "n" * 300), 3, "no run.json"),
+        (("status", "http://[bad/x"), 2, "http://[bad/x is neither a local path nor a uri"),
+        (("report", "foo://bar/x"), 2, "error: foo://bar/x: runs are written to"),
+        (("run", "{tiny}", "--out", "foo://bar/x"), 2, "error: --out: foo://bar/x"),
+        (("compare", "/nowhere", "/nowhere"), 3, "/nowhere has no"),
+        (("sweep", "{tiny}", "box.threshold=[0.1,0.2]", "box.threshold=0.5"), 2, "box.threshold: it is given twice"),
+        (("sweep", "{tiny}", "explain.layer=[0.10,0.2]"), 2, "0.1 is no name; put the names of layers in quotes"),
     ],
 )
 def test_mistakes_are_one_line_and_the_right_code(tiny_data, tmp_path, arguments, code, message):

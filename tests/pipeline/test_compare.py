@@ -68,6 +68,8 @@ def test_the_methods_of_one_run(runs):
     assert (pair["a"], pair["b"]) == ("cam", "layercam")
     with pytest.raises(ConfigurationError, match="one method and is one run"):
         compare([runs / "b"])
+    with pytest.raises(ConfigurationError, match="is named twice; name every run once"):
+        compare([runs / "b", f"{runs / 'b'}/"])
 
 
 def test_other_rules_are_refused_with_their_fields(runs, tmp_path):

@@ -187,6 +187,9 @@ def test_bad_maps_are_one_line(foreign, tmp_path):
     refused("cannot be read: Object arrays")
     first.write_bytes(b"")
     refused("cannot be read: ")
+    with open(first, "wb") as file:  # A header that promises eight terabytes.
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
+    refused(f"{first.name} in .* cannot be read: ")
     np.save(first, good)
     np.save(tmp_path / "maps" / "somewhere.npy", good)
     refused("somewhere.npy in .* belongs to no image")
