@@ -63,7 +63,11 @@ def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
     scores = maps.new_full((*maps.shape[:2], targets.shape[1]), float("-inf"))
     chunk = CHUNK.get(trace.inputs.device.type, 64)
     for images, channels in zip(image.split(chunk), channel.split(chunk), strict=True):
-        mask, _ = stretched(maps[images, channels], trace.inputs.shape[2:])
-        logits = trace.network.logits(trace.inputs[images].mul_(mask))
+        logits = trace.network.logits(_masked(trace.inputs[images], maps[images, channels]))
         scores[images, channels] = logits.gather(1, targets[images]).to(scores.dtype)
     return scores.transpose(1, 2)
+
+
+def _masked(inputs: Tensor, maps: Tensor) -> Tensor:
+    """(M, 3, S, S) seen through (M, h, w), in place; the masks are gone before the network needs the memory."""
+    return inputs.mul_(stretched(maps, inputs.shape[2:])[0])
