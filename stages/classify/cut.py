@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from stages.classify.layout import from_maps, to_maps
+from stages.classify.parts import Parts, parts
 from stages.classify.probe import checked_logits, gap_linear_head
 from stages.errors import ConfigurationError
 from stages.explain.trace import Trace
@@ -81,6 +83,12 @@ class CutNetwork:
     def logits(self, inputs: Tensor) -> Tensor:
         """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
         return self._run(inputs)
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """The network in parts, for many passes on a CPU; None on other devices, or where it cannot be cut."""
+        on_cpu = next(self.module.parameters()).device.type == "cpu"
+        return parts(self.module, self._size) if on_cpu and self._precision is None else None
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
         """(M, C) logits of (M, K, h, w) activations through the head alone.

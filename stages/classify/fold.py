@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from stages.classify.graph import graph_of
 from stages.classify.lite0 import SameConv2d
 from stages.classify.probe import forward_noise, hooked
 
@@ -47,14 +48,9 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
     return found if pairs and same else module
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
-
-
 def _pairs(module: nn.Module, explained: Collection[str]) -> list[tuple[str, str]]:
     """Names of convolutions, and of the normalisations that alone read their outputs."""
-    calls = [node for node in _Tracer().trace(module).nodes if node.op == "call_module"]
+    calls = [node for node in graph_of(module).graph.nodes if node.op == "call_module"]
     runs = Counter(node.target for node in calls)
     pairs = []
     for norm in calls:

@@ -6,14 +6,10 @@ import torch
 from torch import Tensor
 
 from stages.explain.cam import weighted_sum
-from stages.explain.masks import stretched
 from stages.explain.registry import explainer
+from stages.explain.through import logits_through
 from stages.explain.together import for_all_targets
 from stages.explain.trace import Trace
-
-CHUNK = {"cpu": 8, "cuda": 64}
-"""Masked images that the network sees at a time; bounds the memory. On a CPU few are faster, because their
-activations are small enough for the allocator to keep instead of asking the system for new pages each time."""
 
 
 @explainer(
@@ -59,15 +55,10 @@ def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
     -inf for a constant channel.
     """
     maps = trace.activations.detach()
-    image, channel = torch.nonzero(maps.amax((2, 3)) > maps.amin((2, 3)), as_tuple=True)
     scores = maps.new_full((*maps.shape[:2], targets.shape[1]), float("-inf"))
-    chunk = CHUNK.get(trace.inputs.device.type, 64)
-    for images, channels in zip(image.split(chunk), channel.split(chunk), strict=True):
-        logits = trace.network.logits(_masked(trace.inputs[images], maps[images, channels]))
-        scores[images, channels] = logits.gather(1, targets[images]).to(scores.dtype)
+    varying = maps.amax((2, 3)) > maps.amin((2, 3))
+    for at, channels in enumerate(varying):
+        if channels.any():
+            logits = logits_through(trace.network, trace.inputs[at : at + 1], maps[at, channels])
+            scores[at, channels] = logits[:, targets[at]].to(scores.dtype)
     return scores.transpose(1, 2)
-
-
-def _masked(inputs: Tensor, maps: Tensor) -> Tensor:
-    """(M, 3, S, S) seen through (M, h, w), in place; the masks are gone before the network needs the memory."""
-    return inputs.mul_(stretched(maps, inputs.shape[2:])[0])
