@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from stages.classify.layout import from_maps, to_maps
-from stages.classify.parts import Parts, parts
+from stages.classify.parts import Parts
 from stages.classify.probe import checked_logits, gap_linear_head
 from stages.errors import ConfigurationError
 from stages.explain.trace import Trace
@@ -43,6 +42,8 @@ class CutNetwork:
         self.head = gap_linear_head(module, layer, size)
         self.black = torch.zeros(1, 3, 1, 1)
         """A black pixel as the network is given it; mid-grey where nobody said how pixels are normalised."""
+        self.parts: Parts | None = None
+        """The same network in parts, for many passes at once, if somebody made them."""
         self.name = name
         self._size = size
         self._thread = threading.local()
@@ -83,12 +84,6 @@ class CutNetwork:
     def logits(self, inputs: Tensor) -> Tensor:
         """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
         return self._run(inputs)
-
-    @cached_property
-    def parts(self) -> Parts | None:
-        """The network in parts, for many passes on a CPU; None on other devices, or where it cannot be cut."""
-        on_cpu = next(self.module.parameters()).device.type == "cpu"
-        return parts(self.module, self._size) if on_cpu and self._precision is None else None
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
         """(M, C) logits of (M, K, h, w) activations through the head alone.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.classify.cut import CutNetwork
+from stages.classify.parts import Parts
 from stages.classify.probe import order_of_running
 from stages.explain.trace import Gradients, LayeredTrace, Trace
 
@@ -42,6 +43,16 @@ class LayeredNetwork:
     def black(self, pixel: Tensor) -> None:
         for cut in self._cuts:
             cut.black = pixel
+
+    @property
+    def parts(self) -> Parts | None:
+        """As of :class:`CutNetwork`."""
+        return self._cuts[0].parts
+
+    @parts.setter
+    def parts(self, parts: Parts | None) -> None:
+        for cut in self._cuts:
+            cut.parts = parts
 
     def trace(self, inputs: Tensor) -> LayeredTrace:
         """Run (N, 3, S, S) inputs through the network once; one trace a layer, in the order of running.

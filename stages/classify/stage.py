@@ -25,8 +25,8 @@ class Classify:
             probabilities stay those of the network as it is, so a run classifies alike with it and without.
 
     Attributes:
-        fold: Whether normalisations become part of the convolutions before them; whoever changes parameters
-            afterwards wants them apart.
+        fold: Whether normalisations become part of the convolutions before them, and Score-CAM may run the network
+            in parts; whoever changes parameters afterwards wants neither.
     """
 
     fold = True
@@ -60,6 +60,7 @@ class Classify:
         from stages.classify.dilate import dilated
         from stages.classify.fold import folded
         from stages.classify.layers import cut_at
+        from stages.classify.parts import parts
         from stages.classify.sources import load_network
 
         network = load_network(self.spec)
@@ -74,6 +75,9 @@ class Classify:
         module, explained = (one.to(self.device).to(memory_format=torch.channels_last) for one in (module, explained))
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         self.network = cut_at(explained, names, self.size, precision)
+        if self.fold and precision is None and torch.device(self.device).type == "cpu":
+            # Now, because recording a graph disturbs threads that run a network.
+            self.network.parts = parts(explained, self.size)
         if self.dilate:
             self._classifier = cut_at(module, names, self.size, precision)
         if torch.device(self.device).type == "cpu":

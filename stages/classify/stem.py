@@ -52,9 +52,15 @@ def begins_with(graph: fx.GraphModule) -> tuple[Stem, fx.Node] | None:
     if type(convolution) is nn.Conv2d and type(relu) is nn.ReLU and type(pool) is nn.MaxPool2d:
         plain = convolution.groups == 1 and convolution.padding_mode == "zeros"
         whole = not (pool.ceil_mode or pool.return_indices)
-        if plain and whole and _is_square(convolution) and _is_square(pool):
+        square = _is_square(convolution) and _is_square(pool)
+        if plain and whole and square and not any(_is_altered(one) for one in found):
             return Stem(convolution, relu, pool), node
     return None
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether a call may do something else than its type says."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _is_square(sliding: nn.Conv2d | nn.MaxPool2d) -> bool:

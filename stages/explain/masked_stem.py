@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from stages.classify.stem import Stem
 
 PRODUCTS = 40
-"""Of which a value of the convolution must be the sum, so that the sum of 4 to 9 in its place is worth the trouble."""
+"""A convolution whose values are sums of fewer products is quick enough as it is."""
 
 
 def masked_stem(stem: nn.Module, image: Tensor, shape: tuple[int, int]) -> MaskedStem | None:
@@ -33,8 +33,10 @@ def masked_stem(stem: nn.Module, image: Tensor, shape: tuple[int, int]) -> Maske
     """
     if not isinstance(stem, Stem) or stem.convolution.weight[0].numel() < PRODUCTS:
         return None
-    narrow = 2 * stem.convolving.kernel * max(shape) <= image.shape[2]
-    return MaskedStem(stem, image, shape) if narrow else None
+    square = image.shape[2] == image.shape[3]
+    narrow = 2 * stem.convolving.kernel * max(shape) <= image.shape[2]  # A kernel crosses three cells at most.
+    known = image.dtype in (torch.float32, torch.float64)  # To numba.
+    return MaskedStem(stem, image, shape) if square and narrow and known else None
 
 
 class _Strip(NamedTuple):
@@ -87,7 +89,7 @@ class MaskedStem:
         side = pooling.results(int(self._rows[-1, 1]))
         found = masks.new_zeros(len(masks), side, side, convolution.out_channels)
         bias = masks.new_zeros(convolution.out_channels) if convolution.bias is None else convolution.bias
-        shares, responses, shift = (one.numpy() for one in (masks.contiguous(), self._responses, bias))
+        shares, responses, shift = (one.detach().numpy() for one in (masks.contiguous(), self._responses, bias))
         _sum_and_pool(shares, responses, shift, self._rows, self._columns, *pooling, found.numpy())
         return found.permute(0, 3, 1, 2)
 

@@ -60,5 +60,5 @@ def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
     for at, channels in enumerate(varying):
         if channels.any():
             logits = logits_through(trace.network, trace.inputs[at : at + 1], maps[at, channels])
-            scores[at, channels] = logits[:, targets[at]].to(scores.dtype)
+            scores[at, channels] = logits.gather(1, targets[at].expand(len(logits), -1)).to(scores.dtype)
     return scores.transpose(1, 2)

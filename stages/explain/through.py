@@ -16,10 +16,11 @@ EARLY, LATE = 8, 16
 """Masked images that the early and the late part of a network see at a time."""
 
 
+@torch.no_grad()
 def logits_through(network: CutNetwork, image: Tensor, maps: Tensor) -> Tensor:
     """(M, C) logits of an image (1, 3, S, S) seen through minmax(up(map)) of (M, h, w) maps."""
     parts, size = network.parts, image.shape[2:]
-    if parts is None:
+    if parts is None or size != (parts.size, parts.size):
         chunks = maps.split(CHUNK.get(image.device.type, 64))
         return torch.cat([network.logits(_masked(image, chunk)) for chunk in chunks])
     stem = masked_stem(parts.stem, image, (maps.shape[1], maps.shape[2]))
@@ -30,7 +31,7 @@ def logits_through(network: CutNetwork, image: Tensor, maps: Tensor) -> Tensor:
             return parts.early.forward(parts.stem(_masked(image, few)))
         return parts.early.forward(stem(stretched(few, size)[1]))
 
-    many = maps.split(min(LATE, EARLY * parts.ratio))
+    many = maps.split(LATE)
     return torch.cat([parts.late.forward(torch.cat([begin(few) for few in some.split(EARLY)])) for some in many])
 
 

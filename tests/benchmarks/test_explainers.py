@@ -146,7 +146,7 @@ def needs_no_pass(name: str, network: CutNetwork, images: Tensor) -> bool:
         raise AskedError
 
     trace = network.trace(images[:2])
-    handle = network.module.layer2[0].conv1.register_forward_pre_hook(refuse)
+    handle = network.module.register_forward_pre_hook(refuse)
     try:
         explainers()[name].function(trace, TARGET[:2])
     except AskedError:
@@ -210,8 +210,8 @@ def test_eigencam_over_pytorch_grad_cam(images):
     compare("eigencam over pytorch-grad-cam", ratio, 50, seconds)
 
 
-# One image of ResNet-18: 512 masked forward passes. In a process of its own, whose peak memory is known. A small image
-# and a batch go first, as in a run, so that each side has loaded what it loads once. Memory is counted from the peak of
+# One image of ResNet-18: 512 masked forward passes. In a process of its own, whose peak memory is known. A batch and
+# 16 masks go first, as in a run, so that what is loaded once is there. Memory is counted from the peak of
 # one forward pass: what that takes beside the libraries and the network. The peak begins anew before it, with free
 # memory given back, so that what made the network ready is not in it.
 SCORECAM = """
@@ -221,7 +221,9 @@ from torchvision import models
 from pipeline.machine import peak_memory as peak
 from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
+from stages.classify.parts import parts
 from stages.explain.scorecam import scorecam
+from stages.explain.through import logits_through
 
 torch.set_num_threads(2)
 torch.manual_seed(0)
@@ -231,12 +233,14 @@ target = torch.tensor([5])
 if sys.argv[1] == "here":
     module = folded(module.requires_grad_(False), ["layer4"], 224).to(memory_format=torch.channels_last)
     cut = CutNetwork(module, module.layer4, "layer4", 224)
-    run = lambda images: scorecam(cut.trace(images.contiguous(memory_format=torch.channels_last)), target)
+    cut.parts = parts(module, 224)
+    trace = cut.trace(images.contiguous(memory_format=torch.channels_last))
+    logits_through(cut, trace.inputs, torch.rand(16, 7, 7))
+    run = lambda: scorecam(trace, target)
 else:
     from pytorch_grad_cam import ScoreCAM
     method = ScoreCAM(module, [module.layer4])
-    run = lambda images: method(images, [lambda output: output[5]])
-run(images[:, :, :64, :64])
+    run = lambda: method(images, [lambda output: output[5]])
 with torch.inference_mode():
     module(torch.randn(16, 3, 224, 224))
 ctypes.CDLL(None).malloc_trim(0)
@@ -245,7 +249,7 @@ with open("/proc/self/clear_refs", "w") as file:
 with torch.inference_mode():
     module(torch.randn(1, 3, 224, 224))
 before, started = peak(), time.perf_counter()
-run(images)
+run()
 print(time.perf_counter() - started, peak() - before)
 """
 

@@ -74,3 +74,11 @@ def test_masks_may_lie_in_memory_in_any_way():
 )
 def test_is_there_where_it_is_less_work(stem, cells, taken):
     assert (masked_stem(stem, torch.zeros(1, 3, 224, 224).double(), (cells, cells)) is not None) == taken
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((1, 3, 224, 192), torch.float32), ((1, 3, 224, 224), torch.float16)], ids=["oblong", "half"]
+)
+def test_is_not_there_for_images_that_it_cannot_take(shape, dtype):
+    stem = stem_of((7, 2, 3), (3, 2, 1)).to(dtype)
+    assert masked_stem(stem, torch.zeros(shape, dtype=dtype), (5, 5)) is None

@@ -9,6 +9,7 @@ from torchvision import models
 
 from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
+from stages.classify.parts import parts
 from stages.classify.stem import Stem
 from stages.explain import through
 from stages.explain.masks import stretched
@@ -31,14 +32,16 @@ def network(name: str) -> CutNetwork:
     else:
         layer = {"resnet18": "layer4", "mobilenet_v2": "features", "shufflenet_v2_x0_5": "conv5"}[name]
         module = folded(seeded(lambda: models.get_model(name)).double(), [layer], 128)
-    return CutNetwork(module.requires_grad_(False), module.get_submodule(layer), layer, 128)
+    made = CutNetwork(module.requires_grad_(False), module.get_submodule(layer), layer, 128)
+    made.parts = parts(module, 128)
+    return made
 
 
 @pytest.mark.parametrize(
     ("name", "size", "stem"),
     [
         ("resnet18", 128, True),
-        ("resnet18", 160, True),
+        ("resnet18", 160, True),  # not the size whose parts are known
         ("shufflenet_v2_x0_5", 128, True),  # of 3 x 3, which is convolved
         ("mobilenet_v2", 128, False),
         ("branching", 128, None),
