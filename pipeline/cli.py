@@ -8,9 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -60,11 +59,11 @@ def run(
         return _print(preview(config) | {"run_dir": out}, as_json)
     from pipeline.run import run as carry_out
 
-    # What libraries and networks print is for people.
-    with redirect_stdout(sys.stderr), watching(quiet) as watch:
+    answer = _keep_stdout()
+    with watching(quiet) as watch:
         metrics = carry_out(config, out, watch)
     if as_json:
-        print(json.dumps(metrics | {"run_dir": out}))
+        print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:
         show_scores(metrics, out)
     share = metrics["n_failed"] / max(metrics["n_images"], 1)
@@ -121,10 +120,11 @@ def sweep(
     from pipeline.console import show_variants, watching
     from pipeline.sweep import sweep as carry_out
 
+    answer = _keep_stdout()
     with watching(quiet) as watch:
         results = carry_out(name, _with_options(overrides, executor, limit), out, watch)
     if as_json:
-        print(json.dumps({"runs": results}))
+        print(json.dumps({"runs": results}), file=answer, flush=True)
     if not quiet:
         show_variants(results)
 
@@ -194,10 +194,10 @@ def sanity(
     from pipeline.console import show_sanity
     from pipeline.sanity import check
 
-    with redirect_stdout(sys.stderr):
-        found = check(load_config(name, list(overrides or []))[1], limit)
+    answer = _keep_stdout()
+    found = check(load_config(name, list(overrides or []))[1], limit)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(found), file=answer, flush=True)
     else:
         show_sanity(found)
 
@@ -239,6 +239,12 @@ def version(as_json: Json = False) -> None:
     from pipeline.prepare import versions
 
     _print(versions(), as_json)
+
+
+def _keep_stdout() -> TextIO:
+    """Stdout, for the answer alone: what networks and libraries print, until the process ends, is for people."""
+    answer, sys.stdout = sys.stdout, sys.stderr
+    return answer
 
 
 def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:

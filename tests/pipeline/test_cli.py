@@ -24,9 +24,12 @@ def test_help_is_quick_and_imports_nothing_heavy():
 
 
 def test_a_run_prints_json_on_stdout_and_the_rest_on_stderr(tiny_data, tmp_path):
-    result = wsl("run", tiny_data / "tiny.yaml", "--json", cwd=tmp_path)
+    # Ray repeats what its cluster said as it is shut down, after the answer.
+    late = "import atexit; atexit.register(lambda: print('a last word'))"
+    result = wsl("run", tiny_data / "tiny.yaml", "--json", cwd=tmp_path, prelude=late)
     assert result.returncode == 0, result.stderr
     metrics = json.loads(result.stdout)
+    assert "a last word" in result.stderr
     assert metrics["methods"]["cam"]["gt_known_loc"]["0.5"]["n"] == 22
     out = tmp_path / metrics["run_dir"]
     assert out.parent.name == "runs" and out.name.startswith("tiny-")
