@@ -66,5 +66,5 @@ def test_parts_take_as_many_as_the_memory_is_meant_for(monkeypatch):
         forward = part.forward
         monkeypatch.setattr(part, "forward", lambda x, n=name, f=forward: (seen[n].append(len(x)), f(x))[1])
     logits_through(cut, torch.randn(1, 3, 128, 128).double(), torch.rand(MASKS, 4, 4).double())
-    assert seen == {"early": [8, 8, 5], "late": [16, 5]}
-    assert (through.EARLY, through.LATE) == (8, 16)
+    assert seen == {"early": [6, 6, 6, 3], "late": [12, 9]}
+    assert (through.EARLY, through.LATE) == (6, 12)
