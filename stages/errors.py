@@ -1,13 +1,24 @@
-"""Errors that are the user's to mend: one line each, with the exit code that a script can test."""
+"""Errors that are the user's to fix: one line each, with the exit code that a script can test."""
 
 _LISTED = 20
 """Names that an error lists."""
 
 
 class UserError(Exception):
-    """An expected failure. The message is one line: what is wrong, where, how to mend it."""
+    """An expected failure. The message is one line: what is wrong, where, how to fix it.
+
+    Args:
+        message: That line.
+        about: What the caller passed that is wrong, in this library's own words, such as ``layer``; None where
+            it is nothing that has a name. Whoever has another name for it, such as a key of a configuration
+            file, puts that name in front of the message.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, about: str | None = None) -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class ConfigurationError(UserError):
@@ -40,8 +51,14 @@ class WeightsUnavailableError(UserError):
     exit_code = 5
 
 
-def unknown(kind: str, name: str, known: list[str]) -> ConfigurationError:
+def unknown(kind: str, name: str, known: list[str], about: str | None = None) -> ConfigurationError:
     """The error for a name that is in no table, with the nearest known ones.
+
+    Args:
+        kind: What the table holds, for the message.
+        name: That is not in it.
+        known: The names that are.
+        about: As of :class:`UserError`.
 
     >>> print(unknown("protocol", "cam2061", ["cam2016", "choe2020"]))
     unknown protocol 'cam2061'; did you mean cam2016? known: cam2016, choe2020
@@ -51,7 +68,7 @@ def unknown(kind: str, name: str, known: list[str]) -> ConfigurationError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ";"
     listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
-    return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}")
+    return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}", about)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

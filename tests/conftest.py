@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, load_config
+from pipeline.config.sections import Config, load_config
 from tests.runs import write_tiny
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -68,7 +68,7 @@ def serving() -> Iterator[Store]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    from stages.ingest import source
+    from stages.ingest import uris as source
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in names.items():
@@ -89,14 +89,14 @@ def upload(folder: str | os.PathLike[str], prefix: str) -> None:
     """Put the files of a local folder below a prefix of the bucket."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
-    from stages.ingest.source import remote
+    from stages.ingest.uris import remote
 
     copy_files(os.fspath(folder), f"{BUCKET}/{prefix}", LocalFileSystem(), remote(f"s3://{BUCKET}")[0])
 
 
 def download(prefix: str) -> dict[str, bytes]:
     """The objects below a prefix, by the rest of their names."""
-    from stages.ingest.source import join, read_bytes, walk
+    from stages.ingest.uris import join, read_bytes, walk
 
     root = f"s3://{BUCKET}/{prefix}"
     return {name: read_bytes(join(root, name)) for name in walk(root)}

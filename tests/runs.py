@@ -76,7 +76,7 @@ def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.P
         **options: Of ``subprocess.Popen``.
     """
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    code = f"{prelude}\nfrom pipeline.cli import main; main()"
+    code = f"{prelude}\nfrom pipeline.shell.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
@@ -95,7 +95,7 @@ def wsl(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def wsl_here(*arguments: object, cwd: Path | str = ".") -> subprocess.CompletedProcess[str]:
     """The command in this process, which has imported what it needs: for what is said and the exit code."""
-    from pipeline.cli import main
+    from pipeline.shell.cli import main
 
     out, err, words = io.StringIO(), io.StringIO(), ["wsl-pipeline", *map(str, arguments)]
     handler = signal.getsignal(signal.SIGINT)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.report.rows import FIRST, LABEL, Overview
 from pipeline.report.scores import BASELINES
-from stages.evaluate.iou import at_least
+from stages.boxes.iou import at_least
 
 BINS = 20
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.report import thumbnails
 from pipeline.report.rows import FIRST, Overview
-from pipeline.rundir import RunDir
+from pipeline.store.rundir import RunDir
+from stages.boxes.protocols import Protocol
+from stages.boxes.threshold import heat
 from stages.ingest.decode import DecodeError, decode
 from stages.ingest.geometry import fit_transform
-from stages.ingest.source import read_bytes
-from stages.protocols import Protocol
-from stages.threshold import heat
+from stages.ingest.uris import read_bytes
 
 PICTURES = 12
 BUDGET = 4_500_000

@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.config import Config, protocol_of
-from pipeline.report import charts, scores, strata
+from pipeline.config.sections import Config, protocol_of
+from pipeline.report import breakdown as strata
+from pipeline.report import charts, scores
 from pipeline.report.gallery import View, galleries
 from pipeline.report.rows import FIRST, LABEL, Overview, read_overview
-from pipeline.rundir import RunDir
+from pipeline.store.rundir import RunDir
+from stages.boxes.protocols import Protocol, get_protocol
 from stages.errors import ConfigurationError
 from stages.evaluate.label_order import label_order_warning
-from stages.protocols import Protocol, get_protocol
 
 FAILURES = 50
 """File names that are listed for each error code."""

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.rundir import RunDir
-from pipeline.schema import PREDICTIONS
+from pipeline.store.rundir import RunDir
+from pipeline.store.schema import PREDICTIONS
 from stages.batch import Batch, concat, take
 
 LABEL, FIRST = 0, 1

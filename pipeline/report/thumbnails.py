@@ -41,7 +41,7 @@ def overlay(heat: np.ndarray, cutoff: float, transform: np.ndarray, width: int, 
     cutoff is white. What the network did not see stays transparent.
 
     Args:
-        heat: (size, size) float32 of :func:`stages.threshold.heat`, in the input frame.
+        heat: (size, size) float32 of :func:`stages.boxes.threshold.heat`, in the input frame.
         cutoff: What a foreground pixel exceeds.
         transform: (4,) of :func:`stages.ingest.geometry.fit_transform`.
         width: Displayed width in pixels.

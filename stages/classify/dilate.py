@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.classify.probe import forward_noise, gap_linear_head
 from stages.errors import ConfigurationError
+from stages.trace.probe import forward_noise, gap_linear_head
 
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 TOLERANCE = 1e-5

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from stages.classify.architectures.lite0 import SameConv2d
 from stages.classify.graph import graph_of
-from stages.classify.lite0 import SameConv2d
-from stages.classify.probe import forward_noise, hooked
+from stages.trace.probe import forward_noise, hooked
 
 TOLERANCE = 1e-3
 """Share of the largest value by which folding may move one. Rounding moves it by some 1e-6."""

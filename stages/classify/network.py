@@ -52,7 +52,7 @@ class Network:
         layer: str = "",
         weights_sha256: str = "",
     ) -> None:
-        from stages.classify.adapt import adapted
+        from stages.classify.architectures.densenet import adapted
         from stages.classify.weights import tensors_sha256
 
         self.module = adapted(module).eval().requires_grad_(False)
@@ -75,7 +75,7 @@ class Network:
         """
         modules = dict(self.module.named_modules())
         if name == "last":
-            from stages.classify.probe import last_spatial_layer
+            from stages.trace.probe import last_spatial_layer
 
             return self.layer or last_spatial_layer(self.module, size or self.preprocess.size)
         if name and name in modules:

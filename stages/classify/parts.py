@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
 from stages.classify.graph import graph_of
-from stages.classify.probe import forward_noise
 from stages.classify.stem import Stem, begins_with
+from stages.trace.probe import forward_noise
 
 
 @dataclass(frozen=True)

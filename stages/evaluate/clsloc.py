@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.errors import DataError
-from stages.evaluate.bootstrap import DECIMALS
+from stages.evaluate.statistics.bootstrap import DECIMALS
 
 LEVEL = "0.5"
 

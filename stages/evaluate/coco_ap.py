@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from stages.errors import DataError
-from stages.evaluate.bootstrap import DECIMALS
+from stages.evaluate.statistics.bootstrap import DECIMALS
 
 _AREAS = {"": 0, "s": 1, "m": 2, "l": 3}
 _DETECTIONS = {"AR1": 0, "AR10": 1, "AR100": 2}

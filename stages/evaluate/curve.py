@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluate import bootstrap
-from stages.evaluate.bootstrap import DECIMALS
+from stages.evaluate.statistics import bootstrap
+from stages.evaluate.statistics.bootstrap import DECIMALS
 
 V2_DELTAS = (0.3, 0.5, 0.7)
 ORACLE = "oracle"
@@ -30,7 +30,7 @@ def box_accuracy(
     Args:
         images: How many were counted, at least 1.
         hits: (D, T) how many of them are right at each IoU level and threshold.
-        thresholds: (T,) of :meth:`stages.protocols.Protocol.sweep_thresholds`.
+        thresholds: (T,) of :meth:`stages.boxes.protocols.Protocol.sweep_thresholds`.
         deltas: (D,) IoU levels.
         hits_v2: (D, T) for MaxBoxAccV2, where it looks at other boxes.
         seed: Of the intervals.

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch, length, take
-from stages.evaluate import bootstrap, classification, clsloc, curve, pixels
-from stages.protocols import Protocol
+from stages.boxes.protocols import Protocol
+from stages.evaluate import classification, clsloc, curve, pixels
+from stages.evaluate.statistics import bootstrap
 
 _METRICS = ("gt_known_loc", "top1_loc", "top5_loc")
 

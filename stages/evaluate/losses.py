@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluate.iou import at_least
+from stages.boxes.iou import at_least
 
 KINDS = ("wrong_class", "several_objects", "part", "too_large", "elsewhere")
 """In the order in which they are tried.

@@ -14,13 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages import masks
 from stages.batch import Batch, Resources, ragged
-from stages.evaluate import bootstrap
-from stages.evaluate.draws import mixed
+from stages.boxes.protocols import Protocol
+from stages.boxes.threshold import heat
+from stages.evaluate.statistics import bootstrap
+from stages.evaluate.statistics.by_id import mixed
+from stages.ingest import run_lengths as masks
 from stages.ingest.geometry import to_input
-from stages.protocols import Protocol
-from stages.threshold import heat
 
 TOLERANCE = 15
 """Displayed pixels from the object below which a point hits it (Zhang et al., Top-down neural attention by

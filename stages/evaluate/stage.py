@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from stages.batch import Batch, Resources, ragged
-from stages.evaluate.frame import scored_truth
-from stages.evaluate.iou import at_least, best_iou, iou
-from stages.protocols import Protocol
+from stages.boxes.frame import scored_truth
+from stages.boxes.iou import at_least, best_iou, iou
+from stages.boxes.protocols import Protocol
 
 
 class Evaluate:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluate import bootstrap
-from stages.evaluate.iou import at_least
+from stages.boxes.iou import at_least
+from stages.evaluate.statistics import bootstrap
 
 SIZES = {"small": 0.0, "medium": 0.1, "large": 0.4}
 """The share of its image from which on the largest box of the label is of that size."""

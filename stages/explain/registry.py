@@ -9,9 +9,9 @@ from importlib import import_module
 from torch import Tensor
 
 from stages.errors import ConfigurationError, unknown
-from stages.explain.fuse import mean_of_maxima
-from stages.explain.placement import method_of
-from stages.explain.trace import Trace
+from stages.explain.method_layers import method_of
+from stages.trace.fuse import mean_of_maxima
+from stages.trace.trace import Trace
 
 _FAMILIES = (
     *("ablation", "augmented", "augmented_authors", "cam", "contrast", "eigencam", "elementwise"),
@@ -90,7 +90,7 @@ def explainer(
 def explainers() -> dict[str, Explainer]:
     """All explainers by name."""
     for family in _FAMILIES:
-        import_module(f"stages.explain.{family}")
+        import_module(f"stages.explain.methods.{family}")
     return _EXPLAINERS
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.explain.registry import Explainer
-    from stages.explain.trace import LayeredTrace, Trace
-    from stages.explain.views import Views
+    from stages.trace.trace import LayeredTrace, Trace
+    from stages.trace.views import Views
 
 LABEL = "label"
 
@@ -70,7 +70,7 @@ class Explain:
         import torch
 
         from stages.explain.registry import closed_form
-        from stages.explain.views import Views
+        from stages.trace.views import Views
 
         trace: Trace | LayeredTrace = batch.pop("trace")
         probs = batch.pop("probs")

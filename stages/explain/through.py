@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.classify.cut import CutNetwork
 from stages.explain.masked_stem import masked_stem
 from stages.explain.masks import stretched
+from stages.trace.cut import CutNetwork
 
 CHUNK = {"cpu": 8, "cuda": 64}
 """Masked images that a whole network sees at a time; bounds the memory. On a CPU few are faster, because their

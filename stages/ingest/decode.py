@@ -12,7 +12,7 @@ from PIL import Image
 from stages.batch import Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
-from stages.ingest.source import read_bytes
+from stages.ingest.uris import read_bytes
 
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
 MAX_PIXELS = 89_478_485

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from stages.errors import UserError
-from stages.ingest.boxes import clip_boxes
-from stages.ingest.dataset import Dataset, ImageRecord
+from stages.ingest.clip import clip_boxes
 from stages.ingest.decode import displayed_size
-from stages.ingest.source import read_bytes
+from stages.ingest.records import Dataset, ImageRecord
+from stages.ingest.uris import read_bytes
 
 # Enough for the header of nearly every file; the others are read whole.
 _HEADER_BYTES = 1 << 16

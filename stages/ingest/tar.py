@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from stages.errors import DataError
-from stages.ingest.source import open_file
+from stages.ingest.uris import open_file
 
 
 def tar_members(archive: str) -> tuple[dict[str, str], int]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import load_config
-from pipeline.manifest import ROW_GROUP, cut_into_shards, to_table
-from pipeline.parts import error_table, prediction_table
-from pipeline.rundir import RunDir, encode
+from pipeline.config.sections import load_config
+from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
+from pipeline.store.rundir import RunDir, encode
+from pipeline.store.tables import error_table, prediction_table
 from stages.batch import ragged
 from stages.classify.network import Preprocess
-from stages.ingest.dataset import ImageRecord
+from stages.ingest.records import ImageRecord
 
 CLASSES = 1000
 SHARD = 1024

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pipeline.config import Config, load_config, protocol_of
-from pipeline.finalize import finalize
-from pipeline.manifest import ROW_GROUP, to_table
-from pipeline.parts import error_table, prediction_table
-from pipeline.rundir import RunDir, encode
+from pipeline.config.sections import Config, load_config, protocol_of
+from pipeline.scores.finalize import finalize
+from pipeline.store.manifest import ROW_GROUP, to_table
+from pipeline.store.rundir import RunDir, encode
+from pipeline.store.tables import error_table, prediction_table
 from stages.batch import ragged
+from stages.boxes.iou import iou
 from stages.classes import ClassInfo
 from stages.evaluate import localization
-from stages.evaluate.iou import iou
-from stages.ingest.dataset import ImageRecord
+from stages.ingest.records import ImageRecord
 
 CLASSES = [ClassInfo(f"class {index}") for index in range(1000)]
 DELTAS = (0.3, 0.5, 0.7)

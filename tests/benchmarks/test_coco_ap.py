@@ -10,7 +10,7 @@ import pytest
 _SCRIPT = """\
 import time
 import numpy as np
-from pipeline.machine import peak_memory
+from pipeline.engine.machine import peak_memory
 from stages.evaluate.coco_ap import Boxes, box_average_precision
 
 rng = np.random.default_rng(0)

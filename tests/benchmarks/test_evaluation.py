@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.relocalize import relocalize
-from stages.protocols import PROTOCOLS, get_protocol
-from stages.sweep import sweep_boxes
-from stages.threshold import heat
+from pipeline.commands.relocalize import relocalize
+from stages.boxes.all_thresholds import sweep_boxes
+from stages.boxes.protocols import PROTOCOLS, get_protocol
+from stages.boxes.threshold import heat
 from tests.benchmarks.stored_maps import write_run
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]

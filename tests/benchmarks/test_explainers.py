@@ -22,13 +22,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
-from stages.explain.augmented import augmented_maps, super_resolve, transformations
-from stages.explain.eigencam import eigencam
-from stages.explain.gradcam import gradcam
+from stages.explain.methods.augmented import augmented_maps, super_resolve, transformations
+from stages.explain.methods.eigencam import eigencam
+from stages.explain.methods.gradcam import gradcam
 from stages.explain.registry import explainers
 from stages.explain.stage import Explain
+from stages.trace.cut import CutNetwork
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
@@ -218,11 +218,11 @@ SCORECAM = """
 import ctypes, sys, time
 import torch
 from torchvision import models
-from pipeline.machine import peak_memory as peak
-from stages.classify.cut import CutNetwork
+from pipeline.engine.machine import peak_memory as peak
+from stages.trace.cut import CutNetwork
 from stages.classify.fold import folded
 from stages.classify.parts import parts
-from stages.explain.scorecam import scorecam
+from stages.explain.methods.scorecam import scorecam
 from stages.explain.through import logits_through
 
 torch.set_num_threads(2)

@@ -12,7 +12,7 @@ import pytest
 _SCRIPT = """\
 import sys, time
 from pathlib import Path
-from pipeline.machine import peak_memory
+from pipeline.engine.machine import peak_memory
 from tests.benchmarks.synthetic import finalize_synthetic
 from tests.benchmarks.synthetic import write_synthetic
 

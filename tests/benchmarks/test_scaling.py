@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.machine import cores
+from pipeline.engine.machine import cores
 from tests.benchmarks.photographs import repeat_sample
 from tests.runs import wsl
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 # The driver's own processor time in the loop, imports and the network's loading left out.
 METERED = """
 import atexit, time
-from pipeline import session as sessions
+from pipeline.engine import progress as sessions
 begun, shards, start, add = [], [], sessions.Session.start, sessions.Session.add
 def started(session):
     begun.append(time.process_time())

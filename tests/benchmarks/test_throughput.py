@@ -23,7 +23,7 @@ BATCH = 32
 # Prepared tensors, nothing but the forward pass: eval, inference mode, channels_last, all cores.
 BARE = f"""
 import os, time, torch
-from stages.classify import lite0
+from stages.classify.architectures import lite0
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 module = lite0.load().module.to(memory_format=torch.channels_last)
 x = torch.randn({BATCH}, 3, 224, 224).contiguous(memory_format=torch.channels_last)

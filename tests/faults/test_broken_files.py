@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.run import run
+from pipeline.commands.run import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.run import run
-from pipeline.rundir import RunDir
+from pipeline.commands.run import run
+from pipeline.config.sections import load_config
+from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
 from tests.runs import wsl
 
@@ -56,7 +56,7 @@ def test_ray_sends_no_usage_statistics():
     prelude = """
 import os
 os.environ.pop("RAY_USAGE_STATS_ENABLED", None)
-import pipeline.executors.ray
+import pipeline.engine.executors.ray
 from ray._common.usage.usage_lib import usage_stats_enabled
 assert not usage_stats_enabled()
 """

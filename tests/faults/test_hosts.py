@@ -24,9 +24,9 @@ PREFIX = f"wsl-{os.getpid()}"
 DRIVER = """
 import sys
 from pathlib import Path
-from pipeline.executors import ray as executor
-from pipeline.manifest import cut_into_shards
-from pipeline.rundir import RunDir
+from pipeline.engine.executors import ray as executor
+from pipeline.store.manifest import cut_into_shards
+from pipeline.store.rundir import RunDir
 from tests.faults.test_hosts import IMAGES, SIZE
 from tests.faults.toys import job, toy_plan
 

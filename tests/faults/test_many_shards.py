@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from pipeline.executors.ledger import Ledger, drive
-from pipeline.journal import journal
-from pipeline.manifest import cut_into_shards
-from pipeline.rundir import RunDir
-from pipeline.session import Session
-from pipeline.shards import Report
+from pipeline.engine.executors.ledger import Ledger, drive
+from pipeline.engine.job import Report
+from pipeline.engine.journal import journal
+from pipeline.engine.progress import Session
+from pipeline.store.manifest import cut_into_shards
+from pipeline.store.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 

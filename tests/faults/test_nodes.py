@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pipeline.executors import ray as executor
-from pipeline.manifest import cut_into_shards
+from pipeline.engine.executors import ray as executor
+from pipeline.store.manifest import cut_into_shards
 from tests.faults.toys import begin, job, toy_plan, undisturbed
 from tests.runs import files
 

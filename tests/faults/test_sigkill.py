@@ -52,7 +52,7 @@ def test_a_kill_before_any_file_of_the_run_appears(command, calm, tmp_path, name
     out = tmp_path / "run"
     dying = f"""
 import os, signal
-from pipeline import storage
+from pipeline.store import atomic as storage
 replace = os.replace
 def killed(source, target):
     if str(target).endswith({name!r}):
@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_and_what_is_committed_stays(command, calm, tmp_path
     out = tmp_path / "run"
     filling = """
 import os
-from pipeline import storage
+from pipeline.store import atomic as storage
 fsync, left = os.fsync, [12]
 def full(file):
     left[0] -= 1

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
-from pipeline.journal import journal
-from pipeline.rundir import RunDir
-from stages.ingest.source import read_bytes
+from pipeline.engine.journal import journal
+from pipeline.store import atomic as storage
+from pipeline.store.rundir import RunDir
+from stages.ingest.uris import read_bytes
 from tests.objectstore import BUCKET, SECRET, download, serving, upload
 from tests.runs import COUNT, files, start, wsl
 
@@ -101,14 +101,14 @@ def test_a_run_in_a_store_that_is_killed_and_resumed(store, calm, tiny_data):
 
 
 def download_parts(prefix: str) -> list[str]:
-    from stages.ingest.source import list_folder
+    from stages.ingest.uris import list_folder
 
     return list_folder(f"s3://{BUCKET}/{prefix}/predictions")[1]
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 def test_a_journal_in_a_store_goes_on_in_another_object_and_survives_a_failure(store, monkeypatch, failing):
-    monkeypatch.setattr("pipeline.journal.LINES", 3)
+    monkeypatch.setattr("pipeline.engine.journal.LINES", 3)
     run = RunDir(f"s3://{BUCKET}/runs/journal-{failing}")
     with journal(run) as lines:
         for shard in range(4):
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_run_resumes(local, tiny
     out = tmp_path / "run"
     replacing = f"""
 import os
-from pipeline import rundir
+from pipeline.store import rundir
 commit = rundir.RunDir.commit
 def blocked(self, shard, *tables):
     commit(self, shard, *tables)

@@ -9,9 +9,9 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.executors import ray as executor
-from pipeline.executors.ledger import ShardFailedError
-from pipeline.manifest import cut_into_shards
+from pipeline.engine.executors import ray as executor
+from pipeline.engine.executors.ledger import ShardFailedError
+from pipeline.store.manifest import cut_into_shards
 from tests.faults.toys import Deadly, DyingRun, Killer, begin, job, toy_plan, undisturbed
 from tests.runs import commits, files
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config
-from pipeline.executors import inline
-from pipeline.manifest import ROW_GROUP, cut_into_shards, to_table
-from pipeline.plan import Group, plan
-from pipeline.rundir import RunDir, encode
-from pipeline.shards import Job
+from pipeline.config.sections import Config
+from pipeline.engine.executors import inline
+from pipeline.engine.job import Job
+from pipeline.engine.plan import Group, plan
+from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
+from pipeline.store.rundir import RunDir, encode
 from stages.batch import Batch, ImageError, Resources, Stage, ragged
-from stages.ingest.dataset import ImageRecord
+from stages.ingest.records import ImageRecord
 from tests.runs import commits
 
 BATCH = 5

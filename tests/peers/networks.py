@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.classify.cut import CutNetwork
 from stages.explain.registry import get_explainer
-from stages.explain.trace import Trace
+from stages.trace.cut import CutNetwork
+from stages.trace.trace import Trace
 
 TARGET = torch.tensor([2, 6])
 """A class for each image."""

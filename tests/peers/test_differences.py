@@ -174,7 +174,7 @@ def test_torch_cams_scorecam_upsamples_after_minmax():
 
 
 def test_pytorch_grad_cams_fullgrad_scales_every_channel_by_itself():
-    from stages.explain.fullgrad import contributions
+    from stages.explain.methods.fullgrad import contributions
 
     network = toy(GapLinear)
     theirs = grad_cam.explain(network, "FullGrad")

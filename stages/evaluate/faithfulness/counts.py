@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch, length
-from stages.evaluate import bootstrap
+from stages.evaluate.statistics import bootstrap
 
 Counts = dict[str, dict[str, np.ndarray]]
 """By method and metric: (n,) float32, the value of each image that has one."""

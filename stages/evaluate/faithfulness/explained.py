@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.classify.cut import CutNetwork
-from stages.classify.layers import LayeredNetwork
+from stages.trace.cut import CutNetwork
+from stages.trace.layers import LayeredNetwork
 
 CHUNK = 64
 """Altered images that the network sees at a time; bounds the memory."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.evaluate.faithfulness.explained import Explained
-    from stages.explain.trace import LayeredTrace, Trace
+    from stages.trace.trace import LayeredTrace, Trace
 
 
 class Faithfulness:
@@ -86,7 +86,7 @@ class Faithfulness:
 
         from stages.evaluate.faithfulness.explained import Explained
         from stages.explain.registry import get_explainer
-        from stages.explain.views import Views
+        from stages.trace.views import Views
 
         names = self.layers.get(method)
         explainer = get_explainer(method, trace.at(names).head is not None)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from stages.classify.probe import forward_noise
+from stages.trace.probe import forward_noise
 
 MOST = 24
 """Stages into which a network is cut at most."""

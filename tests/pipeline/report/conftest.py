@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import load_config
-from pipeline.run import run
-from pipeline.rundir import RunDir
+from pipeline.commands.run import run
+from pipeline.config.sections import load_config
+from pipeline.store.rundir import RunDir
 from tests.pipeline.report import hostile
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.run import run
 from pipeline.report.page import write_report
-from pipeline.run import run
-from pipeline.rundir import RunDir
+from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
 from tests.pipeline.report import hostile
 
@@ -160,7 +160,7 @@ def test_permuted_labels_are_pointed_at(scored, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.rundir import encode
+    from pipeline.store.rundir import encode
 
     shutil.copytree(scored.path, tmp_path / "run")
     done = RunDir(tmp_path / "run")

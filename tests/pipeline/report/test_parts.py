@@ -100,7 +100,7 @@ def test_a_page_that_grows_too_large_drops_later_methods(scored, monkeypatch):
     """The first method is always there, the others as far as there is room."""
     from dataclasses import replace
 
-    from pipeline.config import load_config, protocol_of
+    from pipeline.config.sections import load_config, protocol_of
 
     _, config = load_config(str(scored.path / "config.yaml"), [])
     overview = replace(read_overview(scored, ["cam", "gradcam"]), same_as={})

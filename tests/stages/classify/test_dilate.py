@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision import models
 
+from stages.classify.architectures.lite0 import EfficientNetLite0
 from stages.classify.dilate import dilated
-from stages.classify.lite0 import EfficientNetLite0
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from tests.stages.toys import GapLinear, seeded, tiny_network

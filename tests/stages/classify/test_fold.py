@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
 from stages.classify.stage import Classify
+from stages.trace.cut import CutNetwork
 
 SIZE = 32
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from stages.classify.architectures.lite0 import EfficientNetLite0
 from stages.classify.fold import folded
 from stages.classify.graph import graph_of
-from stages.classify.lite0 import EfficientNetLite0
 from stages.classify.parts import Parts, parts
 from stages.classify.sources import load_network
 from stages.classify.stage import Classify

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.prepare import load_checked
+from pipeline.engine.prepare import load_checked
 from stages.classes import imagenet_classes
-from stages.classify import lite0
+from stages.classify.architectures import lite0
 from stages.classify.network import Network, Preprocess
-from stages.classify.probe import last_spatial_layer
 from stages.classify.sources import _architecture, load_network
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, WeightsUnavailableError
+from stages.trace.probe import last_spatial_layer
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 
 

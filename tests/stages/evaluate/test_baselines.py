@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import masks
 from stages.batch import Batch, ragged, take
-from stages.components import Components
+from stages.boxes.components import Components
+from stages.boxes.protocols import Protocol, get_protocol
+from stages.boxes.threshold import Threshold
 from stages.evaluate import pixels
 from stages.evaluate.baselines import SIGMA, Baselines, Counts, compute, merge, zero_line
 from stages.evaluate.blind_maps import FEW
 from stages.evaluate.pixels import Pixels
 from stages.evaluate.stage import Evaluate
+from stages.ingest import run_lengths as masks
 from stages.ingest.geometry import FITS, fit_transforms
-from stages.protocols import Protocol, get_protocol
-from stages.threshold import Threshold
 
 METADATA = Path(__file__).resolve().parents[3] / "../shared/data/wsol-metadata/ILSVRC/test"
 DELTAS = (0.3, 0.5, 0.7)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from stages.batch import ragged
+from stages.boxes.iou import at_least
+from stages.boxes.protocols import get_protocol
 from stages.errors import DataError
 from stages.evaluate import localization
 from stages.evaluate.clsloc import digest, read_blacklist
-from stages.evaluate.iou import at_least
-from stages.protocols import get_protocol
 
 
 def test_errors_are_the_devkits() -> None:

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from stages.batch import Batch, concat, ragged
-from stages.components import Components
+from stages.boxes.components import Components
+from stages.boxes.protocols import Protocol, get_protocol
+from stages.boxes.threshold import Threshold
 from stages.evaluate.stage import Evaluate
-from stages.protocols import Protocol, get_protocol
-from stages.threshold import Threshold
 
 DELTAS = (0.3, 0.5, 0.7)
 SIZE = 48

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from stages import masks
 from stages.batch import Batch, ragged, take
+from stages.boxes.protocols import get_protocol
+from stages.boxes.threshold import Threshold, heat
 from stages.evaluate import pixels
 from stages.evaluate.pixels import Counts, Pixels, bin_edges, compute, merge, pixel_average_precision, pixel_counts
+from stages.ingest import run_lengths as masks
 from stages.ingest.geometry import fit_transform
-from stages.protocols import get_protocol
-from stages.threshold import Threshold, heat
 
 CAM, CHOE = get_protocol("cam2016"), get_protocol("choe2020")
 SIZE = 56

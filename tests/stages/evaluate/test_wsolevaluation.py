@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from stages.batch import ragged
-from stages.components import Components
-from stages.evaluate.frame import scored_truth
-from stages.evaluate.iou import at_least, iou
-from stages.protocols import get_protocol
-from stages.threshold import Threshold
+from stages.boxes.components import Components
+from stages.boxes.frame import scored_truth
+from stages.boxes.iou import at_least, iou
+from stages.boxes.protocols import get_protocol
+from stages.boxes.threshold import Threshold
 
 CHOE = get_protocol("choe2020")
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from stages.classify.cut import CutNetwork
+from stages.trace.cut import CutNetwork
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 
 TARGET = torch.tensor([2, 5, 0, 6, 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.explain import augmented, augmented_authors, opticam, smooth
+from stages.explain.methods import augmented, augmented_authors, opticam, smooth
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from stages.explain import augmented
+from stages.explain.methods import augmented
 from stages.explain.registry import get_explainer
 from tests.stages.explain.brute_force import TARGET, network
 
@@ -103,7 +103,7 @@ def test_weights_silence_a_copy_that_lies(transforms):
 
 
 def test_smooth_gradcam_without_noise_is_gradcam_plus_plus(monkeypatch):
-    from stages.explain import smooth
+    from stages.explain.methods import smooth
 
     monkeypatch.setattr(smooth, "NOISE", 0.0)
     images = torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -126,7 +126,7 @@ def test_groupcam_is_its_formula(monkeypatch):
     """The map that is stored, upsampled, is the authors' sum of upsampled masks."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
-    from stages.explain import group
+    from stages.explain.methods import group
     from tests.stages.explain.brute_force import Whole
 
     monkeypatch.setattr(group, "GROUPS", 5)
@@ -178,7 +178,7 @@ def test_weighted_residuals_are_the_shares_of_the_posterior(few_steps):
 @pytest.mark.parametrize("head", ["gap", "flatten"])
 def test_smooth_gradcam_is_its_formula(head, few_steps):
     """Omeiza et al., noisy copy by noisy copy through the whole network, one image at a time."""
-    from stages.explain import smooth
+    from stages.explain.methods import smooth
     from tests.stages.explain.brute_force import Whole
 
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

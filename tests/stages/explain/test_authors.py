@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from stages.explain import augmented_authors as authors
-from stages.explain.augmented import maps_of_copies
-from stages.explain.gradcam import gradcam
+from stages.explain.methods import augmented_authors as authors
+from stages.explain.methods.augmented import maps_of_copies
+from stages.explain.methods.gradcam import gradcam
 from tests.stages.explain.brute_force import TARGET, network
 
 

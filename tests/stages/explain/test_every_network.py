@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.classify.cut import CutNetwork
-from stages.classify.known import CLASS_MAPS, GAP_LINEAR, MLP, NETWORKS, TOKENS
+from stages.classify.catalog import CLASS_MAPS, GAP_LINEAR, MLP, NETWORKS, TOKENS
 from stages.errors import ConfigurationError
-from stages.explain import augmented, augmented_authors
+from stages.explain.methods import augmented, augmented_authors
 from stages.explain.registry import explainers, get_explainer
-from stages.explain.views import Views
-from tests.stages.classify.test_known import build
+from stages.trace.cut import CutNetwork
+from stages.trace.views import Views
+from tests.stages.classify.test_catalog import build
 
 SIDES = {"nin": 96, **{name: 128 for name in NETWORKS if "inception_" in name}}
 """Of the image in pixels, where 64 would leave no map."""

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from stages.classify.cut import CutNetwork
 from stages.errors import ConfigurationError
-from stages.explain.fullgrad import check_complete, contributions, fullgrad
+from stages.explain.methods.fullgrad import check_complete, contributions, fullgrad
+from stages.trace.cut import CutNetwork
 from tests.stages.explain.brute_force import TARGET
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.classify.cut import CutNetwork
 from stages.errors import ConfigurationError
-from stages.explain.liftcam import check_complete, contributions
+from stages.explain.methods.liftcam import check_complete, contributions
 from stages.explain.registry import get_explainer
+from stages.trace.cut import CutNetwork
 from tests.stages.explain.test_fullgrad import Normed, Residual
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 
@@ -104,7 +104,7 @@ def test_the_rescale_rule_written_with_loops():
 
 def test_a_maximum_is_shared_between_its_place_and_the_one_of_silence():
     """max(1, 7) against max(5, 3): the first exceeds the other by 2, at its second value, which rose by 4."""
-    from stages.explain.liftcam import _Rescaled
+    from stages.explain.methods.liftcam import _Rescaled
 
     pair = torch.tensor([[[[1.0, 7.0]]], [[[5.0, 3.0]]]]).requires_grad_()
     with _Rescaled():

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from stages.classify.cut import CutNetwork
-from stages.classify.probe import gap_linear_head
 from stages.errors import ConfigurationError
-from stages.explain import ablation
+from stages.explain.methods import ablation
 from stages.explain.registry import explainer, explainers, get_explainer
+from stages.trace.cut import CutNetwork
+from stages.trace.probe import gap_linear_head
 from tests.stages.explain.brute_force import BRUTE_FORCE, HEADS, TARGET, Whole, network
 from tests.stages.toys import CLASSES, FlattenHead, GapLinear, seeded
 

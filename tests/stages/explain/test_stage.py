@@ -9,7 +9,7 @@ from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from stages.explain.registry import closed_form, explainers, same_maps
 from stages.explain.stage import Explain
-from stages.explain.views import Views
+from stages.trace.views import Views
 from tests.stages.toys import tiny_network
 
 SPEC = "python:tests.stages.toys:tiny_network"

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torchvision import models
 
-from stages.classify.cut import CutNetwork
 from stages.classify.fold import folded
 from stages.classify.parts import parts
 from stages.classify.stem import Stem
 from stages.explain import through
 from stages.explain.masks import stretched
 from stages.explain.through import logits_through
+from stages.trace.cut import CutNetwork
 from tests.stages.toys import GapLinear, seeded
 
 MASKS = 21  # no multiple of what a part takes at a time

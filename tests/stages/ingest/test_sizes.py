@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from stages.ingest.dataset import Dataset, ImageRecord
 from stages.ingest.decode import decode
+from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.classify.cut import CutNetwork
 from stages.errors import ConfigurationError
 from stages.evaluate.faithfulness import curves, road
 from stages.evaluate.faithfulness.explained import Explained, saliency
 from stages.evaluate.faithfulness.registry import get_metric, metrics
-from stages.explain.gradcam import gradcam
+from stages.explain.methods.gradcam import gradcam
+from stages.trace.cut import CutNetwork
 from tests.stages.evaluate.faithfulness import slow
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 

@@ -7,9 +7,9 @@ import pytest
 
 from stages.batch import Batch
 from stages.classify.stage import Classify
-from stages.evaluate import bootstrap
 from stages.evaluate.faithfulness import counts
 from stages.evaluate.faithfulness.stage import Faithfulness
+from stages.evaluate.statistics import bootstrap
 from stages.explain.stage import Explain
 from tests.stages.evaluate.faithfulness import slow
 from tests.stages.toys import tiny_network

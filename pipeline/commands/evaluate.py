@@ -1,0 +1,213 @@
+"""Results of other programs, scored like a run: heat maps, or boxes with classes and scores."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.sections import Config, protocol_of, scoring_config
+from pipeline.engine.executors import inline
+from pipeline.engine.job import Job, Report
+from pipeline.engine.machine import cores
+from pipeline.engine.plan import Group, Outcome
+from pipeline.scores.finalize import finalize
+from pipeline.scores.stages import excluded_images, scoring_stages
+from pipeline.store.manifest import ROW_GROUP, Shard, cut_into_shards, read_shard, to_table
+from pipeline.store.rundir import RunDir, encode
+from stages.batch import Batch, Resources, Stage, length, ragged, take
+from stages.boxes.frame import scored_displayed
+from stages.boxes.protocols import Protocol
+from stages.classes import ClassInfo
+from stages.errors import ConfigurationError, DataError
+from stages.evaluate.coco_ap import average_precision
+from stages.evaluate.stage import Evaluate
+from stages.formats.coco.read import read_annotations
+from stages.formats.coco.results import Results, read_results
+from stages.formats.heat_maps import LoadMaps, find_maps
+from stages.ingest.geometry import fit_transforms
+from stages.ingest.records import ImageRecord
+
+log = logging.getLogger("wsl_pipeline")
+
+MAPS, PREDICTIONS = "maps", "predictions"
+"""What the method is called in the metrics."""
+
+GUESSES = 5
+SHARD = 256
+BATCH = 32
+
+
+def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
+    """Score heat maps or boxes of another program against ground truth, by any protocol.
+
+    A map is one of the image's label; it covers the whole image and may have any size. Of a results list
+    the best box of the label's class is scored as GT-known, the first and the first five boxes by score as
+    top-1 and top-5; an image without such a box counts as missed.
+
+    Args:
+        ground_truth: A COCO annotation file; its images need not be there.
+        predictions: A COCO results list.
+        maps: A folder of ``.npy`` files or a ``.npz`` file. One of ``predictions`` and ``maps`` is given.
+        overrides: ``KEY=VALUE`` of ``box``, ``evaluate``, ``seed`` and ``model.size``.
+
+    Returns:
+        What ``metrics.json`` of a run holds.
+
+    Raises:
+        UserError: What the user can mend, in one line.
+    """
+    if (predictions is None) == (maps is None):
+        raise ConfigurationError("give either --predictions or --maps")
+    config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
+    protocol, size = protocol_of(config), config.model.size or 224
+    dataset, categories = read_annotations(str(ground_truth))
+    for note in dataset.notes:
+        log.warning("%s", note)
+    for record in dataset.records:
+        if not record.width or not record.height:
+            raise DataError(f"{ground_truth}: image {record.image_id} has no width and height")
+    if maps:
+        records = [record for record in dataset.records if record.label >= 0]
+        found = find_maps(maps, dataset.records)
+        bare = [record.image_id for record in records if record.image_id not in found]
+        if bare:
+            raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
+        stages = [LoadMaps(maps), *scoring_stages(config.evaluate, protocol, size)]
+        return _score(config, records, dataset.classes, stages, MapJob, size=size, names=found)
+    assert predictions is not None
+    results = read_results(predictions, {record.image_id for record in dataset.records}, categories)
+    judge = Evaluate(protocol, size, tuple(config.evaluate.iou), excluded_images(config.evaluate))
+    metrics = _score(
+        config, dataset.records, dataset.classes, [judge], BoxJob, size=size, results=results, protocol=protocol
+    )
+    # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
+    truth = json.loads(ground_truth.read_bytes())
+    if precision := average_precision(truth, results.entries, excluded_images(config.evaluate)):
+        metrics["methods"][PREDICTIONS]["coco"] = precision
+    return metrics
+
+
+def _score(
+    config: Config,
+    records: list[ImageRecord],
+    classes: list[ClassInfo],
+    stages: list[Stage],
+    job: type[MapJob] | type[BoxJob],
+    **options: Any,
+) -> dict[str, Any]:
+    """A run whose first stages are somebody else's, in a folder that is thrown away."""
+    if not records:
+        raise DataError("--ground-truth: no image has a box to score")
+    with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
+        run = RunDir.open(Path(folder).resolve() / "run", config)
+        run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
+        run.write_json("run.json", {"images": len(records)})
+        # A class of its own for guesses that were not made: index -1 is the last name.
+        names = [*(one.name for one in classes), ""]
+        groups = [Group(stages, Resources())]
+        work = job(run, BATCH, names, **options)
+        for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
+            pass
+        return finalize(run, config, protocol_of(config), options["size"], classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapJob(Job):
+    """A job over heat maps: one row an image, of its label.
+
+    Attributes:
+        size: Side of the frame that maps are resized to.
+        names: The map of each image.
+    """
+
+    size: int
+    names: dict[int, str]
+
+    def batches(self, shard: Shard) -> list[Batch]:
+        """The shard's images, each with the name of its map."""
+        images = read_shard(self.run.manifest, shard)
+        count = length(images)
+        rows = images | {
+            "method": ragged([MAPS] * count),
+            "target_rank": np.zeros(count, np.int8),
+            "class_index": images["label"],
+            "prob": np.ones(count, np.float32),
+            "transform": _squash(images, self.size),
+            "map_name": ragged(self.names[int(image)] for image in images["image_id"]),
+        }
+        return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
+
+    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Report:
+        """Store the rows without the maps, which stay where they are."""
+        for outcome in outcomes:
+            outcome.rows["map"] = ragged([np.zeros((0, 0), np.float16)] * length(outcome.rows))
+        return super().commit(shard, outcomes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxJob(Job):
+    """A job over predicted boxes: for each image one row of its label, and one for each guess.
+
+    Attributes:
+        size: Side of the frame, for protocols that score there.
+        results: The boxes.
+        protocol: The rules.
+    """
+
+    size: int
+    results: Results
+    protocol: Protocol
+
+    def batches(self, shard: Shard) -> list[Batch]:
+        """The shard's images with their boxes; where one was not predicted, a box without area."""
+        images = read_shard(self.run.manifest, shard)
+        found = self.results
+        ids: np.ndarray = images["image_id"]
+        starts, ends = np.searchsorted(found.image, ids), np.searchsorted(found.image, ids, side="right")
+        # Of a list with one box an image nobody can say what its other four guesses were.
+        guesses = GUESSES if (found.image[1:] == found.image[:-1]).any() else 1
+        rows, ranks, picked = [], [], []
+        for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True)):
+            own = np.arange(start, end)
+            if label >= 0:
+                rows.append(row)
+                ranks.append(0)
+                picked.append(next(iter(own[found.class_index[own] == label]), -1))
+            rows += [row] * guesses
+            ranks += range(1, guesses + 1)
+            picked += [*own[:guesses], *[-1] * (guesses - len(own))]
+        index, rank = np.array(picked, np.int64), np.array(ranks, np.int8)
+        batch = take(images, np.array(rows, np.int64))
+        missing = index < 0
+        box = np.concatenate([found.box, np.zeros((1, 4), np.float32)])[index]
+        edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
+        box = np.clip(box, 0, edges)
+        classes = np.append(found.class_index, np.int32(-1))[index]
+        transform = _squash(batch, self.size)
+        nothing = ragged([None] * len(index))
+        batch |= {
+            "method": ragged([PREDICTIONS] * len(index)),
+            "target_rank": rank,
+            "class_index": np.where(rank == 0, batch["label"], classes).astype(np.int32),
+            "prob": np.append(found.score, np.float32(0))[index],
+            "transform": transform,
+            "box": box,
+            "scored_box": scored_displayed(box, transform, self.protocol, self.size),
+            "box_status": ragged(np.where(missing, "not_predicted", "ok").tolist()),
+            "sweep_box": nothing,
+            "sweep_all": nothing,
+            "map": ragged([np.zeros((0, 0), np.float16)] * len(index)),
+            "map_scale": np.ones(len(index), np.float32),
+        }
+        return [batch]
+
+
+def _squash(images: Batch, size: int) -> np.ndarray:
+    """(N, 4) transforms from whole images to the frame."""
+    return fit_transforms(images["width"], images["height"], size, "squash", 1.0)

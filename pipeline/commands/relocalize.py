@@ -1,0 +1,200 @@
+"""New boxes and scores from the maps that a run has stored: no images, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from pipeline.commands.run import carry_through
+from pipeline.config.sections import BoxConfig, Config, from_tree, protocol_of
+from pipeline.config.variants import variants
+from pipeline.engine.executors import inline
+from pipeline.engine.job import Job
+from pipeline.engine.machine import cores
+from pipeline.engine.plan import Group, Outcome
+from pipeline.engine.prepare import check_blacklist, versions
+from pipeline.engine.progress import Progress, Session
+from pipeline.scores.stages import scoring_stages
+from pipeline.store.manifest import Shard, read_shard
+from pipeline.store.rundir import MANIFEST_FILE, RunDir
+from pipeline.store.tables import FAITHFULNESS
+from stages.batch import Batch, Resources, ragged, take
+from stages.classes import ClassInfo
+from stages.errors import ConfigurationError, DataError
+from stages.ingest.geometry import fit_transforms
+
+BATCH_ROWS = 64
+"""About how many maps a worker takes at once: resized, they are what fills the memory."""
+
+CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
+"""What no stored map depends on."""
+
+
+def relocalize_all(
+    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+) -> list[dict[str, Any]]:
+    """:func:`relocalize` for every choice that the overrides list, each in a folder of ``out``.
+
+    Returns:
+        What each one's ``metrics.json`` holds, with ``variant``, its name, and ``run_dir``.
+    """
+    chosen = variants(overrides)
+    return [
+        relocalize(source, one.overrides, one.folder(out), watch) | {"variant": one.name, "run_dir": one.folder(out)}
+        for one in chosen
+    ]
+
+
+def relocalize(
+    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """Score a finished run's maps by other rules, in a run directory of its own.
+
+    Images that failed in the run stay failed. By the run's own rules its boxes and scores come out again.
+
+    Args:
+        source: The run; its maps are read, nothing is written there.
+        overrides: What is changed of its configuration. Naming a protocol takes it as it is: what the run
+            changed of its own protocol is not carried over.
+        out: The new run directory. The same call resumes it.
+        watch: Called with the progress.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        UserError: What the user can mend, in one line.
+    """
+    origin = RunDir(source)
+    return rescore(origin, _changed(origin, overrides), out, watch)
+
+
+def rescore(
+    origin: RunDir, config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """:func:`relocalize` by a whole configuration, which differs from the run's in nothing that maps depend on."""
+    info = origin.read_json("run.json")
+    if not origin.complete:
+        raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
+    protocol = protocol_of(config)
+    directory = RunDir.open(out, config)
+    with directory.locked():
+        info = _begin(directory, config, origin, info)
+        session = Session(directory, info, watch)
+        size = config.model.size or info["preprocess"]["size"]
+        classes = _classes(origin)
+        job = StoredJob(
+            directory,
+            BATCH_ROWS,
+            [one.name for one in classes],
+            source=origin,
+            fit=config.model.fit,
+            size=size,
+            crop_ratio=info["preprocess"]["crop_ratio"],
+        )
+        groups = [Group(scoring_stages(config.evaluate, protocol, size), Resources())]
+        workers = cores() if config.runtime.workers == "auto" else config.runtime.workers
+
+        def compute(todo: list[Shard]) -> None:
+            for report in inline.execute(groups, todo, job, workers, session.start):
+                session.add(report)
+
+        return carry_through(directory, config, size, classes, session, compute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredJob(Job):
+    """A job whose batches are the rows of a run; ``batch_size`` counts maps.
+
+    Attributes:
+        source: The run that stored the maps.
+        fit: How its images became squares.
+        size: Side of its network's input.
+        crop_ratio: Of its ``center_crop``.
+    """
+
+    source: RunDir
+    fit: str
+    size: int
+    crop_ratio: float
+
+    def batches(self, shard: Shard) -> list[Batch]:
+        """The shard's rows with their maps, cut between images."""
+        table = self.source.part("predictions", shard.index)
+        images = read_shard(self.source.manifest, shard)
+        rows = np.searchsorted(images["image_id"], table["image_id"].to_numpy())
+        transforms = np.zeros((len(images["image_id"]), 4))
+        there = np.unique(rows)
+        sides = images["width"][there], images["height"][there]
+        transforms[there] = fit_transforms(*sides, self.size, self.fit, self.crop_ratio)
+        batch = take(images, rows) | _stored(table) | {"transform": transforms[rows]}
+        firsts = np.flatnonzero(np.diff(rows, prepend=-1))
+        # The first image that begins in each stretch of batch_size rows.
+        cuts = firsts[np.unique(firsts // self.batch_size, return_index=True)[1]]
+        return [take(batch, slice(*span)) for span in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
+
+    def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
+        """The images that failed in the source run, as they stand there."""
+        return self.source.part("errors", shard.index)
+
+    def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
+        """What the source run counted: its maps stay the same."""
+        metadata = self.source.part("predictions", shard.index).schema.metadata
+        return {FAITHFULNESS: metadata[FAITHFULNESS]} if FAITHFULNESS in metadata else {}
+
+
+def _stored(table: pa.Table) -> Batch:
+    """What the scoring stages read of prediction rows, as the explaining stage left it."""
+    rows: Batch = {name: table[name].to_numpy() for name in ("target_rank", "class_index", "prob", "map_scale")}
+    rows["method"] = ragged(table["method"].to_pylist())
+    values = table["map"].combine_chunks()
+    flat, offsets = values.values.to_numpy(zero_copy_only=False), values.offsets.to_numpy()
+    shapes = zip(offsets, offsets[1:], table["map_h"].to_pylist(), table["map_w"].to_pylist(), strict=False)
+    rows["map"] = ragged(flat[start:stop].reshape(height, width) for start, stop, height, width in shapes)
+    return rows
+
+
+def _changed(origin: RunDir, overrides: list[str]) -> Config:
+    for override in overrides:
+        if not override.startswith(CHANGEABLE) or override.startswith("evaluate.faithfulness"):
+            raise ConfigurationError(
+                f"{override}: this takes the network; relocalize changes box and evaluate, a new run the rest"
+            )
+    named = [override for override in overrides if override.startswith("box.protocol=")]
+    cleared = [f"box.{name}=null" for name in BoxConfig.model_fields if named and name != "protocol"]
+    return from_tree(origin.config().model_dump(), [*cleared, *overrides])
+
+
+def _begin(directory: RunDir, config: Config, origin: RunDir, info: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` says of the new run's origins; what was begun before must have the same source."""
+    kept = ("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision")
+    source = {key: info[key] for key in ("config_hash", "weights_sha256", "manifest_sha256")}
+    if directory.begun:
+        begun = directory.read_json("run.json")
+        if begun.get("source") != source:
+            raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
+        check_blacklist(directory, begun, config)
+        return begun
+    begun = {
+        "config_hash": config.hash(),
+        "source": source,
+        **{key: info[key] for key in (*kept, "layer", "preprocess", "notes")},
+        **{key: info[key] for key in ("same_map_as",) if key in info},
+        "blacklist": protocol_of(config).blacklist,
+        "versions": versions(),
+    }
+    directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    directory.write_json("run.json", begun)
+    directory.write(MANIFEST_FILE, origin.read(MANIFEST_FILE))
+    return begun
+
+
+def _classes(origin: RunDir) -> list[ClassInfo]:
+    categories = origin.read_json("coco/ground_truth.json")["categories"]
+    return [ClassInfo(one["name"], one.get("wnid")) for one in categories]

@@ -1,0 +1,177 @@
+"""Whether maps depend on what they claim to explain: the network's parameters, the class, the image's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.commands.run import place, stages_of
+from pipeline.config.sections import Config, protocol_of
+from pipeline.engine.executors import inline
+from pipeline.engine.plan import process
+from pipeline.engine.prepare import survey
+from pipeline.store.manifest import select
+from stages.batch import ragged
+from stages.errors import DataError
+from stages.evaluate.sanity.similarity import MEASURES, similarities
+from stages.evaluate.statistics import bootstrap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.ingest.records import ImageRecord
+    from stages.trace.cut import CutNetwork
+    from stages.trace.layers import LayeredNetwork
+
+IMAGES = 16
+"""Images that are looked at where no number is given."""
+BATCH = 16
+"""Images a forward pass."""
+
+Maps = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By method: raw maps (N, h, w), and (N, S, S) as they are shown."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    """A batch as the network gets it.
+
+    Attributes:
+        inputs: (N, 3, S, S).
+        target: (N,) the first predictions.
+        other: (N,) another class of each, drawn by its image id; the only one where there is no other.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    other: Tensor
+
+
+def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
+    """Compare the maps of a configuration's methods with those that must differ, or must not.
+
+    Each method's map of the first prediction is compared with the map of another class, with the map of the
+    mirrored image, mirrored back, and with the maps of networks whose parameters are shuffled stage by stage
+    from the logits to the input (Adebayo et al. 2018). Alike means insensitive: bad, but for the mirror.
+
+    Args:
+        config: As for a run. Nothing is written, and the network has its parameters back in the end.
+        images: Size of the sample: the same share of every class, by ``seed``.
+
+    Returns:
+        ``images``, ``failed``, ``layer`` and ``methods``: by method ``class_sensitivity``,
+        ``flip_consistency`` and ``randomization``, a list by ``stage``. Each holds value, interval and number
+        of images of every similarity; one that no image defines is absent.
+
+    Raises:
+        UserError: What a run would raise before its first image, or no image of the sample can be decoded.
+    """
+    import torch
+
+    from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
+    from stages.explain.method_layers import layers_of
+
+    protocol = protocol_of(config)
+    found = survey(config)
+    device, _ = place(config, inline)
+    decode, classify = stages_of(config, found.network, protocol, device)[:2]
+    classify.fold = False  # type: ignore[attr-defined]  # Parameters are shuffled as they were learnt.
+    decode.setup()
+    classify.setup()
+    records = select(found.records, images, None, config.seed)
+    batches = list(_batches([decode, classify], records, config.seed))
+    done = sum(len(one.inputs) for one in batches)
+    if not done:
+        raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
+    network: CutNetwork | LayeredNetwork = classify.network  # type: ignore[attr-defined]
+    placed = layers_of(found.network, config.explain.methods, config.explain.layer, batches[0].inputs.shape[3])
+
+    def maps(inputs: Tensor, target: Tensor) -> Maps:
+        return _maps(config, placed, network, inputs, target)
+
+    original = [maps(one.inputs, one.target) for one in batches]
+
+    def compare(alter: Callable[[_Images], Maps]) -> dict[str, dict[str, Any]]:
+        """The similarities, by method, of the original maps and of those that ``alter`` gives."""
+        pairs = [(before, alter(one)) for before, one in zip(original, batches, strict=True)]
+        return {name: _similarity([(a[name], b[name]) for a, b in pairs], config.seed) for name in original[0]}
+
+    another = compare(lambda one: maps(one.inputs, one.other))
+    mirrored = compare(lambda one: _mirrored(maps(one.inputs.flip(3), one.target)))
+    cascade: list[tuple[str, dict[str, dict[str, Any]]]] = []
+    generator = torch.Generator().manual_seed(config.seed)
+    with restored(network.module):
+        for stage, parameters in parameter_stages(network.module, batches[0].inputs.shape[3]):
+            shuffle(parameters, generator)
+            cascade.append((stage, compare(lambda one: maps(one.inputs, one.target))))
+    return {
+        "images": done,
+        "failed": len(records) - done,
+        "layer": found.layer,
+        "methods": {
+            name: {
+                "class_sensitivity": another[name],
+                "flip_consistency": mirrored[name],
+                "randomization": [{"stage": stage} | scores[name] for stage, scores in cascade],
+            }
+            for name in config.explain.methods
+        },
+    }
+
+
+def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterator[_Images]:
+    """The images that can be decoded, with the first prediction and another class of each."""
+    import torch
+
+    for start in range(0, len(records), BATCH):
+        chosen = records[start : start + BATCH]
+        batch = {name: np.array([getattr(one, name) for one in chosen]) for name in ("image_id", "width", "height")}
+        rows = process(stages, batch | {"uri": ragged(one.uri for one in chosen)}).rows
+        if rows:
+            target, outputs = rows["top_class"][:, 0].astype(np.int64), rows["probs"].shape[1]
+            ids = [one % 2**64 for one in rows["image_id"].tolist()]
+            steps = [int(np.random.default_rng([seed, one]).integers(1, max(outputs, 2))) for one in ids]
+            other = (target + np.array(steps)) % outputs
+            inputs = rows["trace"].inputs
+            yield _Images(inputs, *(torch.from_numpy(one).to(inputs.device) for one in (target, other)))
+
+
+def _maps(
+    config: Config,
+    placed: Mapping[str, Sequence[str]],
+    network: CutNetwork | LayeredNetwork,
+    inputs: Tensor,
+    target: Tensor,
+) -> Maps:
+    """Every method's maps of some images and classes, by the network as it is now."""
+    from stages.evaluate.faithfulness.explained import saliency
+    from stages.explain.registry import get_explainer
+    from stages.trace.views import Views
+
+    trace = network.trace(inputs)
+    views = Views(trace, config.explain.flip, config.explain.scales)
+    found: Maps = {}
+    for name, layers in placed.items():
+        method = get_explainer(name, trace.at(layers).head is not None)
+        raw = views.explain(method.function, target, method.fuse, layers).float()
+        found[name] = raw.cpu().numpy(), saliency(raw, inputs.shape[3]).cpu().numpy()
+    return found
+
+
+def _mirrored(maps: Maps) -> Maps:
+    return {name: (raw[..., ::-1], shown[..., ::-1]) for name, (raw, shown) in maps.items()}
+
+
+def _similarity(pairs: list[tuple[Any, Any]], seed: int) -> dict[str, Any]:
+    """Mean of each similarity over the images for which it is defined."""
+    found = [
+        similarities(raw, other, shown, other_shown)
+        for one, two in pairs
+        for raw, shown, other, other_shown in zip(*one, *two, strict=True)
+    ]
+    values = {name: np.array([each[name] for each in found]) for name in MEASURES}
+    defined = {name: one[~np.isnan(one)] for name, one in values.items()}
+    return {name: bootstrap.mean(one, seed) for name, one in defined.items() if len(one)}

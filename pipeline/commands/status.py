@@ -1,0 +1,43 @@
+"""How far a run is, whether or not a process works on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.store.rundir import RunDir
+from stages.errors import ConfigurationError
+
+
+def status(run: RunDir) -> dict[str, Any]:
+    """Counts of images, and of a run that is not complete what its last call said of itself.
+
+    Returns:
+        ``state`` is ``complete``, ``running`` while a process holds the run, ``stopped`` where the same command
+        takes it up, or ``unknown`` where its lock may not be tried. ``seconds_left`` is there while it runs and
+        has committed something.
+
+    Raises:
+        DataError: There is no run, or it has not come to its first image.
+    """
+    found = run.status()
+    info = run.read_json("run.json")
+    call = info.get("call", {})
+    state = "complete" if found["complete"] else _state(run)
+    found = {"state": state} | found | {"images_per_second": info.get("images_per_second")}
+    if state == "complete":
+        return found
+    rate = call.get("images_per_second", info.get("images_per_second"))
+    found |= {"images_per_second": rate, "workers": call.get("workers"), "process": call.get("process")}
+    if state == "running" and rate:
+        found["seconds_left"] = round((found["images"] - found["done"]) / rate)
+    return found
+
+
+def _state(run: RunDir) -> str:
+    try:
+        with run.locked():
+            return "stopped"
+    except ConfigurationError:
+        return "running"
+    except OSError:  # Somebody else's run, whose lock may not be touched.
+        return "unknown"

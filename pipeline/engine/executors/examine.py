@@ -1,0 +1,199 @@
+"""Finds the images that kill or hang a process, from outside of the process.
+
+A child process takes the shard through all stages, first batch by batch, then image by image where a batch
+was its end, and says before each step where it is, through a pipe, which outlives it. What it dies of, a
+segmentation fault or a call that never comes back, cannot be caught inside.
+
+``python -m pipeline.engine.executors.examine`` is that child.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+
+import numpy as np
+
+from pipeline.engine.executors.deadline import deadline
+from pipeline.engine.job import Culprits, Job
+from pipeline.engine.plan import Group, process
+from pipeline.store.manifest import Shard, read_shard
+from stages.batch import ImageError, Stage, length, take
+from stages.errors import UserError
+
+TRIES = 2
+"""Times that an image must end its process, with no other image beside it, before it is given up."""
+IN_A_ROW = 16
+"""Images given up in a row after which it is no longer likely that the images are to blame."""
+
+Probe = Callable[[list[int]], ImageError | None]
+"""Takes rows of a shard through the stages together; why that ended the process, or None where it did not."""
+
+
+class ExaminationError(UserError):
+    """The process dies whatever image is in it."""
+
+
+def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dict[int, ImageError]:
+    """The images of a shard that kill or hang a process, beside those that are known already.
+
+    Args:
+        groups: The whole plan.
+        job: Where the shard's rows are, the size of a batch and the time that it may take.
+        shard: The shard.
+        known: Images to leave out.
+
+    Raises:
+        ExaminationError: The process dies before its first image, or of :data:`IN_A_ROW` images in a row.
+    """
+    ids = read_shard(job.run.manifest, shard)["image_id"].tolist()
+    rows = range(len(ids))
+    batches = [
+        [row for row in rows[at : at + job.batch_size] if ids[row] not in known] for at in rows[:: job.batch_size]
+    ]
+    with _Child(groups, job, shard) as child:
+        return {ids[row]: error for row, error in search(batches, child).items()}
+
+
+def search(batches: list[list[int]], probe: Probe) -> dict[int, ImageError]:
+    """The rows that end their process when no other is beside them, and why.
+
+    Args:
+        batches: Rows, as they are processed together.
+        probe: Tries some.
+
+    Raises:
+        ExaminationError: :data:`IN_A_ROW` rows in a row do so.
+    """
+    found: dict[int, ImageError] = {}
+    in_a_row = 0
+    for batch in filter(None, batches):
+        if probe(batch) is None:
+            in_a_row = 0
+            continue
+        for row in batch:
+            error = _fatal(row, probe)
+            if error is None:
+                in_a_row = 0
+                continue
+            found[row] = error
+            in_a_row += 1
+            if in_a_row == IN_A_ROW:
+                raise ExaminationError(
+                    f"{IN_A_ROW} images in a row end their process, so the images are not to blame; the last one: "
+                    f"{error.message} (in {error.stage})"
+                )
+    return found
+
+
+def _fatal(row: int, probe: Probe) -> ImageError | None:
+    error = None
+    for _ in range(TRIES):
+        error = probe([row])
+        if error is None:
+            return None
+    return error and replace(error, attempts=TRIES)
+
+
+class _Child:
+    """The process that images are tried in; a new one takes the place of one that died."""
+
+    def __init__(self, groups: list[Group], job: Job, shard: Shard) -> None:
+        self.timeout = job.timeout
+        self.parcel = pickle.dumps(([stage for group in groups for stage in group.stages], job, shard))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if self.process is not None:
+            self._end(self.process)
+
+    def __call__(self, rows: list[int]) -> ImageError | None:
+        """Try some rows together."""
+        child = self.process = self.process or self._start()
+        started = time.monotonic()
+        _send(child, json.dumps(rows).encode() + b"\n")
+        step = "setup"
+        for note in iter(self.notes.readline, ""):
+            if note == "done\n":
+                return None
+            step = note.strip()
+        self.process = None
+        code = self._end(child)
+        if time.monotonic() - started >= self.timeout:
+            return ImageError(step, "TimedOut", f"not done after runtime.timeout={self.timeout:g} s")
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ImageError(step, "WorkerCrashed", f"ended its process with {how}; take it out of the dataset")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        reading, writing = os.pipe()
+        child = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(writing)],
+            stdin=subprocess.PIPE,
+            pass_fds=[writing],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        )
+        os.close(writing)
+        self.notes = os.fdopen(reading, encoding="utf-8")
+        _send(child, self.parcel)
+        if self.notes.readline() != "ready\n":
+            raise ExaminationError(f"a process cannot set up the stages (exit code {self._end(child)})")
+        return child
+
+    def _end(self, child: subprocess.Popen[bytes]) -> int:
+        self.notes.close()
+        child.kill()  # Nothing happens to one that is dead.
+        with child:
+            return child.wait()
+
+
+def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
+    """Write to its stdin; that it is dead is seen where its notes end."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.write(data)
+        child.stdin.flush()
+
+
+def _serve(notes: int) -> None:
+    """Set up the stages that stdin begins with, then take the rows of each further line through them."""
+    stages: list[Stage]
+    job: Job
+    stages, job, shard = pickle.load(sys.stdin.buffer)
+    batch = read_shard(job.run.manifest, shard)
+    with deadline(job.timeout):
+        for stage in stages:
+            stage.setup()
+    _say(notes, "ready")
+    for line in sys.stdin.buffer:
+        rows = take(batch, np.array(json.loads(line), dtype=np.int64))
+        try:
+            with deadline(job.timeout):
+                for stage in stages:
+                    _say(notes, type(stage).__name__.lower())
+                    rows = process([stage], rows).rows
+                    if not length(rows):
+                        break
+        except Exception as error:
+            # No matter of life and death: the worker will raise it as well, and it is told apart there.
+            print(error, file=sys.stderr)
+        _say(notes, "done")
+
+
+def _say(notes: int, what: str) -> None:
+    os.write(notes, f"{what}\n".encode())  # At once in the pipe, where it survives this process.
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

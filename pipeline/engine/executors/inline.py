@@ -1,0 +1,72 @@
+"""Runs a plan in this process, its batches spread over threads.
+
+An image that kills or hangs its process takes this run with it; the Ray executor, with the same command,
+finds it, leaves it out and goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from pipeline.engine.job import Job, Report, advance
+from pipeline.engine.machine import cores
+from pipeline.engine.plan import Group, Outcome
+from pipeline.store.manifest import Shard
+
+
+def capacity() -> tuple[int, int]:
+    """CPU cores and GPUs that this process may use."""
+    import torch
+
+    return cores(), torch.cuda.device_count()
+
+
+def execute(
+    groups: list[Group],
+    shards: list[Shard],
+    job: Job,
+    workers: int,
+    ready: Callable[[], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Report]:
+    """Process shards and commit them in order.
+
+    Decoding, the network and the boxes release Python's lock, so threads that each take a batch from
+    bytes to boxes keep all cores busy without copying pixels between processes.
+
+    Args:
+        groups: The plan.
+        shards: Those still to do.
+        job: What they share.
+        workers: Threads.
+        ready: Called once the stages are set up.
+        stop: Asked before each shard; once it says so, none is begun.
+
+    Yields:
+        A report after each commit.
+    """
+    stages = [stage for group in groups for stage in group.stages]
+    for group in groups:
+        group.setup()
+    ready()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="wsl-pipeline")
+    # Two shards at once: the next one's batches fill the cores while the last batches of one finish.
+    running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
+    try:
+        for shard in shards:
+            if stop():
+                break
+            running.append((shard, [pool.submit(advance, stages, batch) for batch in job.load(shard, {})]))
+            if len(running) == 2:
+                yield _finish(running.popleft(), job)
+        while running:
+            yield _finish(running.popleft(), job)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finish(entry: tuple[Shard, list[Future[Outcome]]], job: Job) -> Report:
+    shard, batches = entry
+    return job.commit(shard, [batch.result() for batch in batches])

@@ -1,0 +1,290 @@
+"""Runs a plan on Ray: worker processes on this machine or on a cluster. The only module that imports ray."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from pipeline.engine.executors.deadline import deadline
+from pipeline.engine.executors.examine import examine
+from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
+from pipeline.engine.job import Culprits, Job, Report, advance
+from pipeline.engine.journal import journal
+from pipeline.engine.plan import Group, Outcome, total
+from pipeline.store.manifest import Shard
+from stages.errors import ConfigurationError
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+log = logging.getLogger("wsl_pipeline")
+
+IN_FLIGHT = 2
+"""Shards that a worker has at once, so that the next one's pixels are there when it is done."""
+MOST_IN_FLIGHT = 16
+"""Shards a worker has at once at most, where more cores than one decode for it."""
+LOOK_EVERY = 5.0
+"""Seconds between looks at the cluster, whose nodes come and go."""
+
+
+class Worker:
+    """An actor that holds the stages of one group."""
+
+    def __init__(self, group: Group, job: Job, commits: bool) -> None:
+        self.group, self.job, self.commits = group, job, commits
+        self._open = ExitStack()  # for as long as this process lives
+
+    def setup(self) -> None:
+        """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
+        self.journal = self._open.enter_context(journal(self.job.run))
+        with deadline(self.job.timeout):
+            self.group.setup()
+
+    def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Report:
+        """Take a shard through the group: from the manifest, or from what the group before made of it."""
+        outcomes = given if isinstance(given, list) else self.job.load(shard, given)
+        outcomes = _advance(self.group, self.job, outcomes)
+        self.journal.processed(shard.index, total(outcome.seconds for outcome in outcomes))
+        return _commit(self.job, shard, outcomes) if self.commits else outcomes
+
+    def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:
+        """Find the images that kill the workers; the stages stand in a process beside this one meanwhile."""
+        return examine(list(groups), self.job, shard, known)
+
+
+def _load(group: Group, job: Job, shard: Shard, culprits: Culprits) -> list[Outcome]:
+    group.setup()
+    return _advance(group, job, job.load(shard, culprits))
+
+
+def _finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+    group.setup()
+    return _commit(job, shard, _advance(group, job, outcomes))
+
+
+def _advance(group: Group, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
+    done = []
+    for outcome in outcomes:
+        with deadline(job.timeout):
+            done.append(advance(group.stages, outcome))
+    return done
+
+
+def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+    with deadline(job.timeout):
+        return job.commit(shard, outcomes)
+
+
+def capacity() -> tuple[int, float]:
+    """CPU cores and GPUs of the cluster."""
+    _connect()
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 1)), resources.get("GPU", 0)
+
+
+def execute(
+    groups: list[Group],
+    shards: list[Shard],
+    job: Job,
+    workers: int | None,
+    ready: Callable[[], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Report]:
+    """Process shards on Ray and commit each in the worker that finished it.
+
+    A plan of one group runs whole in actors. A plan of three groups runs as CPU tasks that load, actors
+    that hold the network, and CPU tasks that make boxes and commit; what flows between them goes through
+    the object store, never through the driver.
+
+    Args:
+        groups: The plan: one group, or three of which the middle one holds the network.
+        shards: Those still to do.
+        job: What they share.
+        workers: Actors that hold the network; None for as many as the cluster has room for, now and later.
+        ready: Called when the first of them is.
+        stop: Asked now and then; once it says so, no shard is begun.
+
+    Yields:
+        A report after each commit, in order of completion.
+
+    Raises:
+        ShardFailedError: Workers die of a shard and no image can be blamed, or die while they start.
+    """
+    _connect()
+    pool = _Pool(groups, job, len(shards) if workers is None else min(workers, len(shards)), ready)
+    try:
+        yield from drive(Ledger(shards), pool, stop)
+    finally:
+        pool.stop()
+
+
+class _Pool:
+    """The model workers and the shards that are with them. The driver owns recovery, Ray restarts nothing."""
+
+    def __init__(self, groups: list[Group], job: Job, most: int, ready: Callable[[], None]) -> None:
+        self.groups, self.job, self.most, self.ready = groups, job, most, ready
+        self.was_ready = False
+        self.model = groups[0] if len(groups) == 1 else groups[1]
+        self.shared = [ray.put(group) for group in groups], ray.put(job)
+        # Made once: Ray takes every remote function that is made for a new one, and sends it to all workers.
+        self.tasks = [ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish)]
+        self.starting: dict[ray.ObjectRef, ray.actor.ActorHandle] = {}
+        self.load: dict[ray.actor.ActorHandle, int] = {}
+        self.busy: dict[ray.ObjectRef, tuple[Task, ray.actor.ActorHandle]] = {}
+        self.failed_starts = 0
+        self.room = self.depth = 0
+        self.looked = -math.inf
+
+    def dispatch(self, task: Task) -> bool:
+        """Give a task to the worker with the least to do; False while all have enough.
+
+        Only workers that have answered count: a dead one fails at once and would look idle. A task that
+        runs alone takes no other shard down with it.
+        """
+        room = 1 if task.alone else self.depth
+        free = [actor for actor, load in self.load.items() if load < room]
+        if not free:
+            return False
+        actor = min(free, key=lambda one: self.load[one])
+        refs, job = self.shared
+        done: Any
+        if task.examine:
+            done = actor.examine.remote(task.shard, task.culprits, *refs)
+        elif len(self.groups) == 1:
+            done = actor.run.remote(task.shard, task.culprits)
+        else:
+            load, finish = self.tasks
+            explained: Any = actor.run.remote(task.shard, load.remote(refs[0], job, task.shard, task.culprits))
+            done = finish.remote(refs[2], job, task.shard, explained)
+        self.busy[done] = task, actor
+        self.load[actor] += self._weight(task)
+        return True
+
+    def _weight(self, task: Task) -> int:
+        return MOST_IN_FLIGHT if task.alone else 1
+
+    def wait(self) -> Iterator[tuple[Task, Result]]:
+        """What came back: reports, findings, or the errors of shards whose workers died.
+
+        Raises:
+            Exception: What a stage or a worker's set-up raised; trying again would raise it again.
+        """
+        self._hire()
+        ready, _ = ray.wait([*self.busy, *self.starting], num_returns=1, timeout=1)
+        for ref in ready:
+            if ref in self.starting:
+                self._started(ref)
+                continue
+            task, actor = self.busy.pop(ref)
+            if actor in self.load:
+                self.load[actor] -= self._weight(task)
+            try:
+                yield task, ray.get(ref)
+            except RayError as error:
+                # A task that waited for a dead worker's result fails with that worker's error as its cause.
+                cause = error.cause if isinstance(error, RayTaskError) else error
+                if not isinstance(cause, RayError) or type(cause) is RayError:  # The latter wraps what has no pickle.
+                    raise cause from None
+                yield task, self._lost(task, actor, cause)
+
+    def _hire(self) -> None:
+        """Start workers where there is room for more: at the beginning, for dead ones, on nodes that joined."""
+        if time.monotonic() - self.looked >= LOOK_EVERY:
+            self._look()
+        here = len(self.load) + len(self.starting)
+        if not here or self.failed_starts < ATTEMPTS:
+            for _ in range(min(self.room, self.most) - here):
+                self._start()
+
+    def _look(self) -> None:
+        """See how many workers the cluster has room for, and how many shards keep the cores of one busy."""
+        self.looked = time.monotonic()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
+        room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
+        if room > self.room:
+            self.failed_starts = 0  # Other nodes, another try.
+        self.room = room
+        self.depth = IN_FLIGHT
+        if len(self.groups) > 1:
+            cores = sum(node.get("CPU", 0) for node in nodes) / min(room, self.most)
+            self.depth = min(MOST_IN_FLIGHT, max(IN_FLIGHT, math.ceil(cores)))
+
+    @property
+    def _cpus(self) -> float:
+        # Beside actors that hold a GPU, tasks need the cores: actors that took them all would wait for ever.
+        return self.model.resources.cpus if len(self.groups) == 1 else 0
+
+    def _start(self) -> None:
+        options = {"num_cpus": self._cpus, "num_gpus": self.model.resources.gpus}
+        options |= {"max_restarts": 0, "max_task_retries": 0}
+        # What is loaded first runs first, whichever was asked for first.
+        options |= {"allow_out_of_order_execution": True}
+        groups, job = self.shared
+        actor: Any = ray.remote(Worker).options(**options)
+        actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
+        self.starting[actor.setup.remote()] = actor
+
+    def _started(self, ref: ray.ObjectRef) -> None:
+        actor = self.starting.pop(ref)
+        try:
+            ray.get(ref)
+        except RayTaskError as error:
+            raise (error.cause or error) from None
+        except RayError as error:
+            self.failed_starts += 1
+            # An error of the process's own, such as a module that is not there, stands at the end of Ray's story.
+            cause = f"{_first_line(error)} {str(error).strip().splitlines()[-1]}"
+            log.warning("a worker died while it started: %s", cause)
+            if self.failed_starts >= ATTEMPTS and not self.load:
+                raise ShardFailedError(f"workers die while they start: {cause}") from None
+        else:
+            self.failed_starts = 0
+            self.load[actor] = 0
+            if not self.was_ready:
+                self.was_ready = True
+                self.ready()
+
+    def _lost(self, task: Task, actor: ray.actor.ActorHandle, error: RayError) -> Lost:
+        """Let go of the worker if it was the worker that died."""
+        log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, _first_line(error))
+        if isinstance(error, RayActorError) and actor in self.load:
+            ray.kill(actor)
+            del self.load[actor]
+        return Lost(_first_line(error))
+
+    def stop(self) -> None:
+        """Let go of the workers."""
+        for actor in [*self.load, *self.starting.values()]:
+            ray.kill(actor)
+
+
+def _connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            ray.init("local", include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = _first_line(error)
+        raise ConfigurationError(
+            f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
+            if address
+            else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,118 @@
+"""What every executor does with a shard: read its rows, take them through stages, commit what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.engine.machine import peak_memory, process_name
+from pipeline.engine.plan import Outcome, process, total
+from pipeline.store.manifest import Shard, read_shard
+from pipeline.store.rundir import RunDir
+from pipeline.store.tables import FAITHFULNESS, error_table, prediction_table
+from stages.batch import Batch, ImageError, Stage, concat, length, take
+from stages.evaluate import localization
+from stages.evaluate.faithfulness import counts as faithfulness
+
+Culprits = Mapping[int, ImageError]
+"""Images that are not to be touched any more, by id, and why."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the driver learns of a committed shard.
+
+    Attributes:
+        shard: Its index.
+        images: How many it held.
+        failed: How many of them ended in ``errors``.
+        seconds: Per stage, summed over its batches.
+        memory: Peak resident memory in MiB of each process that had a part in it, by the process's name.
+    """
+
+    shard: int
+    images: int
+    failed: int
+    seconds: dict[str, float]
+    memory: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the workers of one run share, beside the stages.
+
+    Attributes:
+        run: Where shards are committed.
+        batch_size: Images a batch.
+        class_names: By network output.
+        timeout: Seconds that a batch may take in a worker process before the process counts as hung.
+        faithfulness: Names of the faithfulness metrics that the stages compute.
+    """
+
+    run: RunDir
+    batch_size: int
+    class_names: list[str]
+    timeout: float = float("inf")
+    faithfulness: tuple[str, ...] = ()
+
+    def batches(self, shard: Shard) -> list[Batch]:
+        """The shard's rows of the manifest, cut into batches."""
+        rows = read_shard(self.run.manifest, shard)
+        return [take(rows, slice(at, at + self.batch_size)) for at in range(0, length(rows), self.batch_size)]
+
+    def load(self, shard: Shard, culprits: Culprits) -> list[Outcome]:
+        """The shard's batches before the first stage, without the culprits, which stand in their errors.
+
+        A batch keeps its place and its other images, as if the culprits had failed in the first stage: what
+        comes of the others does not depend on how an image failed.
+        """
+        return [leave_out(batch, culprits) for batch in self.batches(shard)]
+
+    def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
+        """The shard's images that ended without predictions, as they are stored, by image."""
+        # By image: which stage gave up on it first is of no matter.
+        return error_table(
+            sorted((error for outcome in outcomes for error in outcome.errors), key=lambda error: error[0])
+        )
+
+    def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
+        """Metadata of the shard's file: counts of the metrics that asked the network."""
+        if not self.faithfulness:
+            return {}
+        return {FAITHFULNESS: faithfulness.to_json(faithfulness.update(rows, self.faithfulness)).encode()}
+
+    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Report:
+        """Store a shard whose batches went through all stages."""
+        started = time.perf_counter()
+        rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
+        errors = self.errors(shard, outcomes)
+        table = prediction_table(rows, self.class_names, localization.update(rows).to_json())
+        table = table.replace_schema_metadata({**table.schema.metadata, **self.network_counts(shard, rows)})
+        self.run.commit(shard.index, table, errors)
+        spent = {"commit": time.perf_counter() - started}
+        seconds = total([*(outcome.seconds for outcome in outcomes), spent])
+        memory = {process_name(): peak_memory()}
+        for outcome in outcomes:
+            memory |= outcome.memory
+        return Report(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory)
+
+
+def leave_out(batch: Batch, culprits: Culprits) -> Outcome:
+    """A batch without the culprits, which stand in its errors."""
+    bad = np.array([int(image) in culprits for image in batch["image_id"]], dtype=bool)
+    errors = [
+        (int(image), str(uri), culprits[int(image)])
+        for image, uri in zip(batch["image_id"][bad], batch["uri"][bad], strict=True)
+    ]
+    return Outcome(take(batch, ~bad) if bad.any() else batch, errors)
+
+
+def advance(stages: list[Stage], before: Outcome) -> Outcome:
+    """Take a batch through further stages."""
+    after = process(stages, before.rows)
+    memory = before.memory | {process_name(): peak_memory()}
+    return Outcome(after.rows, before.errors + after.errors, before.seconds | after.seconds, memory)

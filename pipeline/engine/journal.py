@@ -1,0 +1,110 @@
+"""What happened in a run, for machines: files of JSON lines for each process of a call, in the run's ``logs/``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pipeline.engine.job import Report
+from pipeline.engine.machine import process_name
+from pipeline.store.rundir import RunDir
+from stages.errors import OutputError
+from stages.ingest.uris import local_path
+
+_log = logging.getLogger("wsl_pipeline")
+
+LINES = 256
+"""Of one object of a journal in an object store."""
+
+
+class _Lines(Protocol):
+    def write(self, line: str, /) -> object:
+        """Take a line, its end included."""
+
+    def flush(self) -> None:
+        """Have it where others can read it."""
+
+
+class Journal(logging.Handler):
+    """Writes down commits, and what people are told beside the progress.
+
+    Args:
+        lines: Where to; each line is written at once.
+    """
+
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def commit(self, report: Report) -> None:
+        """A shard is committed."""
+        counts = {"shard": report.shard, "images": report.images, "failed": report.failed}
+        self._write("commit", counts | {"seconds": _rounded(report.seconds), "peak_memory_mib": report.memory})
+
+    def processed(self, shard: int, seconds: dict[str, float]) -> None:
+        """This process has taken a shard through its stages, in as many seconds each."""
+        self._write("processed", {"shard": shard, "seconds": _rounded(seconds)})
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """People are told something."""
+        self._write(record.levelname.lower(), {"message": record.getMessage()})
+
+    def _write(self, event: str, fields: dict) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "process": process_name(), "event": event} | fields
+        with self.lock or nullcontext():  # Threads commit, too.
+            self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._lines.flush()
+
+
+class _Objects:
+    """Lines in an object store, whose objects cannot grow: the last one is written anew with every line.
+
+    Args:
+        run: Whose they are.
+        name: Of the objects, which are numbered.
+    """
+
+    def __init__(self, run: RunDir, name: str) -> None:
+        self._run, self._name = run, name
+        self._number, self._stored = 0, True
+        self._last: list[str] = []
+
+    def write(self, line: str, /) -> None:
+        if len(self._last) >= LINES and self._stored:
+            self._number, self._last = self._number + 1, []
+        self._last.append(line)
+        self._stored = False
+
+    def flush(self) -> None:
+        """Store the last object; where that fails, the next line takes these along, and no shard fails for it."""
+        if not self._stored:
+            with suppress(OutputError):
+                self._run.write(f"{self._name}-{self._number:04}.jsonl", "".join(self._last).encode())
+                self._stored = True
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(spent, 4) for stage, spent in seconds.items()}
+
+
+@contextmanager
+def journal(run: RunDir) -> Iterator[Journal]:
+    """The journal of this process."""
+    start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    name = f"logs/{start}-{process_name().replace(':', '-')}"
+    with ExitStack() as stack:
+        if local_path(run.uri) is None:
+            objects = _Objects(run, name)
+            stack.callback(objects.flush)
+            handler = Journal(objects)
+        else:
+            (run.path / "logs").mkdir(exist_ok=True)
+            handler = Journal(stack.enter_context(open(run.where(f"{name}.jsonl"), "w", encoding="utf-8")))
+        _log.addHandler(handler)
+        stack.callback(_log.removeHandler, handler)
+        yield handler

@@ -1,0 +1,114 @@
+"""Counts and times of a run while it goes on, for whoever watches it now or asks later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.engine.job import Report
+from pipeline.engine.journal import Journal
+from pipeline.engine.machine import peak_memory, process_name
+from pipeline.engine.plan import total
+from pipeline.store.rundir import RunDir
+
+SAVE_EVERY = 5.0
+"""Seconds between two times that ``run.json`` is written while shards are committed."""
+RECENT = 600.0
+"""Seconds for which a process that had a part in a shard counts as a worker."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        images: In the manifest.
+        done: Committed, by this call and before it.
+        computed: Committed by this call.
+        failed: How many of those ended in ``errors``.
+        seconds: From the moment when the workers were ready.
+    """
+
+    images: int
+    done: int
+    computed: int
+    failed: int
+    seconds: float
+
+
+class Session:
+    """What ``run.json`` says of earlier calls, and what this one adds.
+
+    Args:
+        run: The run.
+        info: Its ``run.json``; changed and saved.
+        watch: Called with the progress at the start and after each commit.
+    """
+
+    def __init__(self, run: RunDir, info: dict[str, Any], watch: Callable[[Progress], None]) -> None:
+        self.run, self.info, self.watch = run, info, watch
+        self.journal: Journal | None = None
+        self.done = self.computed = self.failed = 0
+        self._before = info.get("computed_images", 0), info.get("wall_seconds", 0.0)
+        self._ready = self._saved = time.perf_counter()
+        self._seen: dict[str, float] = {}
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._call: dict[str, Any] = {"process": process_name(), "started": started}
+
+    def start(self) -> None:
+        """The workers are ready."""
+        self._ready = time.perf_counter()
+        self._tell(0.0)
+
+    def add(self, report: Report) -> None:
+        """A shard is committed."""
+        self.done += report.images
+        self.computed += report.images
+        self.failed += report.failed
+        now = time.perf_counter()
+        elapsed = now - self._ready
+        images, wall = self._before[0] + self.computed, self._before[1] + elapsed
+        self._seen |= dict.fromkeys(report.memory, now)
+        self._call |= {"images_per_second": round(self.computed / elapsed, 3)}
+        self.info |= {
+            "computed_images": images,
+            "wall_seconds": round(wall, 3),
+            "images_per_second": round(images / wall, 3),
+        }
+        self._remember("workers", max(report.memory.values()))
+        self._spend(report.seconds)
+        if self.journal:
+            self.journal.commit(report)
+        if now - self._saved >= SAVE_EVERY:
+            self.save()
+        self._tell(elapsed)
+
+    def time(self, name: str, step: Callable[[], Any]) -> Any:
+        """Run a step and note what it took."""
+        started = time.perf_counter()
+        result = step()
+        self._spend({name: time.perf_counter() - started})
+        return result
+
+    def save(self) -> None:
+        """Write ``run.json``."""
+        now = self._saved = time.perf_counter()
+        self._seen = {name: seen for name, seen in self._seen.items() if now - seen < RECENT}
+        self._remember("driver", peak_memory())
+        self.info["call"] = self._call | {"workers": len(self._seen)}
+        self.run.write_json("run.json", self.info)
+
+    def _remember(self, which: str, memory: float) -> None:
+        """The largest resident memory of a process of that kind, in MiB."""
+        peaks = self.info.setdefault("peak_memory_mib", {})
+        peaks[which] = max(peaks.get(which, 0.0), memory)
+
+    def _spend(self, seconds: dict[str, float]) -> None:
+        spent = total([self.info.get("seconds", {}), seconds])
+        self.info["seconds"] = {name: round(value, 3) for name, value in sorted(spent.items())}
+
+    def _tell(self, elapsed: float) -> None:
+        self.watch(Progress(self.info["images"], self.done, self.computed, self.failed, elapsed))

@@ -1,0 +1,174 @@
+"""From committed shards to scores and COCO files, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.config.sections import Config
+from pipeline.scores.calibration import calibrated_thresholds
+from pipeline.scores.stages import excluded_images
+from pipeline.scores.tally import COLUMNS, Tally, light_rows
+from pipeline.store.manifest import read_records
+from pipeline.store.rundir import RunDir
+from stages.batch import Batch, concat, take
+from stages.boxes.protocols import Protocol, fingerprint
+from stages.classes import ClassInfo
+from stages.errors import DataError
+from stages.evaluate import baselines, localization, losses, strata
+from stages.evaluate.coco_ap import Boxes, box_average_precision
+from stages.evaluate.faithfulness import counts as faithfulness
+from stages.evaluate.label_order import label_order_warning
+from stages.formats.coco import write as coco
+
+
+def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes: list[ClassInfo]) -> dict[str, Any]:
+    """Write ``coco/`` and ``metrics.json`` of a run whose shards are all committed.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        protocol: The rules that its boxes were made by.
+        size: Side of the network's input.
+        classes: By network output.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        DataError: An image is neither in the predictions nor in the errors, or is there twice.
+        UserError: The calibration run does not fit.
+    """
+    ids, labels = _labels(run)
+    methods, deltas, seed = config.explain.methods, tuple(config.evaluate.iou), config.seed
+    calibrated = calibrated_thresholds(run, config)
+    info = run.read_json("run.json")
+    # Foreign results have no preprocessing: their frame is the whole image.
+    crop_ratio = info.get("preprocess", {}).get("crop_ratio", 1.0)
+    blind = baselines.Baselines(protocol, size, deltas, seed, config.model.fit, crop_ratio)
+    tally = Tally(run, methods, deltas, len(classes), blind)
+    for part in run.predictions(COLUMNS):
+        tally.add(part, ids, labels)
+    failed = [part["image_id"].to_numpy() for part in run.errors()]
+    _check_complete(ids, np.concatenate([*tally.seen, *failed, ids[:0]]))
+
+    run.stream(
+        "coco/ground_truth.json",
+        coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=config.data.format),
+    )
+    excluded = excluded_images(config.evaluate)
+    truth, boxed = _truth(run, ids, labels, excluded)
+    scores = localization.compute(tally.localization, protocol, deltas, seed)
+    metrics: dict[str, Any] = {
+        "schema": 1,
+        "protocol": protocol.name,
+        "protocol_fingerprint": fingerprint(protocol),
+        "n_images": len(ids),
+        "n_failed": sum(map(len, failed)),
+    }
+    if scores["classification"]:
+        metrics["classification"] = scores["classification"]
+    same_map_as = info.get("same_map_as", {})
+    metrics["methods"] = {}
+    for position, method in enumerate(methods):
+        own = scores["methods"].get(method, {})
+        if method in calibrated and method in tally.localization.methods:
+            counts = tally.localization.methods[method]
+            own |= localization.at_thresholds(counts, protocol, calibrated[method], deltas, seed)
+        own |= strata.compute(tally.strata[method], deltas, seed)
+        own |= losses.compute(tally.losses[method], boxed, deltas)
+        found = _write_results(run, methods, position, tally.ranked, ids, labels)
+        if len(truth.image):
+            own["coco"] = box_average_precision(truth, found.without(excluded))
+        if method in tally.faithfulness:
+            own["faithfulness"] = faithfulness.compute(tally.faithfulness[method], seed)
+        own["box_status"] = dict(sorted(tally.statuses[method].items()))
+        if method in same_map_as:
+            own["same_map_as"] = same_map_as[method]
+        metrics["methods"][method] = own
+    if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
+        for name, own in scored.items():
+            own["corloc"] = strata.corloc(tally.blind_strata[name], deltas, seed)
+        metrics |= {"baselines": scored, "zero_line": baselines.zero_line(scored)}
+    run.write_json("metrics.json", metrics)
+    return metrics
+
+
+def probe_labels(run: RunDir) -> list[str]:
+    """Warnings about the order of the labels, from what is committed so far."""
+    ids, labels = _labels(run)
+    found: list[Batch] = []
+    for part in run.predictions(COLUMNS):
+        rows = light_rows(part, part["method"][:1].to_pylist(), ids, labels)
+        first = (rows["target_rank"] == 1) & (rows["label"] >= 0) & (rows["method"] == 0)
+        found.append({name: rows[name][first] for name in ("label", "class_index", "prob")})
+    rows = concat(found)
+    warning = label_order_warning(rows["label"], rows["class_index"], rows["prob"]) if rows else None
+    return [warning] if warning else []
+
+
+def _labels(run: RunDir) -> tuple[np.ndarray, np.ndarray]:
+    """Image ids of the manifest, ascending, and their labels."""
+    manifest = pq.read_table(run.manifest, columns=["image_id", "label"])
+    return manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
+
+
+def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray, excluded: np.ndarray) -> tuple[Boxes, int]:
+    """The ground truth of the scored images as the COCO file has it, and how many have a box of their label."""
+    manifest = pq.read_table(run.manifest, columns=["boxes", "box_labels"])
+    rows = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["boxes"]).to_numpy())
+    box_labels = pc.list_flatten(manifest["box_labels"]).to_numpy()
+    edges = pc.list_flatten(pc.list_flatten(manifest["boxes"])).to_numpy().reshape(-1, 4)
+    known = (box_labels >= 0) & ~np.isin(ids[rows], excluded)
+    boxed = np.unique(rows[known & (box_labels == labels[rows])])
+    bbox = coco.xywh(edges[known])
+    area = np.array([round(width * height, 2) for width, height in bbox[:, 2:].tolist()], np.float64)
+    return Boxes(ids[rows[known]], box_labels[known] + 1, bbox, area=area), len(boxed)
+
+
+def _write_results(
+    run: RunDir, methods: list[str], position: int, ranked: bool, ids: np.ndarray, labels: np.ndarray
+) -> Boxes:
+    """Write a method's COCO results, ``predictions.json`` for the first; the same boxes as columns."""
+    found = [_columns([])]
+
+    def entries() -> Iterator[list[dict[str, Any]]]:
+        for part in run.predictions(COLUMNS):
+            rows = light_rows(part, methods, ids, labels)
+            ranks = rows["target_rank"]
+            own = coco.results(take(rows, (rows["method"] == position) & (ranks >= 1 if ranked else ranks == 0)))
+            found.append(_columns(own))
+            yield own
+
+    # A layer of a network of the user's own may have a name that no file can have.
+    name = f"predictions-{quote(methods[position], safe='@+')}" if position else "predictions"
+    run.stream(f"coco/{name}.json", coco.json_list(entries()))
+    return Boxes(**concat(found))
+
+
+def _columns(entries: list[dict[str, Any]]) -> Batch:
+    """Entries of a COCO results list as :class:`Boxes` has them."""
+    return {
+        "image": np.array([entry["image_id"] for entry in entries], np.int64),
+        "category": np.array([entry["category_id"] for entry in entries], np.int32),
+        "bbox": np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
+        "score": np.array([entry["score"] for entry in entries], np.float64),
+    }
+
+
+def _check_complete(manifest: np.ndarray, found: np.ndarray) -> None:
+    """Every image ends exactly once: in the predictions or in the errors."""
+    if np.array_equal(manifest, np.sort(found)):
+        return
+    unique, counts = np.unique(found, return_counts=True)
+    lost, twice = np.setdiff1d(manifest, unique), unique[counts > 1]
+    what = f"image {lost[0]} is missing" if len(lost) else f"image {[*twice, 'none'][0]} is there twice"
+    raise DataError(
+        f"the parts do not add up to the manifest: {what} ({len(lost)} missing, {len(twice)} twice); "
+        "delete the part that holds it and run the same command again"
+    )

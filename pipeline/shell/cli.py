@@ -1,0 +1,304 @@
+"""The commands. They parse, call, print and choose the exit code; what they do stands elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from pipeline.engine.interrupt import Interruption, interrupt
+from stages.errors import UserError
+
+# Torch, ray, pyarrow and pydantic are imported inside the commands that need them: --help answers at once.
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From images with image-level labels to boxes, scores and a page.",
+    epilog="Every command takes --debug, which adds the traceback to an error.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name of 'list configs', or a .yaml file.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=0.15.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory: a path or a uri.")]
+
+
+@app.command()
+def run(
+    name: NameArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run directory, a path or s3://BUCKET/RUN; default runs/NAME-HASH.")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Turn a dataset into maps, boxes and scores. The same command resumes an interrupted run."""
+    from pipeline.config.sections import load_config
+    from pipeline.shell.console import console, show_scores, watching
+
+    stem, config = load_config(name, _with_options(overrides, executor, limit))
+    out = out or f"runs/{stem}-{config.hash()[:8]}"
+    if dry_run:
+        from pipeline.commands.run import preview
+
+        return _print(preview(config) | {"run_dir": out}, as_json)
+    from pipeline.commands.run import run as carry_out
+
+    answer = _keep_stdout()
+    with watching(quiet) as watch:
+        metrics = carry_out(config, out, watch)
+    if as_json:
+        print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
+    if not quiet:
+        show_scores(metrics, out)
+    share = metrics["n_failed"] / max(metrics["n_images"], 1)
+    if share > config.runtime.max_failures:
+        console.print(
+            f"error: {share:.1%} of the images failed, more than runtime.max_failures={config.runtime.max_failures}; "
+            f"see {out}/errors",
+            soft_wrap=True,
+        )
+        raise typer.Exit(4)
+
+
+@app.command()
+def relocalize(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Of box and evaluate; box.protocol=[cam2016,choe2020] does both."
+        ),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Directory of the new run, or of one for each choice.")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Make new boxes and scores from a run's stored maps: no images, no network."""
+    from pipeline.commands.relocalize import relocalize_all
+    from pipeline.shell.console import show_variants, watching
+
+    if out is None:
+        raise typer.BadParameter("say where the new run goes: --out DIR")
+    with watching(quiet) as watch:
+        results = relocalize_all(run, list(overrides or []), out, watch)
+    if as_json:
+        print(json.dumps(results[0] if len(results) == 1 else {"runs": results}))
+    if not quiet:
+        show_variants(results)
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="As for run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=[0.1,0.2] explain.layer=[A,B]."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the runs; default runs/NAME-HASH-sweep.")] = None,
+    executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Make a run's maps once and score them by every combination of rules, in one table."""
+    from pipeline.commands.sweep import sweep as carry_out
+    from pipeline.shell.console import show_variants, watching
+
+    answer = _keep_stdout()
+    with watching(quiet) as watch:
+        results = carry_out(name, _with_options(overrides, executor, limit), out, watch)
+    if as_json:
+        print(json.dumps({"runs": results}), file=answer, flush=True)
+    if not quiet:
+        show_variants(results)
+
+
+@app.command()
+def evaluate(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.protocol=choe2020.")
+    ] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help="COCO annotation file.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="COCO results list.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Folder of .npy maps, or one .npz.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score boxes or heat maps of another program like a run's."""
+    from pipeline.commands.evaluate import evaluate as score
+    from pipeline.shell.console import show_scores
+
+    if ground_truth is None:
+        raise typer.BadParameter("say what is right: --ground-truth coco.json")
+    metrics = score(ground_truth, predictions, maps, list(overrides or []))
+    if as_json:
+        print(json.dumps(metrics))
+    else:
+        show_scores(metrics)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or uris; one compares its methods.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say which differences between runs, or between the methods of one, are more than noise."""
+    from pipeline.commands.compare import compare as compare_runs
+    from pipeline.shell.console import show_differences
+
+    found = compare_runs(runs)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show_differences(found)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    dest: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+) -> None:
+    """Write the page of a finished run again."""
+    from pipeline.report.page import write_report
+    from pipeline.store.rundir import RunDir
+
+    print(write_report(RunDir(run), dest))
+
+
+@app.command()
+def sanity(
+    name: NameArgument,
+    overrides: OverridesArgument = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images to look at, sampled by the seed.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Check that maps depend on the network's parameters and the class, and turn with the image."""
+    from pipeline.commands.sanity import check
+    from pipeline.config.sections import load_config
+    from pipeline.shell.console import show_sanity
+
+    answer = _keep_stdout()
+    found = check(load_config(name, list(overrides or []))[1], limit)
+    if as_json:
+        print(json.dumps(found), file=answer, flush=True)
+    else:
+        show_sanity(found)
+
+
+@app.command()
+def status(run: RunArgument, as_json: Json = False) -> None:
+    """Say how far a run is."""
+    from pipeline.commands.status import status as examine
+    from pipeline.store.rundir import RunDir
+
+    _print(examine(RunDir(run)), as_json)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics")],
+    as_json: Json = False,
+) -> None:
+    """List what can be named in a configuration."""
+    from pipeline.shell.listing import listing, side_by_side
+
+    table = listing(what)
+    if what == "protocols" and not as_json:
+        return print(*side_by_side(table), sep="\n")
+    _print(table, as_json)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine offers, to read or to paste into an issue."""
+    from pipeline.shell.doctor import examine
+
+    _print(examine(), as_json=False)
+
+
+@app.command()
+def version(as_json: Json = False) -> None:
+    """Show the versions that results depend on."""
+    from pipeline.engine.prepare import versions
+
+    _print(versions(), as_json)
+
+
+def _keep_stdout() -> TextIO:
+    """Stdout, for the answer alone: what networks and libraries print, until the process ends, is for people."""
+    answer, sys.stdout = sys.stdout, sys.stderr
+    return answer
+
+
+def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:
+    """The overrides with those that have an option of their own."""
+    changes = list(overrides or [])
+    changes += [f"runtime.executor={executor}"] if executor else []
+    changes += [f"data.limit={limit}"] if limit is not None else []
+    return changes
+
+
+def _print(value: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+        return
+    width = max(map(len, value), default=0)
+    for key, entry in value.items():
+        text = "  ".join(f"{k}={v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
+        print(f"{key:<{width}}  {'' if text is None else text}".rstrip())
+
+
+def main() -> None:
+    """Entry point of ``wsl-pipeline``: runs a command and turns errors into one line and an exit code."""
+    arguments = [one for one in sys.argv[1:] if one != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
+    if not debug:
+        warnings.simplefilter("ignore")  # What libraries tell their developers.
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
+        if code:
+            _leave("", code)
+    except UserError as error:
+        _fail(str(error), error.exit_code, debug)
+    except Interruption:
+        _leave("interrupted; run the same command to resume", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # The command line's own: an unknown option, a missing argument.
+            _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)
+        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    _leave(f"error: {' '.join(message.split())}", code)
+
+
+def _leave(message: str, code: int) -> None:
+    if message:
+        print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Worker threads may be in the middle of a batch; what they compute is not committed and not waited for.
+    os._exit(code)

@@ -1,0 +1,247 @@
+"""What people see on stderr: progress while a run goes on, the scores when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.store.rundir import RunDir
+from stages.ingest.uris import join
+
+if TYPE_CHECKING:
+    from pipeline.engine.progress import Progress
+
+LINE_EVERY = 30.0
+"""Seconds between progress lines where there is no terminal."""
+
+console = Console(stderr=True, highlight=False, markup=False)
+if not console.is_terminal:
+    console.width = 140  # A log file has no width; 80 would fold the table.
+
+
+@contextmanager
+def watching(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A callback that shows progress: one bar on a terminal, a line every 30 s elsewhere."""
+    if quiet:
+        yield lambda progress: None
+    elif console.is_terminal:
+        with _bar() as show:
+            yield show
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self.last: float | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self.last is None:
+            self.last = time.monotonic()
+        elif time.monotonic() - self.last >= LINE_EVERY:
+            self.last = time.monotonic()
+            print(f"{progress.done}/{progress.images} images, {_rates(progress)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rates]}")
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, rates="loading the network")
+
+        def show(progress: Progress) -> None:
+            bar.update(task, total=progress.images, completed=progress.done, rates=_rates(progress))
+
+        yield show
+
+
+def _rates(progress: Progress) -> str:
+    if not progress.seconds or not progress.computed:
+        return f"{progress.failed} failed"
+    rate = progress.computed / progress.seconds
+    left = int((progress.images - progress.done) / rate)
+    return f"{rate:.1f} images/s, {progress.failed} failed, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+
+
+def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
+    """A table of the methods beside the baselines, and where the page is, if scores were kept."""
+    table = Table(
+        title=f"{metrics['n_images']} images, {metrics['n_failed']} failed, protocol {metrics['protocol']}",
+        box=SIMPLE,
+    )
+    _add_scores(table, _all(metrics), _milliseconds(out) if out else {})
+    if table.columns:
+        console.print(table)
+    _show_faithfulness(metrics)
+    for name, score in metrics.get("classification", {}).items():
+        console.print(f"{name.replace('top', 'top-')} classification  {_cell(score)}")
+    if out is None:
+        return
+    if metrics["n_failed"]:
+        console.print(f"{metrics['n_failed']} images failed: {join(out, 'errors')}", soft_wrap=True)
+    console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
+
+
+def show_variants(results: list[dict[str, Any]]) -> None:
+    """One table of the same maps scored by several rules.
+
+    Args:
+        results: ``metrics.json`` of each, with its ``variant`` and ``run_dir``.
+    """
+    if len(results) == 1:
+        show_scores(results[0], results[0]["run_dir"])
+        return
+    table = Table(title=f"{results[0]['n_images']} images, {results[0]['n_failed']} failed", box=SIMPLE)
+    _add_scores(table, {f"{one['variant']}  {row}": scored for one in results for row, scored in _all(one).items()})
+    console.print(table)
+    for one in results:
+        console.print(f"{one['variant']}: {one['run_dir']}", soft_wrap=True)
+
+
+def show_differences(found: dict[str, Any]) -> None:
+    """A table of :func:`pipeline.commands.compare.compare`: a row for each metric of each pair."""
+    title = f"differences, protocol {found['protocol']} {found['protocol_fingerprint']}"
+    table = Table("", "", "first", "second", "difference [95 %]", "McNemar p", "n", "", title=title, box=SIMPLE)
+    names = {"gt_known_loc": "GT-known@", "top1_loc": "top-1 loc@", "top5_loc": "top-5 loc@", "mean_iou": "mean IoU"}
+    for pair in found["pairs"]:
+        title = f"{pair['a']} → {pair['b']}"
+        for metric, scores in pair["metrics"].items():
+            for level, score in {"": scores}.items() if "difference" in scores else scores.items():
+                table.add_row(title, names[metric] + level, *_difference(score))
+                title = ""
+        table.add_section()
+    console.print(table)
+    if left_out := max(pair["unpaired"] for pair in found["pairs"]):
+        console.print(f"up to {left_out} images a pair are left out: only one of the two was scored on them")
+
+
+def _difference(score: dict[str, Any]) -> list[str]:
+    low, high = score["ci95"]
+    identical = not (score["difference"] or low or high)
+    return [
+        f"{score['a']:.3f}",
+        f"{score['b']:.3f}",
+        f"{score['difference']:+.3f} [{low:+.3f}, {high:+.3f}]",
+        f"{score['mcnemar_p']:.3g}" if "mcnemar_p" in score else "",
+        str(score["n"]),
+        "same" if identical else "noise" if score["noise"] else "differs",
+    ]
+
+
+def _milliseconds(out: str) -> dict[str, float]:
+    """What each method cost, by ``run.json``: of one worker, for one image and all its classes."""
+    run = RunDir(out).read_json("run.json")
+    images, prefix = run.get("computed_images"), "explain/"
+    seconds = {name: value for name, value in run.get("seconds", {}).items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): 1000 * value / images for name, value in seconds.items()} if images else {}
+
+
+def _add_scores(table: Table, rows: dict[str, tuple[dict, dict]], milliseconds: dict[str, float] | None = None) -> None:
+    """Columns for the scores that any row has, and for what the rows cost; nothing where none has a score.
+
+    Args:
+        table: Without columns.
+        rows: Scores, and the zero line that they are marked below.
+        milliseconds: For each image, by row.
+    """
+    deltas = sorted({delta for scores, _ in rows.values() for delta in scores.get("gt_known_loc", {})})
+    delta = "0.5" if "0.5" in deltas else next(iter(deltas), "")
+    columns = {
+        f"GT-known@{delta}": ("gt_known_loc", delta),
+        f"top-1 loc@{delta}": ("top1_loc", delta),
+        f"top-5 loc@{delta}": ("top5_loc", delta),
+        "mean IoU": ("mean_iou",),
+        f"calibrated@{delta}": ("gt_known_loc_calibrated", delta),
+        f"MaxBoxAcc@{delta}\n(oracle)": ("max_box_acc", delta),
+        "MaxBoxAccV2\n(oracle)": ("max_box_acc_v2",),
+    }
+    used = {name: path for name, path in columns.items() if any(_at(scores, path) for scores, _ in rows.values())}
+    if not used:
+        return
+    table.add_column("")
+    for name in used:
+        table.add_column(name, justify="right")
+    if milliseconds:
+        table.add_column("ms/image", justify="right")
+    for row, (scores, line) in rows.items():
+        if "same_map_as" in scores:
+            table.add_row(f"{row}: same map as {scores['same_map_as']}")
+            continue
+        cost = [f"{milliseconds[row]:.3g}" if row in milliseconds else ""] if milliseconds else []
+        table.add_row(row, *(_cell(_at(scores, path), _at(line, path)) for path in used.values()), *cost)
+    if any(_below(_at(scores, path), _at(line, path)) for scores, line in rows.values() for path in used.values()):
+        table.caption = "* below the best predictor that looks at no pixel: such a method explains nothing"
+
+
+def _show_faithfulness(metrics: dict[str, Any]) -> None:
+    """A table of the methods, where it was asked for."""
+    found = {
+        method: scores["faithfulness"] for method, scores in metrics["methods"].items() if "faithfulness" in scores
+    }
+    names = sorted({name for scores in found.values() for name in scores})
+    if not names:
+        return
+    table = Table(title="faithfulness of the first prediction's map", box=SIMPLE)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for method, scores in found.items():
+        table.add_row(method, *(_cell(scores.get(name)) for name in names))
+    console.print(table)
+
+
+def show_sanity(found: dict[str, Any]) -> None:
+    """A table of how alike the maps are to those of another class, of the mirrored image, of broken networks."""
+    table = Table(
+        title=f"likeness of the first prediction's map, {found['images']} images, layer {found['layer']}",
+        caption="1: the same. Only the mirrored image should keep it.",
+        box=SIMPLE,
+    )
+    for title in ("", "compared with the map of"):
+        table.add_column(title)
+    measures = {"pearson": "Pearson", "spearman": "|Spearman|", "ssim": "SSIM", "hog": "HOG"}
+    for title in measures.values():
+        table.add_column(title, justify="right")
+    for method, scores in found["methods"].items():
+        stages = [(f"shuffled down to {one['stage']}", one) for one in scores["randomization"]]
+        rows = [("another class", scores["class_sensitivity"]), ("the mirrored image", scores["flip_consistency"])]
+        for position, (what, one) in enumerate([*rows, *stages]):
+            table.add_row("" if position else method, what, *(_cell(one.get(name)) for name in measures))
+        table.add_section()
+    console.print(table)
+
+
+def _all(metrics: dict[str, Any]) -> dict[str, tuple[dict, dict]]:
+    """Methods and baselines, and what a row may not be below."""
+    line = metrics.get("zero_line", {})
+    methods = {name: (scores, line) for name, scores in metrics["methods"].items()}
+    return {**methods, **{name: (scores, {}) for name, scores in metrics.get("baselines", {}).items()}}
+
+
+def _at(scores: dict, path: tuple[str, ...]) -> dict | None:
+    found: Any = scores
+    for key in path:
+        found = found.get(key, {})
+    return found or None
+
+
+def _below(score: dict | None, line: dict | None) -> bool:
+    return bool(score and line and score["value"] < line["value"])
+
+
+def _cell(score: dict | None, line: dict | None = None) -> str:
+    if score is None:
+        return ""
+    low, high = score.get("ci95", (None, None))
+    mark = "*" if _below(score, line) else ""
+    return f"{score['value']:.3f}{mark}" + (f" ±{(high - low) / 2:.3f}" if low is not None else "")

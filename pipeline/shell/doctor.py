@@ -1,0 +1,35 @@
+"""What a machine offers to a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.machine import cores
+from pipeline.engine.prepare import versions
+
+
+def examine() -> dict[str, Any]:
+    """Versions, cores, memory, disk, GPUs and the optional packages that are here."""
+    import torch
+
+    from stages.classify.architectures.lite0 import weights_file
+    from stages.errors import UserError
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    shared = shutil.disk_usage("/dev/shm").total / 2**30 if Path("/dev/shm").is_dir() else 0
+    try:
+        demo = str(weights_file())
+    except UserError as error:
+        demo = str(error)
+    return versions() | {
+        "cores": cores(),
+        "memory": f"{memory:.1f} GiB",
+        "/dev/shm": f"{shared:.1f} GiB (Ray's object store wants 30 % of the memory)",
+        "disk free here": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB",
+        "gpus": ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())) or "none",
+        "weights folder": torch.hub.get_dir(),
+        "lite0 weights": demo,
+    }

@@ -1,0 +1,134 @@
+"""What ``list`` shows: everything that a configuration can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.sections import CONFIGS, config_names
+from stages.errors import unknown
+
+if TYPE_CHECKING:
+    from stages.boxes.protocols import Protocol
+    from stages.evaluate.faithfulness.registry import Metric
+
+
+def listing(what: str) -> dict[str, Any]:
+    """A table by name.
+
+    Raises:
+        ConfigurationError: There is no such table.
+    """
+    tables: dict[str, Callable[[], dict[str, Any]]] = {
+        "configs": _configs,
+        "datasets": _datasets,
+        "models": _models,
+        "explainers": _explainers,
+        "protocols": _protocols,
+        "metrics": _metrics,
+    }
+    if what not in tables:
+        raise unknown("table", what, list(tables))
+    return tables[what]()
+
+
+def _configs() -> dict[str, Any]:
+    """Each configuration with the comment on its first line."""
+    return {
+        name: (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for name in config_names()
+    }
+
+
+def _datasets() -> dict[str, Any]:
+    from stages.formats import FORMATS
+
+    return {name: _first_line(import_module(f"stages.formats.{name}.read")) for name in FORMATS}
+
+
+def _models() -> dict[str, Any]:
+    """Where networks come from, and the explained layer of those that were tried."""
+    from stages.classify.catalog import NETWORKS
+    from stages.classify.sources import SOURCES
+
+    sources: dict[str, Any] = {prefix: {"source": _first_line(loader)} for prefix, loader in SOURCES.items()}
+    for name, known in NETWORKS.items():
+        described = {"layer": known.layer, "maps": "x".join(map(str, known.maps)), "head": known.head}
+        sources[name] = sources.get(name, {}) | described
+    return sources
+
+
+def _explainers() -> dict[str, Any]:
+    """Costs as in :class:`Explainer`; ``same_map_as`` holds behind a GAP + linear head."""
+    from stages.explain.registry import closed_form, explainers
+
+    return {
+        name: {
+            "formula": one.formula,
+            "cost": one.cost,
+            "needs": one.needs,
+            "source": one.source,
+        }
+        | ({"same_map_as": closed_form(name, True, [1.0])[0].name} if one.same_as else {})
+        for name, one in sorted(explainers().items())
+    }
+
+
+def _protocols() -> dict[str, Any]:
+    from stages.boxes.protocols import PROTOCOLS, fingerprint
+
+    return {name: {**_rules(one), "fingerprint": fingerprint(one)} for name, one in PROTOCOLS.items()}
+
+
+def _rules(protocol: Protocol) -> dict[str, Any]:
+    return {key: value for key, value in asdict(protocol).items() if key != "name"}
+
+
+def side_by_side(table: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines of text: a column for each entry of a table, a row for each key.
+
+    >>> print(*side_by_side({"a": {"x": 1, "y": 2.5}, "bee": {"x": "one", "y": 2}}), sep="\\n")
+       a    bee
+    x  1    one
+    y  2.5  2
+    """
+    rows = [["", *table]]
+    rows += [[key, *(str(entry[key]) for entry in table.values())] for key in next(iter(table.values()), {})]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _metrics() -> dict[str, Any]:
+    from stages.evaluate.faithfulness.registry import metrics
+
+    return {
+        "gt_known_loc": "share of images whose box for the true label reaches the IoU (fixed threshold)",
+        "top1_loc": "the same with the first prediction's box, and the prediction right",
+        "top5_loc": "the same with any of the first five predictions",
+        "mean_iou": "mean IoU of the true label's box",
+        "corloc": "the same share within each class, averaged over classes (fixed threshold)",
+        "gt_known_loc_calibrated": "GT-known at the threshold that is best on evaluate.calibrate_on (calibrated)",
+        "max_box_acc": "GT-known at the best threshold, chosen on the scored images (oracle)",
+        "max_box_acc_v2": "mean over IoU 0.3, 0.5, 0.7 of the best GT-known, each at its own threshold (oracle)",
+        "clsloc_error": "share of images without a right class and box among one or five guesses (ILSVRC's rule)",
+        "pointing_game": "share of maps whose maximum is within 15 pixels of the object, averaged over classes",
+        "energy_pointing_game": "share of the map's positive values that lies on the object (its box without masks)",
+        "pxap": "average precision of pixels pooled over all images with masks (all thresholds)",
+        "coco": "COCO detection metrics of the predicted classes' boxes",
+        "strata": "GT-known by size and number of objects, border contact and class",
+        "losses": "images decoded, classified, localized, and what is wrong with the others",
+        "zero_line": "the best of whole image, centred Gaussian and random box in each metric",
+        "classification": "top-1 and top-5 accuracy",
+        **{f"faithfulness.{name}": _faithfulness(one) for name, one in metrics().items()},
+    }
+
+
+def _faithfulness(metric: Metric) -> dict[str, str]:
+    """``cost`` counts F forward passes and M explanations of other images, for each image and method."""
+    return {"definition": metric.definition, "better": metric.better, "cost": metric.passes, "source": metric.source}
+
+
+def _first_line(documented: object) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,143 @@
+"""Writing the files of a run: whole or not at all, on a disk or in an object store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from urllib.parse import urlsplit
+
+from stages.errors import ConfigurationError, OutputError
+from stages.ingest.uris import local_path, remote
+
+_IN_MEMORY = 1 << 26  # Bytes of a file that is held in memory on its way to a store; a longer one goes to a disk.
+_PIECE = 1 << 23
+# Stores in which an object appears when its last byte is there. HDFS and others show half-written files.
+_WHOLE = ("s3", "gs", "gcs", "abfs", "abfss")
+
+
+def resolve(place: str | Path) -> str:
+    """The directory of a run as workers with another working directory find it.
+
+    Raises:
+        ConfigurationError: No place at all, or a kind of store on which files do not appear whole.
+    """
+    text = os.fspath(place)
+    try:
+        path, scheme = local_path(text), urlsplit(text).scheme
+    except ValueError as error:  # Such as brackets that are no IPv6 address.
+        raise ConfigurationError(f"{text} is neither a local path nor a uri: {error}") from None
+    if path is not None:
+        if ":/" in text.removeprefix("file:/"):
+            raise ConfigurationError(f"{text} is neither a local path nor a uri such as s3://BUCKET/RUN")
+        return str(Path(path).resolve())
+    if scheme not in _WHOLE:
+        raise ConfigurationError(f"{text}: runs are written to local paths, {'://, '.join(_WHOLE)}://")
+    return text
+
+
+def write(uri: str, chunks: Iterable[bytes]) -> None:
+    """Write one file piece by piece, but so that nobody ever sees a part of it.
+
+    Locally: temporary name in the same folder, fsync, rename. In an object store: one PUT (one multipart
+    upload where the data are large), which the store shows when it is complete.
+
+    Raises:
+        OutputError: The disk is full, the folder cannot be written or the store does not take it; no partial
+            file stays behind.
+    """
+    path = local_path(uri)
+    try:
+        if path is None:
+            _upload(uri, chunks)
+        else:
+            _write_local(Path(path), chunks)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {uri}: {reason(error)}; mend it and run the same command again, what is committed stays"
+        ) from None
+
+
+def make_folder(uri: str) -> None:
+    """Create a folder and those above it; a bucket is never created."""
+    path = local_path(uri)
+    if path is not None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    else:
+        filesystem, key = remote(uri)
+        filesystem.create_dir(key, recursive=True)
+
+
+def remove(uri: str) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            os.unlink(path)
+        else:
+            filesystem, key = remote(uri)
+            filesystem.delete_file(key)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"cannot remove {uri}: {reason(error)}; mend it and run the same command again") from None
+
+
+def clean(uri: str) -> None:
+    """Remove what killed writers left under temporary names; object stores show none."""
+    path = local_path(uri)
+    if path is not None:
+        for stale in Path(path).rglob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in one line."""
+    return error.strerror or " ".join(str(error).split())
+
+
+def _upload(uri: str, chunks: Iterable[bytes]) -> None:
+    """Store an object once all of it is there: closing a stream, also after an error, would show half of it."""
+    with SpooledTemporaryFile(_IN_MEMORY) as whole:
+        for chunk in chunks:
+            whole.write(chunk)
+        whole.seek(0)
+        filesystem, key = remote(uri)
+
+        def copy() -> None:
+            with filesystem.open_output_stream(key) as stream:
+                shutil.copyfileobj(whole, stream, _PIECE)
+
+        # Ctrl-C is raised in the main thread, so never in the middle of this.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(copy).result()
+
+
+def _write_local(target: Path, chunks: Iterable[bytes]) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

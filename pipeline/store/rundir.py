@@ -1,0 +1,282 @@
+"""One run's directory: opened or refused, committed shard by shard, resumed by listing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from pydantic import ValidationError
+
+from pipeline.config.sections import Config, differing_keys
+from pipeline.store import atomic as storage
+from pipeline.store.locks import CLAIMS, locked
+from pipeline.store.schema import ERRORS, PREDICTIONS
+from stages.errors import ConfigurationError, DataError
+from stages.ingest.uris import is_file, join, list_folder, local_path, open_file, read_bytes
+
+# What a run that never came to its manifest may have left.
+_OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
+_FOLDERS = ("predictions", "errors", "coco", "report")
+MANIFEST_FILE = "manifest.parquet"
+_PART = re.compile(r"part-(\d{6,})\.parquet")
+
+_NEEDED: dict[str, dict[str, type]] = {
+    "run.json": {"images": int},
+    "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
+}
+"""Without which a file cannot be one that a run has written."""
+
+
+class RunDir:
+    """The files of one run, by name, on a disk or in an object store. Every file appears whole or not at all.
+
+    Args:
+        place: Local path or uri.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.uri = storage.resolve(place)
+
+    @classmethod
+    def open(cls, place: str | Path, config: Config) -> RunDir:
+        """Create the directory of a run, or take up the one that stands there.
+
+        Raises:
+            ConfigurationError: It belongs to another configuration, holds something else than a run, or
+                cannot be written.
+        """
+        try:
+            run = cls(place)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--out: {error}") from None
+        try:
+            if run.begun:
+                keys = differing_keys(run._config_tree(), config.model_dump())
+                if keys:
+                    raise ConfigurationError(
+                        f"{run} holds a run of another configuration (it differs in {', '.join(keys)}); "
+                        "choose another --out"
+                    )
+            else:
+                folders, files = list_folder(run.uri)
+                if not all(map(_is_own, [*folders, *files])):
+                    raise ConfigurationError(f"{run} is not empty and holds no run; choose another --out")
+            for name in _FOLDERS:
+                storage.make_folder(run.where(name))
+        except OSError as error:
+            raise ConfigurationError(f"--out: cannot write to {run}: {storage.reason(error)}") from None
+        return run
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def path(self) -> Path:
+        """The folder of a run on a disk, for what cannot do with names.
+
+        Raises:
+            ConfigurationError: The run lies in an object store.
+        """
+        if local_path(self.uri) is None:
+            raise ConfigurationError(f"{self}: this needs a run on a local disk; copy it to one")
+        return Path(self.uri)
+
+    def where(self, name: str) -> str:
+        """Local path or uri of a file of the run."""
+        return join(self.uri, name)
+
+    def exists(self, name: str) -> bool:
+        """Whether the run has a file of that name."""
+        return is_file(self.where(name))
+
+    def read(self, name: str) -> bytes:
+        """The content of a file of the run.
+
+        Raises:
+            DataError: The run has no such file, or the store does not answer.
+        """
+        try:
+            return read_bytes(self.where(name))
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
+                raise
+            raise DataError(f"{self} has no {name}: no run was begun there, or it has not come so far") from None
+
+    @property
+    def manifest(self) -> str | BinaryIO:
+        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads what is asked for."""
+        uri = self.where(MANIFEST_FILE)
+        return uri if local_path(uri) is not None else open_file(uri)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run has come to its manifest."""
+        return self.exists(MANIFEST_FILE)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes away from the run; a dead process keeps nobody away.
+
+        Raises:
+            ConfigurationError: Another process works on it.
+        """
+        with locked(self.uri):
+            yield
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the manifest is accounted for and all results are written."""
+        return self.exists("_SUCCESS")
+
+    def reopen(self) -> None:
+        """Take back that the run is complete, since a file of it was removed."""
+        storage.remove(self.where("_SUCCESS"))
+
+    def status(self) -> dict[str, Any]:
+        """How far the run is.
+
+        Raises:
+            DataError: There is no run, or it has not come to its first image.
+        """
+        info = self.read_json("run.json")
+        done = sum(file.num_rows for file in self.errors())
+        failed = done
+        for part in self.predictions(["image_id"]):
+            done += len(part["image_id"].unique())
+        return {"images": info["images"], "done": done, "failed": failed, "complete": self.complete}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file so that nobody ever sees a part of it.
+
+        Raises:
+            OutputError: The disk is full, the folder cannot be written or the store does not take it.
+        """
+        self.stream(name, [data])
+
+    def stream(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Write one file piece by piece, whole or not at all, like :meth:`write`.
+
+        Raises:
+            OutputError: As :meth:`write`.
+        """
+        storage.write(self.where(name), chunks)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write JSON for people: indented, with a final newline."""
+        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run.
+
+        Raises:
+            DataError: The run has no such file.
+        """
+        try:
+            value = json.loads(self.read(name))
+        except ValueError:
+            value = None
+        needed = _NEEDED.get(name, {})
+        if (
+            not value
+            or not isinstance(value, dict)
+            or any(not isinstance(value.get(key), kind) for key, kind in needed.items())
+        ):
+            raise DataError(f"{self.where(name)} is damaged; restore it or choose another --out")
+        return value
+
+    def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
+        """Store a finished shard. The predictions' file is the commit, so the errors go first."""
+        name = _part_name(shard)
+        if errors.num_rows:
+            self.write(f"errors/{name}", encode(errors))
+        else:  # An earlier try that was killed before its predictions may have left some.
+            storage.remove(self.where(f"errors/{name}"))
+        self.write(f"predictions/{name}", encode(predictions))
+
+    def committed(self) -> set[int]:
+        """Indices of the finished shards."""
+        return {shard for shard, _ in self._parts("predictions")}
+
+    def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The committed predictions, shard by shard in order; all columns or those named."""
+        yield from (_read(uri, columns or PREDICTIONS.names) for _, uri in self._parts("predictions"))
+
+    def errors(self) -> Iterator[pa.Table]:
+        """The errors of the committed shards, in order."""
+        done = self.committed()
+        yield from (_read(uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
+
+    def config(self) -> Config:
+        """The configuration that the run was begun with.
+
+        Raises:
+            DataError: No run was begun there.
+            ConfigurationError: It is damaged.
+        """
+        try:
+            return Config.model_validate(self._config_tree())
+        except ValidationError:
+            raise self._damaged_config() from None
+
+    def part(self, kind: str, shard: int) -> pa.Table:
+        """One shard's ``predictions`` or ``errors``, all columns; without rows where it left no file."""
+        schema = {"predictions": PREDICTIONS, "errors": ERRORS}[kind]
+        uri = self.where(f"{kind}/{_part_name(shard)}")
+        return _read(uri, schema.names) if is_file(uri) else schema.empty_table()
+
+    def clean(self) -> None:
+        """Remove what killed writers left under temporary names."""
+        storage.clean(self.uri)
+
+    def _parts(self, kind: str) -> list[tuple[int, str]]:
+        named = ((_PART.fullmatch(name), name) for name in list_folder(self.where(kind))[1])
+        return sorted((int(match[1]), self.where(f"{kind}/{name}")) for match, name in named if match)
+
+    def _config_tree(self) -> dict[str, Any]:
+        try:
+            tree = yaml.safe_load(self.read("config.yaml").decode())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            tree = None
+        if not isinstance(tree, dict):
+            raise self._damaged_config()
+        return tree
+
+    def _damaged_config(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.where('config.yaml')} is damaged; restore it or choose another --out")
+
+
+def _part_name(shard: int) -> str:
+    return f"part-{shard:06d}.parquet"
+
+
+def _is_own(name: str) -> bool:
+    """Whether a run may have left it: one of its files, or the temporary file of a killed writer."""
+    return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
+    """A table as the bytes of a Parquet file; equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
+    return sink.getvalue().to_pybytes()
+
+
+def _read(uri: str, columns: list[str]) -> pa.Table:
+    # One request where a store is asked; a disk gives single columns for less.
+    source = uri if local_path(uri) is not None else pa.BufferReader(read_bytes(uri))
+    try:
+        table = pq.read_table(source, columns=columns)
+        if table.column_names == columns:
+            return table
+        reason = "it lacks columns"
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+    raise DataError(f"{uri} is damaged ({reason}); delete it and run the same command again")

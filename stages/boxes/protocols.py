@@ -1,0 +1,218 @@
+"""Localization protocols as data: every choice that moves a score is a field with a name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from stages.errors import ConfigurationError, unknown
+
+LEVELS = 255
+"""The largest value of a map that was quantized to uint8."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a low-resolution map becomes a box, and how that box is scored.
+
+    Raises:
+        ConfigurationError: A value outside its field's choices or range, or two values that exclude
+            each other. The message names the key as ``box.<field>``.
+    """
+
+    name: str
+    """What the rules are called. Not part of the fingerprint: equal rules score equally."""
+
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    """Kernel from the map to the network's input frame, half-pixel centres (OpenCV's kernels)."""
+
+    normalize: Literal["max", "minmax", "ivr", "none"] = "max"
+    """``max``: map / max, so that 0 stays 0. ``minmax``: (map - min) / (max - min). ``ivr``: (map - low) /
+    (max - low), 0 below, where low is the map's ``percentile`` (Kim et al., Normalization Matters in
+    Weakly Supervised Object Localization, ICCV 2021). ``none``: the map's own values."""
+
+    percentile: float = 0.4
+    """Share of pixels that ``ivr`` sets to 0, in [0, 1). The others ignore it."""
+
+    quantize: Literal["none", "uint8"] = "none"
+    """``uint8``: truncate 255 x the normalised map, which is then computed in float64."""
+
+    threshold: float = 0.2
+    """Value of the normalised map that the reported box is cut at, in [0, 1): a share of its maximum,
+    which is 1, but under ``normalize: none``."""
+
+    comparator: Literal[">"] = ">"
+    """A pixel is foreground where its value is strictly above the cut."""
+
+    connectivity: Literal[4, 8] = 8
+    """Neighbours of a pixel that belong to its component."""
+
+    component: Literal["largest_pixels", "largest_contour", "largest_rectangle", "all", "peak"] = "largest_pixels"
+    """Which component the box is of. ``largest_pixels``: most pixels; among equals the one whose first
+    pixel in raster order comes first. ``largest_contour``: the outline that encloses the largest polygon,
+    holes included. ``largest_rectangle``: the largest box, ties as for pixels. ``peak``: the one that
+    holds the map's first maximum. ``all``: one box around the whole foreground."""
+
+    v2_component: Literal["chosen", "all_contours"] = "chosen"
+    """Boxes that MaxBoxAccV2 may hit with: the chosen one, or any contour's, holes included."""
+
+    frame: Literal["original", "resized"] = "original"
+    """Where overlap is measured: the displayed image, or the network's square input frame."""
+
+    iou: Literal["continuous", "inclusive"] = "continuous"
+    """``continuous``: half-open edges, which for whole pixels is the same as sides of x1 - x0 + 1 between
+    inclusive corners. ``inclusive``: sides of x1 - x0 + 1, too, but with a prediction's exclusive right and
+    bottom edges taken for corners, as most published code has it; in the ``resized`` frame ground truth is
+    truncated to whole pixels."""
+
+    far_edge: Literal["clip", "keep"] = "clip"
+    """What ``inclusive`` does with a prediction that reaches the right or bottom border: ``clip`` it to the
+    last pixel, or ``keep`` the corner one pixel outside."""
+
+    iou_comparator: Literal[">=", ">"] = ">="
+    """How the overlap of the true class's box must compare with the IoU level."""
+
+    topk_iou_comparator: Literal[">=", ">"] = ">="
+    """The same for the boxes of predicted classes, in top-1 and top-5 localization."""
+
+    empty: Literal["none", "origin", "corner"] = "none"
+    """The box of a map without foreground: no area (overlap 0), the frame's first pixel, or ``inclusive``
+    corners (0, 0) and (1, 1)."""
+
+    official: Literal["none", "clsloc"] = "none"
+    """Error rates beside the metrics. ``clsloc``: those of the ILSVRC classification and localization task,
+    of at most five guesses an image, each a class with its box."""
+
+    blacklist: str = "none"
+    """Images that are not scored: a digest of the ids in the file that ``evaluate.blacklist`` names."""
+
+    sweep_interval: float = 0.01
+    """Step of the thresholds 0, step, 2 step, ... < 1 that MaxBoxAcc chooses from."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value, hint = getattr(self, field.name), hints[field.name]
+            if get_origin(hint) is Literal and (isinstance(value, bool) or value not in get_args(hint)):
+                choices = ", ".join(map(str, get_args(hint)))
+                raise ConfigurationError(f"box.{field.name}: {value!r} is not one of {choices}")
+        for name, lowest in (("threshold", 0), ("percentile", 0), ("sweep_interval", 0.0001)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < 1:
+                raise ConfigurationError(f"box.{name}: {value!r} is not a number in [{lowest}, 1)")
+            object.__setattr__(self, name, float(value))
+        contours = self.component == "largest_contour"
+        if self.connectivity == 4 and contours:
+            raise ConfigurationError("box.connectivity: 4 needs another box.component; contours join diagonals")
+        if self.v2_component == "all_contours" and not contours:
+            raise ConfigurationError("box.v2_component: all_contours needs box.component=largest_contour")
+        if self.iou == "inclusive" and self.frame == "original" and self.far_edge == "clip":
+            raise ConfigurationError("box.iou: inclusive needs box.far_edge=keep or box.frame=resized")
+        if self.iou == "continuous" and self.far_edge == "keep":
+            raise ConfigurationError("box.far_edge: keep needs box.iou=inclusive")
+        if self.iou == "continuous" and self.empty == "corner":
+            raise ConfigurationError("box.empty: corner needs box.iou=inclusive")
+
+    def sweep_thresholds(self) -> np.ndarray:
+        """The thresholds of the sweep, (T,) float64, ascending.
+
+        Of the grid's thresholds that cut a quantized map at the same level only the first is kept;
+        the others give the same masks, so no maximum and no first best threshold can change.
+        """
+        grid = np.arange(0, 1, self.sweep_interval)
+        if self.quantize == "none":
+            return grid
+        return grid[np.unique(self.cutoffs(grid), return_index=True)[1]]
+
+    def cutoffs(self, thresholds: np.ndarray) -> np.ndarray:
+        """What a pixel of :func:`stages.boxes.threshold.heat` must exceed at each threshold, (T,) float32."""
+        shares = np.asarray(thresholds, dtype=np.float64)
+        if self.quantize == "uint8":
+            shares = np.floor(shares * LEVELS) / LEVELS
+        return shares.astype(np.float32)
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        # Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, section 3.2.
+        Protocol("cam2016"),
+        # Selvaraju et al., Grad-CAM, ICCV 2017, section 4.1.
+        Protocol("gradcam2017", threshold=0.15),
+        # Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020 (MaxBoxAcc)
+        # and its journal version (MaxBoxAccV2), as the published evaluation code computes them.
+        Protocol(
+            "choe2020",
+            resize="bicubic",
+            normalize="minmax",
+            quantize="uint8",
+            component="largest_contour",
+            v2_component="all_contours",
+            frame="resized",
+            iou="inclusive",
+            empty="origin",
+            sweep_interval=0.001,
+        ),
+        # Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015, section 4.3, and the
+        # development kit's eval_clsloc.m: an image is wrong unless one of five guesses has the right class and
+        # a box of IoU 0.5 in original pixels. How a map becomes a box the task leaves open: as in cam2016.
+        Protocol("ilsvrc-clsloc", official="clsloc"),
+        # Gao et al., TS-CAM: Token Semantic Coupled Attention Map, ICCV 2021, as its code scores ILSVRC. The map
+        # of each predicted class gives that class's box.
+        Protocol(
+            "tscam2021",
+            normalize="minmax",
+            quantize="uint8",
+            threshold=0.12,
+            component="largest_contour",
+            frame="resized",
+            iou="inclusive",
+            far_edge="keep",
+            topk_iou_comparator=">",
+            empty="corner",
+        ),
+        # Jiang et al., LayerCAM, TIP 2021, as its code scores ILSVRC, but for one view instead of ten crops. It
+        # takes the true class's box for top-1 and top-5, which are hits where the class is among the guesses:
+        # the same numbers as with the box of each guess, since one class has one map.
+        Protocol(
+            "layercam2021",
+            resize="bicubic",
+            quantize="uint8",
+            threshold=0.15,
+            component="largest_rectangle",
+            iou="inclusive",
+            far_edge="keep",
+            empty="corner",
+        ),
+    )
+}
+
+
+def get_protocol(name: str, /, **overrides: Any) -> Protocol:
+    """The protocol of that name, with some of its fields replaced.
+
+    Raises:
+        ConfigurationError: No protocol or field has that name, or a value is not allowed.
+    """
+    if name not in PROTOCOLS:
+        raise unknown("box.protocol", name, list(PROTOCOLS))
+    known = [field.name for field in fields(Protocol) if field.name != "name"]
+    for key in overrides:
+        if key not in known:
+            raise unknown("key", f"box.{key}", [f"box.{field}" for field in known])
+    return replace(PROTOCOLS[name], **overrides)
+
+
+def fingerprint(protocol: Protocol) -> str:
+    """16 hexadecimal digits that are equal exactly where all rules are.
+
+    >>> fingerprint(get_protocol("cam2016", threshold=0.15)) == fingerprint(get_protocol("gradcam2017"))
+    True
+    """
+    rules = {key: value for key, value in asdict(protocol).items() if key != "name"}
+    text = json.dumps(rules, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

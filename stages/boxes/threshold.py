@@ -1,0 +1,107 @@
+"""From stored low-resolution maps to foreground masks in the network's input frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from stages.batch import Batch, Resources, ragged
+from stages.boxes.protocols import LEVELS, Protocol
+
+_KERNELS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def heat(map: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
+    """Resize a map to the network's input frame and normalise it.
+
+    A map that cannot be normalised is all 0: one with a value that is not finite, one without a
+    positive value under ``max``, a constant one under ``minmax`` and ``ivr``. A constant positive map under
+    ``max`` is all 1: by the definition every pixel then is above any share of the maximum.
+
+    Args:
+        map: (h, w) floating point; its scale matters under ``normalize: none`` only.
+        protocol: Its ``resize``, ``normalize`` and ``quantize`` apply.
+        size: Side of the square input frame in pixels.
+
+    Returns:
+        (size, size) float32 with maximum 1 or all 0, but for ``none``. Under ``max`` and ``none`` negative
+        values stay negative; a quantized map holds multiples of 1/255.
+    """
+    # The published code of the quantized protocol works in float64, and truncation would show it.
+    values: np.ndarray = map.astype(np.float64 if protocol.quantize == "uint8" else np.float32)
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return np.zeros((size, size), np.float32)
+    constant = low == high  # Known before the kernel's rounding can make a pattern of it.
+    if constant and protocol.normalize != "none":
+        return np.full((size, size), high > 0 and protocol.normalize == "max", np.float32)
+    resized: np.ndarray
+    if constant:
+        resized = np.full((size, size), high)
+    else:
+        resized = cv2.resize(values, (size, size), interpolation=_KERNELS[protocol.resize])
+    if protocol.normalize == "minmax":
+        resized -= resized.min()
+    elif protocol.normalize == "ivr":
+        place = int(resized.size * protocol.percentile)
+        resized = np.maximum(resized - np.partition(resized, place, axis=None)[place], 0)
+    if protocol.normalize != "none":
+        high = resized.max()
+        if not high > 0:
+            return np.zeros((size, size), np.float32)
+        resized /= high
+    if protocol.quantize == "uint8":
+        resized = np.trunc(resized * LEVELS) / LEVELS
+    return resized.astype(np.float32, copy=False)
+
+
+def box_status(map: np.ndarray, heat: np.ndarray) -> str:
+    """Say what kind of map it was.
+
+    Args:
+        map: (h, w), as stored.
+        heat: What :func:`heat` made of it.
+
+    Returns:
+        ``non_finite``; ``constant_map``, where all values are one positive value; ``empty_map``, where
+        nothing can be foreground at any threshold; ``ok``.
+    """
+    low, high = map.min(), map.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "non_finite"
+    if low == high and high > 0:
+        return "constant_map"
+    return "ok" if heat.max() > 0 else "empty_map"
+
+
+class Threshold:
+    """Cuts every map at the protocol's share of its maximum.
+
+    Adds ``heat`` (R, size, size) float32, ``mask`` (R, size, size) bool and ``box_status`` (R,) str.
+    """
+
+    reads = ("map", "map_scale")
+    adds = ("heat", "mask", "box_status")
+    resources = Resources(cpus=1)
+
+    def __init__(self, protocol: Protocol, size: int) -> None:
+        self.protocol = protocol
+        self.size = size
+
+    def setup(self) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Normalise and cut each row on its own."""
+        rows = len(batch["map"])
+        heats = np.empty((rows, self.size, self.size), np.float32)
+        status = []
+        for row, (map, scale) in enumerate(zip(batch["map"], batch["map_scale"], strict=True)):
+            # Most rules ignore a map's scale, but a scale that is not a number betrays its map.
+            usable = map if np.isfinite(scale) else np.full_like(map, np.nan)
+            if self.protocol.normalize == "none":
+                usable = usable.astype(np.float32) * scale
+            heats[row] = heat(usable, self.protocol, self.size)
+            status.append(box_status(usable, heats[row]))
+        cutoff = self.protocol.cutoffs(np.array([self.protocol.threshold]))[0]
+        return {**batch, "heat": heats, "mask": heats > cutoff, "box_status": ragged(status)}

