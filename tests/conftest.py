@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.sections import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.sections import Config
 from tests.runs import write_tiny
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"

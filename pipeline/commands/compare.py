@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.config.sections import Config, protocol_of
+from pipeline.config.keys import named_keys
+from pipeline.config.recipe import FullRecipe
 from pipeline.store.rundir import RunDir
 from stages.boxes.iou import at_least
 from stages.boxes.protocols import Protocol
@@ -30,18 +31,14 @@ class _Run:
     Attributes:
         place: As the caller named it.
         directory: Its files.
-        config: That it was begun with.
-        protocol: That it was scored by, with the blacklist of that time.
-        fingerprint: Of these rules, as its metrics have it.
-        size: Side of its network's input.
+        recipe: That it was made by, with the blacklist of that time.
+        fingerprint: Of its rules, as its metrics have it.
     """
 
     place: str
     directory: RunDir
-    config: Config
-    protocol: Protocol
+    recipe: FullRecipe
     fingerprint: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class _System:
     five_iou: np.ndarray
 
 
+@named_keys()
 def compare(places: Sequence[str | Path]) -> dict[str, Any]:
     """Compare every method of every run with every other one on the images that both were scored on.
 
@@ -86,28 +84,22 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
     systems = [one for run, name in zip(runs, _names(runs), strict=True) for one in _systems(run, name)]
     if len(systems) < 2:
         raise ConfigurationError(f"{places[0]} has one method and is one run: nothing to compare; name another run")
-    deltas = tuple(
-        delta for delta in runs[0].config.evaluate.iou if all(delta in one.config.evaluate.iou for one in runs)
-    )
-    protocol, seed = runs[0].protocol, runs[0].config.seed
+    first = runs[0].recipe
+    deltas = tuple(delta for delta in first.deltas if all(delta in one.recipe.deltas for one in runs))
     return {
-        "protocol": protocol.name,
+        "protocol": first.protocol.name,
         "protocol_fingerprint": runs[0].fingerprint,
         "systems": [one.name for one in systems],
-        "pairs": [_pair(a, b, protocol, deltas, seed) for a, b in combinations(systems, 2)],
+        "pairs": [_pair(a, b, first.protocol, deltas, first.seed) for a, b in combinations(systems, 2)],
     }
 
 
 def _open(place: str) -> _Run:
     directory = RunDir(place)
-    info = directory.read_json("run.json")
+    recipe = directory.recipe()
     if not directory.complete:
         raise DataError(f"{place} is not complete; run its command again, then compare it")
-    config = directory.config()
-    # Today's blacklist may be another one than the run was scored by.
-    protocol = protocol_of(config, info.get("blacklist"))
-    recorded = directory.read_json("metrics.json")["protocol_fingerprint"]
-    return _Run(place, directory, config, protocol, recorded, config.model.size or info["preprocess"]["size"])
+    return _Run(place, directory, recipe, directory.read_json("metrics.json")["protocol_fingerprint"])
 
 
 def _names(runs: list[_Run]) -> list[str]:
@@ -119,9 +111,9 @@ def _names(runs: list[_Run]) -> list[str]:
 
 
 def _check_same_rules(one: _Run, other: _Run) -> None:
-    a, b = ({"fingerprint": run.fingerprint} | asdict(run.protocol) for run in (one, other))
-    if one.protocol.frame == "resized":
-        a, b = a | {"model.size": one.size}, b | {"model.size": other.size}
+    a, b = ({"fingerprint": run.fingerprint} | asdict(run.recipe.protocol) for run in (one, other))
+    if one.recipe.protocol.frame == "resized":
+        a, b = a | {"model.size": one.recipe.size}, b | {"model.size": other.recipe.size}
     differing = {key for key in a if key != "name" and a[key] != b[key]}
     if differing > {"fingerprint"}:
         differing.remove("fingerprint")  # The fields say more.
@@ -152,7 +144,7 @@ def _check_same_images(one: _Run, other: _Run) -> None:
 def _systems(run: _Run, prefix: str) -> list[_System]:
     manifest = pq.read_table(run.directory.manifest, columns=["image_id", "label"])
     ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
-    overlaps = {method: np.full((3, len(ids)), np.nan, np.float32) for method in run.config.explain.methods}
+    overlaps = {method: np.full((3, len(ids)), np.nan, np.float32) for method in run.recipe.methods}
     for part in run.directory.predictions(_COLUMNS):
         methods = np.array(part["method"].to_pylist(), dtype=object)
         ranks, classes = part["target_rank"].to_numpy(), part["class_index"].to_numpy()

@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.sections import Config, protocol_of, scoring_config
+from pipeline.config.keys import named_keys
+from pipeline.config.load import scoring_config
+from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job, Report
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
+from pipeline.engine.prepare import begin
+from pipeline.engine.stages import scoring_stages
+from pipeline.scores.calibration import calibrated_thresholds
 from pipeline.scores.finalize import finalize
-from pipeline.scores.stages import excluded_images, scoring_stages
+from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.manifest import ROW_GROUP, Shard, cut_into_shards, read_shard, to_table
 from pipeline.store.rundir import RunDir, encode
 from stages.batch import Batch, Resources, Stage, length, ragged, take
 from stages.boxes.frame import scored_displayed
-from stages.boxes.protocols import Protocol
-from stages.classes import ClassInfo
+from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
@@ -43,6 +47,7 @@ SHARD = 256
 BATCH = 32
 
 
+@named_keys()
 def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
@@ -65,8 +70,11 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
     if (predictions is None) == (maps is None):
         raise ConfigurationError("give either --predictions or --maps")
     config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
-    protocol, size = protocol_of(config), config.model.size or 224
+    rules = Recipe.of(config)
     dataset, categories = read_annotations(str(ground_truth))
+    # Foreign results have no preprocessing: their frame is the whole image.
+    facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
+    recipe = rules.with_network(facts).with_classes(dataset.classes)
     for note in dataset.notes:
         log.warning("%s", note)
     for record in dataset.records:
@@ -78,25 +86,21 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         bare = [record.image_id for record in records if record.image_id not in found]
         if bare:
             raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
-        stages = [LoadMaps(maps), *scoring_stages(config.evaluate, protocol, size)]
-        return _score(config, records, dataset.classes, stages, MapJob, size=size, names=found)
+        return _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
     assert predictions is not None
     results = read_results(predictions, {record.image_id for record in dataset.records}, categories)
-    judge = Evaluate(protocol, size, tuple(config.evaluate.iou), excluded_images(config.evaluate))
-    metrics = _score(
-        config, dataset.records, dataset.classes, [judge], BoxJob, size=size, results=results, protocol=protocol
-    )
+    judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
+    metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
     # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
     truth = json.loads(ground_truth.read_bytes())
-    if precision := average_precision(truth, results.entries, excluded_images(config.evaluate)):
+    if precision := average_precision(truth, results.entries, recipe.excluded):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
 
 
 def _score(
-    config: Config,
+    recipe: FullRecipe,
     records: list[ImageRecord],
-    classes: list[ClassInfo],
     stages: list[Stage],
     job: type[MapJob] | type[BoxJob],
     **options: Any,
@@ -105,16 +109,15 @@ def _score(
     if not records:
         raise DataError("--ground-truth: no image has a box to score")
     with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
-        run = RunDir.open(Path(folder).resolve() / "run", config)
-        run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
-        run.write_json("run.json", {"images": len(records)})
+        run = RunDir.open(Path(folder).resolve() / "run", recipe.config)
+        info = RunInfo(schema=SCHEMA, images=len(records), blacklist=recipe.protocol.blacklist)
+        begin(run, recipe, info, encode(to_table(records), ROW_GROUP))
         # A class of its own for guesses that were not made: index -1 is the last name.
-        names = [*(one.name for one in classes), ""]
+        work = job(run, BATCH, [*recipe.class_names, ""], recipe=recipe, **options)
         groups = [Group(stages, Resources())]
-        work = job(run, BATCH, names, **options)
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
             pass
-        return finalize(run, config, protocol_of(config), options["size"], classes)
+        return finalize(run, recipe, calibrated_thresholds(run, recipe))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +125,11 @@ class MapJob(Job):
     """A job over heat maps: one row an image, of its label.
 
     Attributes:
-        size: Side of the frame that maps are resized to.
+        recipe: By which they are scored.
         names: The map of each image.
     """
 
-    size: int
+    recipe: FullRecipe
     names: dict[int, str]
 
     def batches(self, shard: Shard) -> list[Batch]:
@@ -138,7 +141,7 @@ class MapJob(Job):
             "target_rank": np.zeros(count, np.int8),
             "class_index": images["label"],
             "prob": np.ones(count, np.float32),
-            "transform": _squash(images, self.size),
+            "transform": _squash(images, self.recipe.size),
             "map_name": ragged(self.names[int(image)] for image in images["image_id"]),
         }
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
@@ -155,14 +158,12 @@ class BoxJob(Job):
     """A job over predicted boxes: for each image one row of its label, and one for each guess.
 
     Attributes:
-        size: Side of the frame, for protocols that score there.
+        recipe: By which they are scored.
         results: The boxes.
-        protocol: The rules.
     """
 
-    size: int
+    recipe: FullRecipe
     results: Results
-    protocol: Protocol
 
     def batches(self, shard: Shard) -> list[Batch]:
         """The shard's images with their boxes; where one was not predicted, a box without area."""
@@ -189,7 +190,7 @@ class BoxJob(Job):
         edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
         box = np.clip(box, 0, edges)
         classes = np.append(found.class_index, np.int32(-1))[index]
-        transform = _squash(batch, self.size)
+        transform = _squash(batch, self.recipe.size)
         nothing = ragged([None] * len(index))
         batch |= {
             "method": ragged([PREDICTIONS] * len(index)),
@@ -198,7 +199,7 @@ class BoxJob(Job):
             "prob": np.append(found.score, np.float32(0))[index],
             "transform": transform,
             "box": box,
-            "scored_box": scored_displayed(box, transform, self.protocol, self.size),
+            "scored_box": scored_displayed(box, transform, self.recipe.protocol, self.recipe.size),
             "box_status": ragged(np.where(missing, "not_predicted", "ok").tolist()),
             "sweep_box": nothing,
             "sweep_all": nothing,

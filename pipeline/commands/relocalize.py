@@ -9,23 +9,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
-from pipeline.commands.run import carry_through
-from pipeline.config.sections import BoxConfig, Config, from_tree, protocol_of
+from pipeline.config.history import config_hash
+from pipeline.config.keys import named_keys
+from pipeline.config.load import from_tree
+from pipeline.config.recipe import FullRecipe, resolve
+from pipeline.config.sections import BoxConfig, Config
 from pipeline.config.variants import variants
+from pipeline.engine.carry_through import carry_through
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
-from pipeline.engine.prepare import check_blacklist, versions
+from pipeline.engine.prepare import begin, check_blacklist, check_version, versions
 from pipeline.engine.progress import Progress, Session
-from pipeline.scores.stages import scoring_stages
+from pipeline.engine.stages import scoring_stages
+from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import MANIFEST_FILE, RunDir
 from pipeline.store.tables import FAITHFULNESS
 from stages.batch import Batch, Resources, ragged, take
-from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.geometry import fit_transforms
 
@@ -34,6 +37,12 @@ BATCH_ROWS = 64
 
 CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
 """What no stored map depends on."""
+
+_KEPT = (
+    *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
+    *("layer", "layers", "same_map_as", "preprocess", "notes"),
+)
+"""What ``run.json`` says of the maps, not of how they came about."""
 
 
 def relocalize_all(
@@ -75,37 +84,27 @@ def relocalize(
     return rescore(origin, _changed(origin, overrides), out, watch)
 
 
+@named_keys()
 def rescore(
     origin: RunDir, config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
     """:func:`relocalize` by a whole configuration, which differs from the run's in nothing that maps depend on."""
-    info = origin.read_json("run.json")
+    rules, made_by = resolve(config), origin.recipe()
     if not origin.complete:
         raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
-    protocol = protocol_of(config)
+    recipe = rules.with_network(made_by.network).with_classes(origin.classes())
     directory = RunDir.open(out, config)
     with directory.locked():
-        info = _begin(directory, config, origin, info)
-        session = Session(directory, info, watch)
-        size = config.model.size or info["preprocess"]["size"]
-        classes = _classes(origin)
-        job = StoredJob(
-            directory,
-            BATCH_ROWS,
-            [one.name for one in classes],
-            source=origin,
-            fit=config.model.fit,
-            size=size,
-            crop_ratio=info["preprocess"]["crop_ratio"],
-        )
-        groups = [Group(scoring_stages(config.evaluate, protocol, size), Resources())]
+        session = Session(directory, _begun(directory, recipe, origin), watch)
+        job = StoredJob(directory, BATCH_ROWS, recipe.class_names, source=origin, recipe=recipe)
+        groups = [Group(scoring_stages(recipe), Resources())]
         workers = cores() if config.runtime.workers == "auto" else config.runtime.workers
 
         def compute(todo: list[Shard]) -> None:
             for report in inline.execute(groups, todo, job, workers, session.start):
                 session.add(report)
 
-        return carry_through(directory, config, size, classes, session, compute)
+        return carry_through(directory, recipe, session, compute)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +113,11 @@ class StoredJob(Job):
 
     Attributes:
         source: The run that stored the maps.
-        fit: How its images became squares.
-        size: Side of its network's input.
-        crop_ratio: Of its ``center_crop``.
+        recipe: What is done with them.
     """
 
     source: RunDir
-    fit: str
-    size: int
-    crop_ratio: float
+    recipe: FullRecipe
 
     def batches(self, shard: Shard) -> list[Batch]:
         """The shard's rows with their maps, cut between images."""
@@ -132,7 +127,7 @@ class StoredJob(Job):
         transforms = np.zeros((len(images["image_id"]), 4))
         there = np.unique(rows)
         sides = images["width"][there], images["height"][there]
-        transforms[there] = fit_transforms(*sides, self.size, self.fit, self.crop_ratio)
+        transforms[there] = fit_transforms(*sides, self.recipe.size, self.recipe.fit, self.recipe.crop_ratio)
         batch = take(images, rows) | _stored(table) | {"transform": transforms[rows]}
         firsts = np.flatnonzero(np.diff(rows, prepend=-1))
         # The first image that begins in each stretch of batch_size rows.
@@ -171,30 +166,26 @@ def _changed(origin: RunDir, overrides: list[str]) -> Config:
     return from_tree(origin.config().model_dump(), [*cleared, *overrides])
 
 
-def _begin(directory: RunDir, config: Config, origin: RunDir, info: dict[str, Any]) -> dict[str, Any]:
+def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
     """What ``run.json`` says of the new run's origins; what was begun before must have the same source."""
-    kept = ("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision")
-    source = {key: info[key] for key in ("config_hash", "weights_sha256", "manifest_sha256")}
+    info = origin.info()
+    source = Source(
+        config_hash=info.config_hash, weights_sha256=info.weights_sha256, manifest_sha256=info.manifest_sha256
+    )
     if directory.begun:
-        begun = directory.read_json("run.json")
-        if begun.get("source") != source:
+        begun = directory.info()
+        if begun.source != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
-        check_blacklist(directory, begun, config)
+        check_version(directory, begun)
+        check_blacklist(directory, begun, recipe)
         return begun
-    begun = {
-        "config_hash": config.hash(),
-        "source": source,
-        **{key: info[key] for key in (*kept, "layer", "preprocess", "notes")},
-        **{key: info[key] for key in ("same_map_as",) if key in info},
-        "blacklist": protocol_of(config).blacklist,
-        "versions": versions(),
-    }
-    directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
-    directory.write_json("run.json", begun)
-    directory.write(MANIFEST_FILE, origin.read(MANIFEST_FILE))
+    begun = RunInfo(
+        schema=SCHEMA,
+        config_hash=config_hash(recipe.config),
+        source=source,
+        blacklist=recipe.protocol.blacklist,
+        versions=versions(),
+        **{key: getattr(info, key) for key in _KEPT},
+    )
+    begin(directory, recipe, begun, origin.read(MANIFEST_FILE))
     return begun
-
-
-def _classes(origin: RunDir) -> list[ClassInfo]:
-    categories = origin.read_json("coco/ground_truth.json")["categories"]
-    return [ClassInfo(one["name"], one.get("wnid")) for one in categories]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.commands.run import place, stages_of
-from pipeline.config.sections import Config, protocol_of
+from pipeline.config.keys import named_keys
+from pipeline.config.recipe import FullRecipe, resolve
+from pipeline.config.sections import Config
 from pipeline.engine.executors import inline
 from pipeline.engine.plan import process
 from pipeline.engine.prepare import survey
+from pipeline.engine.stages import seeing_stages
+from pipeline.engine.workers import place
 from pipeline.store.manifest import select
 from stages.batch import ragged
 from stages.errors import DataError
@@ -50,6 +53,7 @@ class _Images:
     other: Tensor
 
 
+@named_keys()
 def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     """Compare the maps of a configuration's methods with those that must differ, or must not.
 
@@ -72,13 +76,12 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     import torch
 
     from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
-    from stages.explain.method_layers import layers_of
 
-    protocol = protocol_of(config)
-    found = survey(config)
+    found = survey(resolve(config))
+    recipe = found.recipe
     device, _ = place(config, inline)
-    decode, classify = stages_of(config, found.network, protocol, device)[:2]
-    classify.fold = False  # type: ignore[attr-defined]  # Parameters are shuffled as they were learnt.
+    decode, classify = seeing_stages(recipe, device)
+    classify.fold = False  # Parameters are shuffled as they were learnt.
     decode.setup()
     classify.setup()
     records = select(found.records, images, None, config.seed)
@@ -86,11 +89,10 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     done = sum(len(one.inputs) for one in batches)
     if not done:
         raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
-    network: CutNetwork | LayeredNetwork = classify.network  # type: ignore[attr-defined]
-    placed = layers_of(found.network, config.explain.methods, config.explain.layer, batches[0].inputs.shape[3])
+    network = classify.network
 
     def maps(inputs: Tensor, target: Tensor) -> Maps:
-        return _maps(config, placed, network, inputs, target)
+        return _maps(recipe, network, inputs, target)
 
     original = [maps(one.inputs, one.target) for one in batches]
 
@@ -110,7 +112,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     return {
         "images": done,
         "failed": len(records) - done,
-        "layer": found.layer,
+        "layer": recipe.layers[0] if len(recipe.layers) == 1 else recipe.layers,
         "methods": {
             name: {
                 "class_sensitivity": another[name],
@@ -140,8 +142,7 @@ def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterat
 
 
 def _maps(
-    config: Config,
-    placed: Mapping[str, Sequence[str]],
+    recipe: FullRecipe,
     network: CutNetwork | LayeredNetwork,
     inputs: Tensor,
     target: Tensor,
@@ -152,9 +153,9 @@ def _maps(
     from stages.trace.views import Views
 
     trace = network.trace(inputs)
-    views = Views(trace, config.explain.flip, config.explain.scales)
+    views = Views(trace, recipe.config.explain.flip, recipe.config.explain.scales)
     found: Maps = {}
-    for name, layers in placed.items():
+    for name, layers in recipe.network.layers.items():
         method = get_explainer(name, trace.at(layers).head is not None)
         raw = views.explain(method.function, target, method.fuse, layers).float()
         found[name] = raw.cpu().numpy(), saliency(raw, inputs.shape[3]).cpu().numpy()

@@ -20,14 +20,14 @@ def status(run: RunDir) -> dict[str, Any]:
         DataError: There is no run, or it has not come to its first image.
     """
     found = run.status()
-    info = run.read_json("run.json")
-    call = info.get("call", {})
+    info = run.info()
+    call = info.call
     state = "complete" if found["complete"] else _state(run)
-    found = {"state": state} | found | {"images_per_second": info.get("images_per_second")}
+    found = {"state": state} | found | {"images_per_second": info.images_per_second}
     if state == "complete":
         return found
-    rate = call.get("images_per_second", info.get("images_per_second"))
-    found |= {"images_per_second": rate, "workers": call.get("workers"), "process": call.get("process")}
+    rate = info.images_per_second if call.images_per_second is None else call.images_per_second
+    found |= {"images_per_second": rate, "workers": call.workers, "process": call.process}
     if state == "running" and rate:
         found["seconds_left"] = round((found["images"] - found["done"]) / rate)
     return found

@@ -8,7 +8,10 @@ from typing import Any
 
 from pipeline.commands.relocalize import rescore
 from pipeline.commands.run import Progress, run
-from pipeline.config.sections import load_config, protocol_of
+from pipeline.config.history import config_hash
+from pipeline.config.keys import named_keys
+from pipeline.config.load import load_config
+from pipeline.config.recipe import resolve
 from pipeline.config.variants import listed, variants
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
@@ -17,6 +20,7 @@ from stages.explain.method_layers import AT
 LAYER = "explain.layer"
 
 
+@named_keys()
 def sweep(
     name: str, overrides: list[str], out: str | None = None, watch: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, Any]]:
@@ -41,8 +45,8 @@ def sweep(
     # Every combination is checked before the first image is read.
     stems, configs = zip(*(load_config(name, one.overrides) for one in chosen), strict=True)
     for config in configs:
-        protocol_of(config)
-    out = out or f"runs/{stems[0]}-{configs[0].hash()[:8]}-sweep"
+        resolve(config)
+    out = out or f"runs/{stems[0]}-{config_hash(configs[0])[:8]}-sweep"
     folders = [one.folder(out) for one in chosen]
     results = [run(configs[0], folders[0], watch)]
     origin = RunDir(folders[0])

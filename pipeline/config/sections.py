@@ -1,28 +1,13 @@
-"""The configuration of a run: typed, strict, hashed."""
+"""The keys of a configuration: typed, strict, documented where they stand."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import reprlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, field_validator
 
-from stages.errors import ConfigurationError, unknown
-
-if TYPE_CHECKING:
-    from stages.boxes.protocols import Protocol
-
-_PACKAGED = Path(__file__).parents[1] / "configs"
-CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
-
-# A value of an error message. YAML references can make a list of ten lines print as gigabytes.
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 200, 200
+from stages.boxes import protocols
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -106,45 +91,37 @@ class ExplainConfig(Section):
         return values
 
 
-class BoxConfig(Section):
-    """How a map becomes a box: a named protocol, and what is changed of it; choices as in list protocols."""
+class _NamedProtocol(Section):
+    """How a map becomes a box: a named protocol, and what is changed of it."""
 
     protocol: str = "cam2016"
-    """Names every choice below; each can be overridden."""
-    threshold: Share | None = None
-    """Share of the map's maximum above which a location belongs to the object."""
-    resize: str | None = None
-    """Kernel from the map to the network's input."""
-    normalize: str | None = None
-    """What the map is divided by: max, minmax, ivr or none."""
-    percentile: Share | None = None
-    """Share of pixels that ivr sets to 0."""
-    quantize: str | None = None
-    """Whether the map is truncated to 256 levels."""
-    comparator: str | None = None
-    """How a pixel must compare with the threshold."""
-    connectivity: Literal[4, 8] | None = None
-    """Neighbours that join two pixels."""
-    component: str | None = None
-    """Which connected component gives the box."""
-    v2_component: str | None = None
-    """Which boxes MaxBoxAccV2 may hit with."""
-    frame: str | None = None
-    """Where overlap is measured: the displayed image or the network's input."""
-    iou: str | None = None
-    """Whether a side is x1 - x0 or x1 - x0 + 1."""
-    far_edge: str | None = None
-    """What inclusive overlap does with boxes at the right and bottom border."""
-    iou_comparator: str | None = None
-    """How overlap must compare with the IoU level."""
-    topk_iou_comparator: str | None = None
-    """The same in top-1 and top-5 localization."""
-    empty: str | None = None
-    """The box of a map without foreground."""
-    official: str | None = None
-    """Error rates beside the metrics."""
-    sweep_interval: Share | None = None
-    """Step of the thresholds that MaxBoxAcc chooses from."""
+    """Names every choice below; each can be overridden (list protocols)."""
+
+
+def _override(field: dataclasses.Field[Any], hint: Any) -> Any:
+    """An optional key of ``box`` for a field of the protocol; numbers are shares."""
+    about = protocols.documentation()[field.name]
+    return (Share if hint is float else hint) | None, Field(None, description=about)
+
+
+if TYPE_CHECKING:
+
+    class BoxConfig(_NamedProtocol):
+        """The keys that :class:`stages.boxes.protocols.Protocol` documents, each optional."""
+
+else:
+    # ``blacklist`` follows from evaluate.blacklist, and ``name`` is what box.protocol says.
+    _HINTS = get_type_hints(protocols.Protocol)
+    BoxConfig = create_model(
+        "BoxConfig",
+        __base__=_NamedProtocol,
+        __doc__=_NamedProtocol.__doc__,
+        **{
+            field.name: _override(field, _HINTS[field.name])
+            for field in dataclasses.fields(protocols.Protocol)
+            if field.name not in ("name", "blacklist")
+        },
+    )
 
 
 class EvaluateConfig(Section):
@@ -197,193 +174,4 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of every random choice."""
-
-    def hash(self) -> str:
-        """SHA-256 over all keys but ``runtime``, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(exclude={"runtime"}), sort_keys=True).encode()).hexdigest()[
-            :16
-        ]
-
-
-def config_names() -> list[str]:
-    """Names that ``run`` accepts: the files of ``configs/``."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-
-
-def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
-    """The configuration of that name or file, with ``KEY=VALUE`` overrides applied.
-
-    Args:
-        name: A name in ``configs/`` or a path that ends in ``.yaml``.
-        overrides: Dotted keys; the values are YAML. Relative paths in them are relative to the working
-            directory, those in a file to that file.
-
-    Returns:
-        The name for the run directory, and the configuration.
-
-    Raises:
-        ConfigurationError: No such file, unreadable YAML, unknown key or bad value; one line each.
-    """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        if path.parent == CONFIGS:
-            raise unknown("configuration", name, config_names())
-        raise ConfigurationError(f"no configuration file {path}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    tree = _parse(text, str(path))
-    if not isinstance(tree, dict):
-        raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
-    _absolute_paths(tree, path.parent)
-    return path.stem, from_tree(tree, overrides)
-
-
-def from_tree(tree: dict, overrides: list[str]) -> Config:
-    """The configuration that a parsed file says, with ``KEY=VALUE`` overrides applied to it.
-
-    Raises:
-        ConfigurationError: Unknown key or bad value.
-    """
-    for override in overrides:
-        _apply(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
-
-
-def scoring_config(method: str, overrides: list[str]) -> Config:
-    """The configuration by which results of another program are scored.
-
-    Args:
-        method: What they are called.
-        overrides: Of ``box``, ``evaluate``, ``seed`` and ``model.size``, the side of the frame that maps are
-            resized to; 224 where not given.
-
-    Raises:
-        ConfigurationError: Unknown key or bad value.
-    """
-    tree: dict[str, Any] = {
-        "data": {"format": "coco"},
-        "model": {"spec": "foreign", "size": 224},
-        "explain": {"methods": [method]},
-    }
-    for override in overrides:
-        if not override.startswith(("box.", "evaluate.", "seed=", "model.size=")):
-            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size mean something here")
-        _apply(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _apply(tree: dict, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigurationError(f"{override!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
-    *sections, last = key.split(".")
-    value = _parse(text, key)
-    changed = {last: value}
-    if len(sections) == 1:
-        _absolute_paths({sections[0]: changed}, Path.cwd())
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise ConfigurationError(f"{key}: {section} is not a section")
-    tree.update(changed)
-
-
-def _absolute_paths(tree: dict, base: Path) -> None:
-    """Make ``data.root`` and the files of other keys independent of where a worker runs."""
-    data, model, evaluate = tree.get("data"), tree.get("model"), tree.get("evaluate")
-    for key in ("blacklist", "calibrate_on"):
-        if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
-            evaluate[key] = _absolute(evaluate[key], base)
-    if isinstance(data, dict) and isinstance(data.get("root"), str) and "://" not in data["root"]:
-        data["root"] = _absolute(data["root"], base)
-    if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
-        path, mark, query = model["spec"].removeprefix("file:").partition("?")
-        options = [
-            f"classes={_absolute(one.removeprefix('classes='), base)}" if one.startswith("classes=") else one
-            for one in query.split("&")
-        ]
-        model["spec"] = f"file:{_absolute(path, base)}{mark}{'&'.join(options)}"
-
-
-def _absolute(path: str, base: Path) -> str:
-    return str((base / Path(path).expanduser()).resolve())
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    # Behind section and key pydantic names list positions and members of unions, which are not ours.
-    key = ".".join(map(str, first["loc"][:2]))
-    if first["type"] == "extra_forbidden":
-        if isinstance(first["input"], dict) and first["input"]:  # A misspelt section: name its key in full.
-            key = f"{key}.{next(iter(first['input']))}"
-        keys = known_keys(Config)
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0)
-        return f"unknown key {key}; did you mean {near[0]}?"
-    if first["type"] == "missing":
-        return f"{key} is not set"
-    hint = "; write a list as [cam, gradcam]" if first["type"] == "list_type" else ""
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {_SHORT.repr(first['input'])}{hint}"
-
-
-def protocol_of(config: Config, blacklist: str | None = None) -> Protocol:
-    """The named protocol with the configuration's overrides.
-
-    Args:
-        config: The configuration.
-        blacklist: Digest that a run keeps of its ``evaluate.blacklist``; that of today's file where not given.
-
-    Raises:
-        DataError: ``evaluate.blacklist`` cannot be read.
-        ConfigurationError: Unknown protocol, or values that it does not allow.
-    """
-    from stages.boxes.protocols import get_protocol
-
-    overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
-    if blacklist is not None:
-        overrides["blacklist"] = blacklist
-    elif config.evaluate.blacklist:
-        from stages.evaluate.clsloc import digest, read_blacklist
-
-        overrides["blacklist"] = digest(read_blacklist(config.evaluate.blacklist))
-    return get_protocol(config.box.protocol, **overrides)
-
-
-def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    """All dotted keys of a section."""
-    keys = []
-    for name, info in section.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += known_keys(info.annotation, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
-
-
-def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
-    """Dotted keys in which two dumped configurations differ, ``runtime`` left out."""
-    keys: list[str] = []
-    for name in sorted(set(one) | set(other)):
-        if prefix + name == "runtime":
-            continue
-        a, b = one.get(name), other.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            keys += differing_keys(a, b, f"{prefix}{name}.")
-        elif a != b:
-            keys.append(prefix + name)
-    return keys
+    """Seed of every random choice: samples, random boxes, bootstrap intervals, noise."""

@@ -7,20 +7,21 @@ import logging
 import platform
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from pipeline import __version__
-from pipeline.config.sections import Config, protocol_of
+from pipeline.config.history import config_hash
+from pipeline.config.load import config_text
+from pipeline.config.recipe import LABEL, FullRecipe, NetworkFacts, Recipe
+from pipeline.store.info import SCHEMA, Pixels, RunInfo
 from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
 from stages.classes import ClassInfo
 from stages.classify.match_classes import match_classes
 from stages.classify.network import Network
+from stages.classify.sources import check_spec, load_network
 from stages.errors import ConfigurationError, DataError, UserError
-from stages.explain.stage import LABEL
 from stages.formats import read_dataset
 from stages.ingest.records import ImageRecord
 from stages.ingest.sizes import fill_sizes
@@ -38,19 +39,15 @@ class Survey:
     """What a run works on.
 
     Attributes:
+        recipe: What it does, with what the network adds.
         records: The images, labelled by network output.
         network: Ready to be explained.
-        classes: By network output.
-        layer: Dotted name of the explained layer, or of several.
-        same_map_as: Method to the one before it whose map it gives on this network.
         notes: What was odd about the data, one line each.
     """
 
+    recipe: FullRecipe
     records: list[ImageRecord]
     network: Network
-    classes: list[ClassInfo]
-    layer: str | list[str]
-    same_map_as: dict[str, str]
     notes: list[str]
 
     @property
@@ -64,7 +61,7 @@ class Survey:
         return sum(len(record.boxes) for record in self.records)
 
 
-def survey(config: Config) -> Survey:
+def survey(recipe: Recipe) -> Survey:
     """Read the dataset's annotations and the network, and match their classes; nothing is written.
 
     What can be wrong with a configuration is found here, before any image is decoded.
@@ -72,11 +69,13 @@ def survey(config: Config) -> Survey:
     Raises:
         UserError: What is missing or does not fit.
     """
+    config = recipe.config
+    check_spec(config.model.spec)
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
     dataset = read_dataset(config.data.format, config.data.root, config.data.split)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
-    network, layer, outputs, same_map_as = load_checked(config)
+    network, full, outputs = load_checked(recipe)
     notes, records, classes = list(dataset.notes), dataset.records, list(network.classes)
     if dataset.classes:
         numbers, note = match_classes(dataset.classes, classes, outputs)
@@ -84,7 +83,7 @@ def survey(config: Config) -> Survey:
         records = relabel(records, numbers)
         classes = classes or dataset.classes
     classes = classes or [ClassInfo(str(index)) for index in range(outputs)]
-    found = Survey(records, network, classes, layer, same_map_as, notes)
+    found = Survey(full.with_classes(classes), records, network, notes)
     if config.explain.targets == [LABEL] and found.labelled < len(records):
         raise DataError(
             f"explain.targets: {len(records) - found.labelled} of {len(records)} images have no label to explain; "
@@ -93,9 +92,8 @@ def survey(config: Config) -> Survey:
     return found
 
 
-def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[str, str]]:
-    """The network, the name of the explained layer, the number of outputs and the methods that give the same
-    maps, after a trial on noise.
+def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
+    """The network after a trial on noise, what it adds to the recipe, and the number of its outputs.
 
     Raises:
         ConfigurationError: The network cannot be run or explained as the configuration asks.
@@ -103,31 +101,26 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
     import torch
 
     from stages.classify.dilate import dilated
-    from stages.classify.sources import load_network
-    from stages.evaluate.faithfulness.registry import get_metric
-    from stages.explain.method_layers import all_layers, layers_of
+    from stages.explain.method_layers import layers_of
     from stages.explain.registry import closed_form, get_explainer, same_maps
     from stages.trace.layers import cut_at
     from stages.trace.probe import check_repeatable
     from stages.trace.views import Views
 
+    config, explain = recipe.config, recipe.config.explain
     network = load_network(config.model.spec)
-    size = config.model.size or network.preprocess.size
+    facts = NetworkFacts(network.weights_sha256, network.preprocess)
+    size = recipe.with_network(facts).size
     try:
-        placed = layers_of(network, config.explain.methods, config.explain.layer, size)
-        layers = all_layers(placed)
+        placed = layers_of(network, explain.methods, explain.layer, size)
+        full = recipe.with_network(replace(facts, layers=placed))
         check_repeatable(network.module, size)
-        if config.explain.dilate and len(layers) > 1:
-            raise ConfigurationError(
-                f"explain.dilate: one layer can be dilated, not several ({', '.join(layers)}); name one in "
-                "explain.layer, and none in explain.methods; a sweep lists them one after the other, so give it one"
-            )
-        module = dilated(network.module, layers[0], size) if config.explain.dilate else network.module
-        cut = cut_at(module, layers, size)
+        module = dilated(network.module, full.layers[0], size) if explain.dilate else network.module
+        cut = cut_at(module, full.layers, size)
         trace = cut.trace(torch.zeros(2, 3, size, size))
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))
-        Views(trace, config.explain.flip, config.explain.scales)  # A network may run at its own size only.
+        Views(trace, explain.flip, explain.scales)  # A network may run at its own size only.
         outputs = trace.logits.shape[1]
     except UserError:
         raise
@@ -139,26 +132,19 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
         raise ConfigurationError(
             f"model.spec: {len(network.classes)} class names for a network of {outputs} outputs; give one a line"
         )
-    for metric in config.evaluate.faithfulness:
-        get_metric(metric)
-    if config.evaluate.faithfulness and config.explain.targets == [LABEL]:
-        raise ConfigurationError(
-            "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
-        )
-    kinds: dict[str, tuple] = {}
+    kinds: dict[str, tuple[str, ...]] = {}
     for method, names in placed.items():
         own = trace.at(names)
         has_linear_head = own.head is not None
-        kinds[method] = closed_form(method, has_linear_head, config.explain.scales)[0].name, *names
+        kinds[method] = closed_form(method, has_linear_head, explain.scales)[0].name, *names
         check = get_explainer(method, has_linear_head).check
         if check:
             for one in own.layers:
                 check(one)
-    layer = layers[0] if len(layers) == 1 else layers
-    return network, layer, outputs, same_maps(kinds)
+    return network, recipe.with_network(replace(full.network, same_map_as=same_maps(kinds))), outputs
 
 
-def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
+def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     """What a run works on, and what ``run.json`` says of its origins.
 
     A run that was begun before must find the same images, annotations and weights.
@@ -166,79 +152,102 @@ def prepare(directory: RunDir, config: Config) -> tuple[Survey, dict[str, Any]]:
     Raises:
         UserError: What is missing, does not fit or has changed.
     """
-    found = survey(config)
+    found = survey(recipe)
     try:
         manifest = encode(to_table(found.records), ROW_GROUP)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
     if not directory.begun:
-        return found, _begin(directory, config, found, manifest)
-    info = directory.read_json("run.json")
-    if not {"images", "weights_sha256", "manifest_sha256", "precision", "shard_size"} <= set(info):
+        return found, _begin(directory, found, manifest)
+    info = directory.info()
+    if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
-    begun_by = info.get("versions", {}).get("wsl-pipeline", __version__)
-    if begun_by != __version__ and not directory.complete:  # Its parts hold counts of another form.
+    check_version(directory, info)
+    if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
+        raise DataError(
+            f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
+        )
+    for before, now, what in (
+        (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
+        (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
+        (info.precision, recipe.config.runtime.precision, "runtime.precision has"),
+    ):
+        if before != now:
+            raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
+    check_blacklist(directory, info, recipe)
+    return found, info
+
+
+def check_version(directory: RunDir, info: RunInfo) -> None:
+    """A run that another version began holds counts of another form: it may be read, but not gone on with.
+
+    Raises:
+        ConfigurationError: Another version began it, and it is not complete.
+    """
+    begun_by = info.versions.get("wsl-pipeline", __version__)
+    if begun_by != __version__ and not directory.complete:
         raise ConfigurationError(
             f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}; finish it with the former, or "
             "choose another --out"
         )
-    if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info["manifest_sha256"]:
-        raise DataError(
-            f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
-        )
-    for key, now, what in (
-        ("weights_sha256", found.network.weights_sha256, "model.spec: the weights have"),
-        ("manifest_sha256", digest, f"data: the images or annotations ({info['images']} then) have"),
-        ("precision", config.runtime.precision, "runtime.precision has"),
-    ):
-        if info[key] != now:
-            raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
-    check_blacklist(directory, info, config)
-    return found, info
 
 
-def check_blacklist(directory: RunDir, info: dict[str, Any], config: Config) -> None:
+def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
     """Images that left the scores in the middle of a run would leave those of some shards only.
 
     Raises:
         ConfigurationError: The file lists other images than when the run was begun.
     """
-    if info.get("blacklist", "none") != protocol_of(config).blacklist:
+    if info.blacklist != recipe.protocol.blacklist:
         raise ConfigurationError(
-            f"evaluate.blacklist: {config.evaluate.blacklist} has changed since {directory} was begun; "
+            f"evaluate.blacklist: {recipe.config.evaluate.blacklist} has changed since {directory} was begun; "
             "restore it or choose another --out"
         )
 
 
-def _begin(directory: RunDir, config: Config, found: Survey, manifest: bytes) -> dict[str, Any]:
-    info = {
-        "config_hash": config.hash(),
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-        "weights_sha256": found.network.weights_sha256,
-        "images": len(found.records),
-        "labelled": found.labelled,
-        "boxes": found.boxes,
-        "shard_size": shard_length(len(found.records), config.runtime.shard_size),
-        "precision": config.runtime.precision,
-        "blacklist": protocol_of(config).blacklist,
-        "layer": found.layer,
-        "same_map_as": found.same_map_as,
-        "preprocess": asdict(found.network.preprocess),
-        "notes": found.notes,
-        "versions": versions(),
-    }
+def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
+    recipe, facts = found.recipe, found.recipe.network
+    info = RunInfo(
+        schema=SCHEMA,
+        config_hash=config_hash(recipe.config),
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        weights_sha256=facts.weights_sha256,
+        images=len(found.records),
+        labelled=found.labelled,
+        boxes=found.boxes,
+        shard_size=shard_length(len(found.records), recipe.config.runtime.shard_size),
+        precision=recipe.config.runtime.precision,
+        blacklist=recipe.protocol.blacklist,
+        layer=recipe.layers[0] if len(recipe.layers) == 1 else recipe.layers,
+        layers=dict(facts.layers),
+        same_map_as=dict(facts.same_map_as),
+        preprocess=Pixels(**asdict(facts.preprocess)),
+        notes=found.notes,
+        versions=versions(),
+    )
     for note in found.notes:
         log.warning("%s", note)
-    # The manifest last: where it stands, the run was begun and the others are there.
-    directory.write("config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
-    directory.write_json("run.json", info)
-    directory.write(MANIFEST_FILE, manifest)
+    begin(directory, recipe, info, manifest)
     return info
 
 
+def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> None:
+    """Write what a run needs before its first shard.
+
+    Args:
+        directory: Opened, and empty.
+        recipe: What the run does.
+        info: Where it comes from.
+        manifest: The bytes of its manifest, which goes last: where it stands, the others are there.
+    """
+    directory.write("config.yaml", config_text(recipe.config))
+    directory.write_info(info)
+    directory.write(MANIFEST_FILE, manifest)
+
+
 def versions() -> dict[str, str]:
-    """Of this package and of those that results depend on."""
+    """Versions of this package and of those that results depend on."""
     found = {"wsl-pipeline": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:

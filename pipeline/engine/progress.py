@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 from pipeline.engine.job import Report
 from pipeline.engine.journal import Journal
 from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import total
+from pipeline.store.info import Call, RunInfo
 from pipeline.store.rundir import RunDir
+
+Result = TypeVar("Result")
 
 SAVE_EVERY = 5.0
 """Seconds between two times that ``run.json`` is written while shards are committed."""
@@ -48,15 +51,15 @@ class Session:
         watch: Called with the progress at the start and after each commit.
     """
 
-    def __init__(self, run: RunDir, info: dict[str, Any], watch: Callable[[Progress], None]) -> None:
+    def __init__(self, run: RunDir, info: RunInfo, watch: Callable[[Progress], None]) -> None:
         self.run, self.info, self.watch = run, info, watch
         self.journal: Journal | None = None
         self.done = self.computed = self.failed = 0
-        self._before = info.get("computed_images", 0), info.get("wall_seconds", 0.0)
+        self._before = info.computed_images, info.wall_seconds
         self._ready = self._saved = time.perf_counter()
         self._seen: dict[str, float] = {}
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._call: dict[str, Any] = {"process": process_name(), "started": started}
+        self._call = Call(process=process_name(), started=started)
 
     def start(self) -> None:
         """The workers are ready."""
@@ -72,12 +75,9 @@ class Session:
         elapsed = now - self._ready
         images, wall = self._before[0] + self.computed, self._before[1] + elapsed
         self._seen |= dict.fromkeys(report.memory, now)
-        self._call |= {"images_per_second": round(self.computed / elapsed, 3)}
-        self.info |= {
-            "computed_images": images,
-            "wall_seconds": round(wall, 3),
-            "images_per_second": round(images / wall, 3),
-        }
+        self._call.images_per_second = round(self.computed / elapsed, 3)
+        self.info.computed_images, self.info.wall_seconds = images, round(wall, 3)
+        self.info.images_per_second = round(images / wall, 3)
         self._remember("workers", max(report.memory.values()))
         self._spend(report.seconds)
         if self.journal:
@@ -86,7 +86,7 @@ class Session:
             self.save()
         self._tell(elapsed)
 
-    def time(self, name: str, step: Callable[[], Any]) -> Any:
+    def time(self, name: str, step: Callable[[], Result]) -> Result:
         """Run a step and note what it took."""
         started = time.perf_counter()
         result = step()
@@ -98,17 +98,18 @@ class Session:
         now = self._saved = time.perf_counter()
         self._seen = {name: seen for name, seen in self._seen.items() if now - seen < RECENT}
         self._remember("driver", peak_memory())
-        self.info["call"] = self._call | {"workers": len(self._seen)}
-        self.run.write_json("run.json", self.info)
+        self._call.workers = len(self._seen)
+        self.info.call = self._call
+        self.run.write_info(self.info)
 
     def _remember(self, which: str, memory: float) -> None:
         """The largest resident memory of a process of that kind, in MiB."""
-        peaks = self.info.setdefault("peak_memory_mib", {})
+        peaks = self.info.peak_memory_mib
         peaks[which] = max(peaks.get(which, 0.0), memory)
 
     def _spend(self, seconds: dict[str, float]) -> None:
-        spent = total([self.info.get("seconds", {}), seconds])
-        self.info["seconds"] = {name: round(value, 3) for name, value in sorted(spent.items())}
+        spent = total([self.info.seconds, seconds])
+        self.info.seconds = {name: round(value, 3) for name, value in sorted(spent.items())}
 
     def _tell(self, elapsed: float) -> None:
-        self.watch(Progress(self.info["images"], self.done, self.computed, self.failed, elapsed))
+        self.watch(Progress(self.info.images, self.done, self.computed, self.failed, elapsed))

@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config.sections import Config
+from pipeline.config.recipe import FullRecipe
 from pipeline.report import thumbnails
 from pipeline.report.rows import FIRST, Overview
 from pipeline.store.rundir import RunDir
-from stages.boxes.protocols import Protocol
 from stages.boxes.threshold import heat
 from stages.ingest.decode import DecodeError, decode
 from stages.ingest.geometry import fit_transform
@@ -92,16 +91,6 @@ class _Photo(NamedTuple):
     height: int = 0
 
 
-@dataclass(frozen=True)
-class View:
-    """The rules by which stored maps become pictures."""
-
-    config: Config
-    protocol: Protocol
-    size: int
-    crop_ratio: float
-
-
 def select(ids: np.ndarray, iou: np.ndarray, seed: int) -> list[Selection]:
     """Choose best, worst and random images.
 
@@ -123,7 +112,7 @@ def select(ids: np.ndarray, iou: np.ndarray, seed: int) -> list[Selection]:
     return [Selection(title, chosen[:PICTURES].tolist()) for title, chosen in named if len(chosen)]
 
 
-def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery], list[str]]:
+def galleries(run: RunDir, overview: Overview, recipe: FullRecipe) -> tuple[list[Gallery], list[str]]:
     """The galleries of the methods that differ, as far as the page can hold them.
 
     Maps are read for the chosen images only.
@@ -131,14 +120,14 @@ def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery
     Returns:
         The galleries, and the methods that found no room.
     """
-    methods = view.config.explain.methods
+    methods = recipe.methods
     rank = overview.rank
     shown: list[Gallery] = []
     for method in methods:
         if method in overview.same_as:
             continue
         rows = overview.of(methods.index(method), rank)
-        shown.append(Gallery(method, select(rows["image_id"], rows["iou"], view.config.seed)))
+        shown.append(Gallery(method, select(rows["image_id"], rows["iou"], recipe.seed)))
     wanted = sorted({one for gallery in shown for selection in gallery.selections for one in selection.ids})
     stored = _read_rows(run, wanted)
     records = {row["image_id"]: row for row in _manifest_rows(run, wanted)}
@@ -150,7 +139,7 @@ def galleries(run: RunDir, overview: Overview, view: View) -> tuple[list[Gallery
                 if image_id not in photos:
                     photos[image_id] = _photo(records[image_id]["uri"])
                 own = stored[image_id, gallery.method]
-                card = _card(records[image_id], photos[image_id], own, rank, overview.names, view)
+                card = _card(records[image_id], photos[image_id], own, rank, overview.names, recipe)
                 selection.cards.append(card)
                 spent += len(card.photo or "") + len(card.heat or "")
         if position and spent > BUDGET:
@@ -192,7 +181,7 @@ def _card(
     rows: dict[int, dict[str, Any]],
     rank: int,
     names: dict[int, str],
-    view: View,
+    recipe: FullRecipe,
 ) -> Card:
     row, first, label = rows[rank], rows.get(FIRST), record["label"]
     width, height = record["width"] or photo.width or 1, record["height"] or photo.height or 1
@@ -204,7 +193,7 @@ def _card(
         height=height,
         photo=photo.uri,
         why_gone=photo.why_gone,
-        heat=_heat_layer(row, width, height, view),
+        heat=_heat_layer(row, width, height, recipe),
         target=row["class_name"],
         label=names.get(label, f"class {label}") if label >= 0 else None,
         predicted=first["class_name"] if first else None,
@@ -222,13 +211,13 @@ def _corner_and_size(box: list[float]) -> Box:
     return x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)
 
 
-def _heat_layer(row: dict[str, Any], width: int, height: int, view: View) -> str | None:
+def _heat_layer(row: dict[str, Any], width: int, height: int, recipe: FullRecipe) -> str | None:
     if not np.isfinite(row["map_scale"]):
         return None
     stored = np.array(row["map"], dtype=np.float16).reshape(row["map_h"], row["map_w"])
-    values = heat(stored, view.protocol, view.size)
+    values = heat(stored, recipe.protocol, recipe.size)
     if not values.max() > 0:
         return None
-    transform = fit_transform(width, height, view.size, view.config.model.fit, view.crop_ratio)
-    cutoff = view.protocol.cutoffs(np.array([view.protocol.threshold]))[0]
+    transform = fit_transform(width, height, recipe.size, recipe.fit, recipe.crop_ratio)
+    cutoff = recipe.protocol.cutoffs(np.array([recipe.protocol.threshold]))[0]
     return thumbnails.overlay(values, cutoff, transform, width, height)

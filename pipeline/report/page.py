@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.config.sections import Config, protocol_of
+from pipeline.config.keys import named_keys
+from pipeline.config.recipe import FullRecipe
+from pipeline.config.sections import Config
 from pipeline.report import breakdown as strata
 from pipeline.report import charts, scores
-from pipeline.report.gallery import View, galleries
+from pipeline.report.gallery import galleries
 from pipeline.report.rows import FIRST, LABEL, Overview, read_overview
 from pipeline.store.rundir import RunDir
 from stages.boxes.protocols import Protocol, get_protocol
@@ -28,13 +30,15 @@ FAILURES = 50
 """File names that are listed for each error code."""
 
 
-def write_report(run: RunDir, dest: Path | None = None) -> str:
+@named_keys()
+def write_report(run: RunDir, recipe: FullRecipe, dest: Path | None = None) -> str:
     """Write the page of a run whose ``metrics.json`` is there.
 
     The page follows from the run's configuration and results alone: no times, no paths of the run.
 
     Args:
         run: The run.
+        recipe: That it was made by.
         dest: Where to write; ``report/index.html`` of the run where not given.
 
     Returns:
@@ -44,7 +48,7 @@ def write_report(run: RunDir, dest: Path | None = None) -> str:
         DataError: The run is not finished, or a part is damaged.
         ConfigurationError: Its configuration is not there, or ``dest`` cannot be written.
     """
-    page = _render(run).encode()
+    page = _render(run, recipe).encode()
     if dest is None:
         run.write("report/index.html", page)
         return run.where("report/index.html")
@@ -56,17 +60,13 @@ def write_report(run: RunDir, dest: Path | None = None) -> str:
     return str(dest)
 
 
-def _render(run: RunDir) -> str:
-    metrics, origins = run.read_json("metrics.json"), run.read_json("run.json")
-    config = run.config()
-    protocol = protocol_of(config)
-    methods = config.explain.methods
+def _render(run: RunDir, recipe: FullRecipe) -> str:
+    metrics, origins = run.read_json("metrics.json"), run.info()
+    config, protocol, methods = recipe.config, recipe.protocol, recipe.methods
     overview = read_overview(run, methods)
-    preprocess = origins["preprocess"]
-    size = config.model.size or preprocess["size"]
-    delta = 0.5 if 0.5 in config.evaluate.iou else sorted(config.evaluate.iou)[len(config.evaluate.iou) // 2]
+    delta = recipe.main_delta
     names = charts.titles(methods, overview)
-    shown, left_out = galleries(run, overview, View(config, protocol, size, preprocess["crop_ratio"]))
+    shown, left_out = galleries(run, overview, recipe)
     environment = Environment(
         loader=PackageLoader("pipeline", "report"),
         autoescape=True,
@@ -80,7 +80,7 @@ def _render(run: RunDir) -> str:
         config_text=yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True),
         metrics=metrics,
         origins=origins,
-        size=size,
+        size=recipe.size,
         delta=f"{delta:g}",
         names=names,
         same_as=overview.same_as,

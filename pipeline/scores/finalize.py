@@ -10,15 +10,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config.sections import Config
-from pipeline.scores.calibration import calibrated_thresholds
-from pipeline.scores.stages import excluded_images
+from pipeline.config.recipe import FullRecipe
 from pipeline.scores.tally import COLUMNS, Tally, light_rows
 from pipeline.store.manifest import read_records
 from pipeline.store.rundir import RunDir
 from stages.batch import Batch, concat, take
-from stages.boxes.protocols import Protocol, fingerprint
-from stages.classes import ClassInfo
+from stages.boxes.protocols import fingerprint
 from stages.errors import DataError
 from stages.evaluate import baselines, localization, losses, strata
 from stages.evaluate.coco_ap import Boxes, box_average_precision
@@ -27,30 +24,24 @@ from stages.evaluate.label_order import label_order_warning
 from stages.formats.coco import write as coco
 
 
-def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes: list[ClassInfo]) -> dict[str, Any]:
+def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Write ``coco/`` and ``metrics.json`` of a run whose shards are all committed.
 
     Args:
         run: The run.
-        config: Its configuration.
-        protocol: The rules that its boxes were made by.
-        size: Side of the network's input.
-        classes: By network output.
+        recipe: What it did.
+        calibrated: Of :func:`pipeline.scores.calibration.calibrated_thresholds`.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
         DataError: An image is neither in the predictions nor in the errors, or is there twice.
-        UserError: The calibration run does not fit.
     """
     ids, labels = _labels(run)
-    methods, deltas, seed = config.explain.methods, tuple(config.evaluate.iou), config.seed
-    calibrated = calibrated_thresholds(run, config)
-    info = run.read_json("run.json")
-    # Foreign results have no preprocessing: their frame is the whole image.
-    crop_ratio = info.get("preprocess", {}).get("crop_ratio", 1.0)
-    blind = baselines.Baselines(protocol, size, deltas, seed, config.model.fit, crop_ratio)
+    protocol, methods, deltas, seed = recipe.protocol, recipe.methods, recipe.deltas, recipe.seed
+    classes = list(recipe.network.classes)
+    blind = baselines.Baselines(protocol, recipe.size, deltas, seed, recipe.fit, recipe.crop_ratio)
     tally = Tally(run, methods, deltas, len(classes), blind)
     for part in run.predictions(COLUMNS):
         tally.add(part, ids, labels)
@@ -59,10 +50,9 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
 
     run.stream(
         "coco/ground_truth.json",
-        coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=config.data.format),
+        coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=recipe.config.data.format),
     )
-    excluded = excluded_images(config.evaluate)
-    truth, boxed = _truth(run, ids, labels, excluded)
+    truth, boxed = _truth(run, ids, labels, recipe.excluded)
     scores = localization.compute(tally.localization, protocol, deltas, seed)
     metrics: dict[str, Any] = {
         "schema": 1,
@@ -73,7 +63,6 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     }
     if scores["classification"]:
         metrics["classification"] = scores["classification"]
-    same_map_as = info.get("same_map_as", {})
     metrics["methods"] = {}
     for position, method in enumerate(methods):
         own = scores["methods"].get(method, {})
@@ -84,12 +73,12 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         own |= losses.compute(tally.losses[method], boxed, deltas)
         found = _write_results(run, methods, position, tally.ranked, ids, labels)
         if len(truth.image):
-            own["coco"] = box_average_precision(truth, found.without(excluded))
+            own["coco"] = box_average_precision(truth, found.without(recipe.excluded))
         if method in tally.faithfulness:
             own["faithfulness"] = faithfulness.compute(tally.faithfulness[method], seed)
         own["box_status"] = dict(sorted(tally.statuses[method].items()))
-        if method in same_map_as:
-            own["same_map_as"] = same_map_as[method]
+        if method in recipe.network.same_map_as:
+            own["same_map_as"] = recipe.network.same_map_as[method]
         metrics["methods"][method] = own
     if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
         for name, own in scored.items():

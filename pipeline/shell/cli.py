@@ -48,17 +48,15 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
     """Turn a dataset into maps, boxes and scores. The same command resumes an interrupted run."""
-    from pipeline.config.sections import load_config
+    from pipeline.commands.run import default_directory, preview
+    from pipeline.commands.run import run as carry_out
+    from pipeline.config.load import load_config
     from pipeline.shell.console import console, show_scores, watching
 
     stem, config = load_config(name, _with_options(overrides, executor, limit))
-    out = out or f"runs/{stem}-{config.hash()[:8]}"
+    out = out or default_directory(stem, config)
     if dry_run:
-        from pipeline.commands.run import preview
-
         return _print(preview(config) | {"run_dir": out}, as_json)
-    from pipeline.commands.run import run as carry_out
-
     answer = _keep_stdout()
     with watching(quiet) as watch:
         metrics = carry_out(config, out, watch)
@@ -179,7 +177,8 @@ def report(
     from pipeline.report.page import write_report
     from pipeline.store.rundir import RunDir
 
-    print(write_report(RunDir(run), dest))
+    directory = RunDir(run)
+    print(write_report(directory, directory.recipe(), dest))
 
 
 @app.command()
@@ -191,7 +190,7 @@ def sanity(
 ) -> None:
     """Check that maps depend on the network's parameters and the class, and turn with the image."""
     from pipeline.commands.sanity import check
-    from pipeline.config.sections import load_config
+    from pipeline.config.load import load_config
     from pipeline.shell.console import show_sanity
 
     answer = _keep_stdout()

@@ -140,10 +140,11 @@ def _difference(score: dict[str, Any]) -> list[str]:
 
 def _milliseconds(out: str) -> dict[str, float]:
     """What each method cost, by ``run.json``: of one worker, for one image and all its classes."""
-    run = RunDir(out).read_json("run.json")
-    images, prefix = run.get("computed_images"), "explain/"
-    seconds = {name: value for name, value in run.get("seconds", {}).items() if name.startswith(prefix)}
-    return {name.removeprefix(prefix): 1000 * value / images for name, value in seconds.items()} if images else {}
+    info, prefix = RunDir(out).info(), "explain/"
+    if not info.computed_images:
+        return {}
+    spent = {name.removeprefix(prefix): value for name, value in info.seconds.items() if name.startswith(prefix)}
+    return {name: 1000 * value / info.computed_images for name, value in spent.items()}
 
 
 def _add_scores(table: Table, rows: dict[str, tuple[dict, dict]], milliseconds: dict[str, float] | None = None) -> None:

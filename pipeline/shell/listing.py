@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.sections import CONFIGS, config_names
+from pipeline.config.load import CONFIGS, config_names
 from stages.errors import unknown
 
 if TYPE_CHECKING:

@@ -12,13 +12,18 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from pydantic import ValidationError
 
-from pipeline.config.sections import Config, differing_keys
+from pipeline.config.history import differing_keys
+from pipeline.config.load import stored_config
+from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
+from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
+from pipeline.store.info import RunInfo
 from pipeline.store.locks import CLAIMS, locked
 from pipeline.store.schema import ERRORS, PREDICTIONS
+from stages.classes import ClassInfo
+from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.uris import is_file, join, list_folder, local_path, open_file, read_bytes
 
@@ -29,7 +34,6 @@ MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 _NEEDED: dict[str, dict[str, type]] = {
-    "run.json": {"images": int},
     "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
 }
 """Without which a file cannot be one that a run has written."""
@@ -59,8 +63,7 @@ class RunDir:
             raise ConfigurationError(f"--out: {error}") from None
         try:
             if run.begun:
-                keys = differing_keys(run._config_tree(), config.model_dump())
-                if keys:
+                if keys := differing_keys(run.config(), config):
                     raise ConfigurationError(
                         f"{run} holds a run of another configuration (it differs in {', '.join(keys)}); "
                         "choose another --out"
@@ -146,12 +149,12 @@ class RunDir:
         Raises:
             DataError: There is no run, or it has not come to its first image.
         """
-        info = self.read_json("run.json")
+        info = self.info()
         done = sum(file.num_rows for file in self.errors())
         failed = done
         for part in self.predictions(["image_id"]):
             done += len(part["image_id"].unique())
-        return {"images": info["images"], "done": done, "failed": failed, "complete": self.complete}
+        return {"images": info.images, "done": done, "failed": failed, "complete": self.complete}
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file so that nobody ever sees a part of it.
@@ -215,16 +218,60 @@ class RunDir:
         yield from (_read(uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
 
     def config(self) -> Config:
-        """The configuration that the run was begun with.
+        """The configuration that the run was begun with, whichever version began it.
 
         Raises:
             DataError: No run was begun there.
-            ConfigurationError: It is damaged.
+            ConfigurationError: It is damaged, or has keys that this version does not know.
         """
+        return stored_config(self.read("config.yaml"), self.where("config.yaml"))
+
+    def info(self) -> RunInfo:
+        """Where the run came from, and how it went: ``run.json``.
+
+        Raises:
+            DataError: No run was begun there, or the file is damaged.
+        """
+        tree = self.read_json("run.json")
         try:
-            return Config.model_validate(self._config_tree())
-        except ValidationError:
-            raise self._damaged_config() from None
+            return RunInfo.model_validate(tree)
+        except ValidationError as error:
+            key = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DataError(
+                f"{self.where('run.json')} is damaged ({key}: {error.errors()[0]['msg']}); "
+                "restore it or choose another --out"
+            ) from None
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write ``run.json``."""
+        self.write_json("run.json", info.plain())
+
+    def recipe(self) -> FullRecipe:
+        """What the run was made by, from its own files: neither its network nor its blacklist need be there.
+
+        The classes are left out; :meth:`classes` reads them from a large file.
+
+        Raises:
+            UserError: As :meth:`config` and :meth:`info`.
+        """
+        info, config = self.info(), self.config()
+        facts = NetworkFacts(
+            weights_sha256=info.weights_sha256,
+            preprocess=Preprocess(**info.preprocess.model_dump()),
+            # Version 0.2.1 and before say which layers were explained, not by which method.
+            layers=info.layers or dict.fromkeys(config.explain.methods, listed(info.layer)),
+            same_map_as=info.same_map_as,
+        )
+        return Recipe.of(config, info.blacklist).with_network(facts)
+
+    def classes(self) -> list[ClassInfo]:
+        """The classes by network output, as the finished run's COCO file lists them.
+
+        Raises:
+            DataError: The run has not come so far.
+        """
+        categories = self.read_json("coco/ground_truth.json")["categories"]
+        return [ClassInfo(one["name"], one.get("wnid")) for one in categories]
 
     def part(self, kind: str, shard: int) -> pa.Table:
         """One shard's ``predictions`` or ``errors``, all columns; without rows where it left no file."""
@@ -240,17 +287,10 @@ class RunDir:
         named = ((_PART.fullmatch(name), name) for name in list_folder(self.where(kind))[1])
         return sorted((int(match[1]), self.where(f"{kind}/{name}")) for match, name in named if match)
 
-    def _config_tree(self) -> dict[str, Any]:
-        try:
-            tree = yaml.safe_load(self.read("config.yaml").decode())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            tree = None
-        if not isinstance(tree, dict):
-            raise self._damaged_config()
-        return tree
 
-    def _damaged_config(self) -> ConfigurationError:
-        return ConfigurationError(f"{self.where('config.yaml')} is damaged; restore it or choose another --out")
+def listed(layer: str | list[str]) -> list[str]:
+    """One name or several, as a list."""
+    return [layer] if isinstance(layer, str) else layer
 
 
 def _part_name(shard: int) -> str:

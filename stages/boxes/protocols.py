@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
+import textwrap
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -21,7 +26,7 @@ class Protocol:
 
     Raises:
         ConfigurationError: A value outside its field's choices or range, or two values that exclude
-            each other. The message names the key as ``box.<field>``.
+            each other. It is about ``protocol.FIELD``.
     """
 
     name: str
@@ -88,7 +93,7 @@ class Protocol:
     of at most five guesses an image, each a class with its box."""
 
     blacklist: str = "none"
-    """Images that are not scored: a digest of the ids in the file that ``evaluate.blacklist`` names."""
+    """Images that are not scored: a digest of their ids."""
 
     sweep_interval: float = 0.01
     """Step of the thresholds 0, step, 2 step, ... < 1 that MaxBoxAcc chooses from."""
@@ -99,23 +104,25 @@ class Protocol:
             value, hint = getattr(self, field.name), hints[field.name]
             if get_origin(hint) is Literal and (isinstance(value, bool) or value not in get_args(hint)):
                 choices = ", ".join(map(str, get_args(hint)))
-                raise ConfigurationError(f"box.{field.name}: {value!r} is not one of {choices}")
+                raise ConfigurationError(f"{value!r} is not one of {choices}", about=f"protocol.{field.name}")
         for name, lowest in (("threshold", 0), ("percentile", 0), ("sweep_interval", 0.0001)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < 1:
-                raise ConfigurationError(f"box.{name}: {value!r} is not a number in [{lowest}, 1)")
+                raise ConfigurationError(f"{value!r} is not a number in [{lowest}, 1)", about=f"protocol.{name}")
             object.__setattr__(self, name, float(value))
         contours = self.component == "largest_contour"
         if self.connectivity == 4 and contours:
-            raise ConfigurationError("box.connectivity: 4 needs another box.component; contours join diagonals")
+            raise ConfigurationError(
+                "4 needs another component; contours join diagonals", about="protocol.connectivity"
+            )
         if self.v2_component == "all_contours" and not contours:
-            raise ConfigurationError("box.v2_component: all_contours needs box.component=largest_contour")
+            raise ConfigurationError("all_contours needs component=largest_contour", about="protocol.v2_component")
         if self.iou == "inclusive" and self.frame == "original" and self.far_edge == "clip":
-            raise ConfigurationError("box.iou: inclusive needs box.far_edge=keep or box.frame=resized")
+            raise ConfigurationError("inclusive needs far_edge=keep or frame=resized", about="protocol.iou")
         if self.iou == "continuous" and self.far_edge == "keep":
-            raise ConfigurationError("box.far_edge: keep needs box.iou=inclusive")
+            raise ConfigurationError("keep needs iou=inclusive", about="protocol.far_edge")
         if self.iou == "continuous" and self.empty == "corner":
-            raise ConfigurationError("box.empty: corner needs box.iou=inclusive")
+            raise ConfigurationError("corner needs iou=inclusive", about="protocol.empty")
 
     def sweep_thresholds(self) -> np.ndarray:
         """The thresholds of the sweep, (T,) float64, ascending.
@@ -199,12 +206,25 @@ def get_protocol(name: str, /, **overrides: Any) -> Protocol:
         ConfigurationError: No protocol or field has that name, or a value is not allowed.
     """
     if name not in PROTOCOLS:
-        raise unknown("box.protocol", name, list(PROTOCOLS))
+        raise unknown("protocol", name, list(PROTOCOLS), about="protocol")
     known = [field.name for field in fields(Protocol) if field.name != "name"]
     for key in overrides:
         if key not in known:
-            raise unknown("key", f"box.{key}", [f"box.{field}" for field in known])
+            raise unknown("field", key, known, about="protocol")
     return replace(PROTOCOLS[name], **overrides)
+
+
+@cache
+def documentation() -> dict[str, str]:
+    """What each field of :class:`Protocol` means, by name: the text that stands below it, in one line."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(Protocol))).body
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, below in pairwise(tree.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            text = ast.literal_eval(below.value)
+            found[field.target.id] = " ".join(text.split())
+    return found
 
 
 def fingerprint(protocol: Protocol) -> str:

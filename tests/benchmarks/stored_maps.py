@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.sections import load_config
+from pipeline.config.history import config_hash
+from pipeline.config.load import load_config
 from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
 from pipeline.store.rundir import RunDir, encode
 from pipeline.store.tables import error_table, prediction_table
@@ -63,7 +64,7 @@ def write_run(folder: Path, images: int) -> None:
         }
         run.commit(shard.index, prediction_table(batch, names, "{}"), error_table([]))
     info = {
-        "config_hash": config.hash(),
+        "config_hash": config_hash(config),
         "weights_sha256": "",
         "manifest_sha256": "",
         "images": images,

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from pipeline.config.sections import Config, load_config, protocol_of
+from pipeline.config.load import load_config
+from pipeline.config.recipe import NetworkFacts, Recipe
+from pipeline.config.sections import Config
 from pipeline.scores.finalize import finalize
 from pipeline.store.manifest import ROW_GROUP, to_table
 from pipeline.store.rundir import RunDir, encode
@@ -15,6 +17,7 @@ from pipeline.store.tables import error_table, prediction_table
 from stages.batch import ragged
 from stages.boxes.iou import iou
 from stages.classes import ClassInfo
+from stages.classify.network import Preprocess
 from stages.evaluate import localization
 from stages.ingest.records import ImageRecord
 
@@ -72,5 +75,5 @@ def write_synthetic(out: Path, images: int) -> None:
 
 def finalize_synthetic(out: Path) -> None:
     """Write its metrics and COCO files."""
-    config = _config()
-    finalize(RunDir(out), config, protocol_of(config), 224, CLASSES)
+    facts = NetworkFacts("", Preprocess(size=224, crop_ratio=1.0))
+    finalize(RunDir(out), Recipe.of(_config()).with_network(facts).with_classes(CLASSES), {})

@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from pipeline.commands.run import run
-from pipeline.config.sections import load_config
+from pipeline.config.history import config_hash
+from pipeline.config.load import load_config
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
 from tests.runs import wsl
@@ -67,10 +68,10 @@ assert not usage_stats_enabled()
 def test_credentials_in_the_environment_stay_there(tiny, tmp_path, monkeypatch):
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "a-secret-of-the-user")
-    before = tiny().hash()
+    before = config_hash(tiny())
     run(tiny("data.limit=5"), tmp_path / "run")
     monkeypatch.undo()
-    assert tiny().hash() == before
+    assert config_hash(tiny()) == before
     for folder, _, names in os.walk(tmp_path / "run"):
         for name in names:
             with open(os.path.join(folder, name), "rb") as file:

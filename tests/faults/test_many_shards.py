@@ -12,6 +12,7 @@ from pipeline.engine.executors.ledger import Ledger, drive
 from pipeline.engine.job import Report
 from pipeline.engine.journal import journal
 from pipeline.engine.progress import Session
+from pipeline.store.info import RunInfo
 from pipeline.store.manifest import cut_into_shards
 from pipeline.store.rundir import RunDir
 
@@ -52,7 +53,7 @@ def test_bookkeeping_of_a_hundred_thousand_shards(tmp_path):
     run = RunDir(tmp_path)
     before, started = kibibytes(), time.process_time()
     shards = cut_into_shards(SHARDS * SIZE, SIZE)
-    session = Session(run, {"images": SHARDS * SIZE}, lambda progress: None)
+    session = Session(run, RunInfo(images=SHARDS * SIZE), lambda progress: None)
     with journal(run) as session.journal:
         session.start()
         for report in drive(Ledger(shards), Idle()):
@@ -60,7 +61,7 @@ def test_bookkeeping_of_a_hundred_thousand_shards(tmp_path):
     session.save()
     elapsed = time.process_time() - started
     print(f"\n{elapsed:.1f} s for {SHARDS} shards, {(kibibytes() - before) / 1024:.0f} MiB")
-    assert session.done == SHARDS * SIZE and run.read_json("run.json")["computed_images"] == SHARDS * SIZE
+    assert session.done == SHARDS * SIZE and run.info().computed_images == SHARDS * SIZE
     assert elapsed < 60
     assert kibibytes() - before < 200 * 1024
 

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from pipeline.commands.relocalize import relocalize
 from pipeline.commands.run import run
-from pipeline.config.sections import load_config
+from pipeline.config.load import load_config
 from pipeline.store import schema
 from tests.runs import COUNT, files
 

@@ -21,7 +21,7 @@ from tests.runs import COUNT, files
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_data):
-    from pipeline.config.sections import load_config
+    from pipeline.config.load import load_config
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     metrics = run(load_config(str(tiny_data / "tiny.yaml"), [])[1], out)

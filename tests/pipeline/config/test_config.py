@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config.sections import CONFIGS, config_names, differing_keys, load_config
+from pipeline.config import history
+from pipeline.config.history import Change, config_hash, differing_keys, former_hash, migrated
+from pipeline.config.load import CONFIGS, config_names, load_config, stored_config
 from stages.errors import ConfigurationError
 
 MINIMAL = "data: {format: imagefolder, root: pictures}\nmodel: {spec: lite0}\n"
@@ -37,15 +39,15 @@ def test_overrides_are_yaml(file):
 
 
 def test_the_hash_covers_everything_but_the_runtime(file):
-    base = load_config(str(file), [])[1].hash()
-    assert load_config(str(file), ["runtime.workers=3", "runtime.executor=inline"])[1].hash() == base
+    base = config_hash(load_config(str(file), [])[1])
+    assert config_hash(load_config(str(file), ["runtime.workers=3", "runtime.executor=inline"])[1]) == base
     for override in ("box.threshold=0.2", "seed=1", "data.limit=5", "explain.layer=x", "evaluate.sweep=false"):
-        assert load_config(str(file), [override])[1].hash() != base
+        assert config_hash(load_config(str(file), [override])[1]) != base
 
 
 def test_differing_keys_are_named(file):
-    one = load_config(str(file), [])[1].model_dump()
-    other = load_config(str(file), ["box.threshold=0.1", "data.split=train", "runtime.workers=2"])[1].model_dump()
+    one = load_config(str(file), [])[1]
+    other = load_config(str(file), ["box.threshold=0.1", "data.split=train", "runtime.workers=2"])[1]
     assert differing_keys(one, other) == ["box.threshold", "data.split"]
 
 
@@ -87,3 +89,39 @@ def test_names_and_files_that_are_not_there(tmp_path):
         (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(ConfigurationError, match=message):
             load_config(str(tmp_path / "bad.yaml"), [])
+
+
+def test_the_hash_stays_when_a_version_adds_a_key(file, monkeypatch):
+    """What is not set is not hashed, so a default that nobody had yet changes nothing."""
+    config = load_config(str(file), ["box.threshold=0.3"])[1]
+    assert history.changed_from_defaults(config) == {
+        "data": {"format": "imagefolder", "root": config.data.root},
+        "model": {"spec": "lite0"},
+        "box": {"threshold": 0.3},
+    }
+
+
+def test_runs_of_0_2_1_are_found_by_the_hash_that_it_gave():
+    """Computed by that version: Config.hash() of `run demo`."""
+    assert former_hash(load_config("demo", [])[1]) == "646924b9b07192e8"
+    imagenet = load_config("imagenet-val", ["data.root=/data/imagenet"])[1]
+    assert former_hash(imagenet) == "a4b8fb01e095e973" != config_hash(imagenet)
+
+
+def test_a_stored_configuration_of_an_earlier_schema_is_read_in_the_words_of_today(file, monkeypatch):
+    change = Change(renamed={"model.network": "model.spec"}, defaults={"explain.flip": True})
+    monkeypatch.setattr(history, "CHANGES", {2: Change(), 3: change})
+    former = {"data": {"format": "imagefolder", "root": "/pictures"}, "model": {"network": "lite0"}}
+    assert migrated(former, 3)["model"] == {"spec": "lite0"}
+    found = stored_config(b"schema: 2\ndata: {format: imagefolder}\nmodel: {network: lite0}\n", "config.yaml")
+    assert found.model.spec == "lite0" and found.explain.flip
+    assert not stored_config(b"schema: 3\ndata: {format: imagefolder}\nmodel: {spec: lite0}\n", "x").explain.flip
+    file.write_text("data: {format: imagefolder}\nmodel: {network: lite0}\n", encoding="utf-8")
+    assert load_config(str(file), [])[1].model.spec == "lite0"
+    with pytest.raises(ConfigurationError, match=r"model\.network is called model\.spec now, and both are set"):
+        load_config(str(file), ["model.spec=demo"])
+
+
+def test_a_stored_key_that_nobody_knows_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"run/config\.yaml: unknown key box\.sharpness; did you mean box\."):
+        stored_config(b"data: {format: coco}\nmodel: {spec: x}\nbox: {sharpness: 1}\n", "run/config.yaml")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.commands.run import run
-from pipeline.config.sections import load_config
+from pipeline.config.load import load_config
 from pipeline.store.rundir import RunDir
 from tests.pipeline.report import hostile
 

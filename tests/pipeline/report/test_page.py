@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 
 def page_of(done: RunDir) -> Page:
-    return Page(Path(write_report(done, done.path.parent / "again.html")).read_text(encoding="utf-8"))
+    return Page(Path(write_report(done, done.recipe(), done.path.parent / "again.html")).read_text(encoding="utf-8"))
 
 
 def test_scores_stand_beside_the_baselines(scored):
@@ -112,7 +112,7 @@ def test_equal_runs_give_equal_pages(scored, tiny, tmp_path):
     first = (scored.path / "report" / "index.html").read_bytes()
     run(tiny("runtime.shard_size=9", "runtime.batch_size=7"), tmp_path / "other")
     assert (tmp_path / "other" / "report" / "index.html").read_bytes() == first
-    assert Path(write_report(scored, tmp_path / "again" / "page.html")).read_bytes() == first
+    assert Path(write_report(scored, scored.recipe(), tmp_path / "again" / "page.html")).read_bytes() == first
     assert str(scored.path).encode() not in first
 
 
@@ -148,11 +148,11 @@ def test_configuration_is_shown_without_what_changes_no_result(scored):
 def test_mistakes_are_one_line(scored, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="--dest: cannot write"):
-        write_report(scored, tmp_path / "file" / "page.html")
+        write_report(scored, scored.recipe(), tmp_path / "file" / "page.html")
     shutil.copytree(scored.path, tmp_path / "half")
     (tmp_path / "half" / "metrics.json").unlink()
     with pytest.raises(DataError, match=r"has no metrics\.json"):
-        write_report(RunDir(tmp_path / "half"))
+        write_report(RunDir(tmp_path / "half"), RunDir(tmp_path / "half").recipe())
 
 
 def test_permuted_labels_are_pointed_at(scored, tmp_path):

@@ -100,14 +100,11 @@ def test_a_page_that_grows_too_large_drops_later_methods(scored, monkeypatch):
     """The first method is always there, the others as far as there is room."""
     from dataclasses import replace
 
-    from pipeline.config.sections import load_config, protocol_of
-
-    _, config = load_config(str(scored.path / "config.yaml"), [])
     overview = replace(read_overview(scored, ["cam", "gradcam"]), same_as={})
-    view = gallery.View(config, protocol_of(config), 32, 0.875)
-    shown, left_out = gallery.galleries(scored, overview, view)
+    recipe = scored.recipe()
+    shown, left_out = gallery.galleries(scored, overview, recipe)
     assert [one.method for one in shown] == ["cam", "gradcam"] and left_out == []
     monkeypatch.setattr(gallery, "BUDGET", 1000)
-    shown, left_out = gallery.galleries(scored, overview, view)
+    shown, left_out = gallery.galleries(scored, overview, recipe)
     assert [one.method for one in shown] == ["cam"] and left_out == ["gradcam"]
     assert [len(selection.cards) for selection in shown[0].selections] == [12, 12, 12]

@@ -15,7 +15,7 @@ from stages.errors import ConfigurationError, DataError
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory, tiny_data):
     """The tiny data as two data sets without a common image, and a run on the first."""
-    from pipeline.config.sections import load_config
+    from pipeline.config.load import load_config
 
     folder = tmp_path_factory.mktemp("halves")
     content = json.loads((tiny_data / "data" / "annotations.json").read_text())

@@ -7,6 +7,7 @@ import pickle
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import prepare
 from pipeline.store.rundir import RunDir, encode
 from pipeline.store.tables import error_table, prediction_table
@@ -75,7 +76,7 @@ def test_a_damaged_part_is_named(run):
 
 def test_another_configuration_is_refused_with_the_differing_keys(run, tiny):
     RunDir.open(run.path, tiny("seed=9"))  # nothing was begun yet: a mistake may be mended in place
-    prepare(run, tiny())
+    prepare(run, resolve(tiny()))
     RunDir.open(run.path, tiny("runtime.workers=1"))
     with pytest.raises(ConfigurationError, match=r"differs in box\.threshold, seed\); choose another --out"):
         RunDir.open(run.path, tiny("seed=4", "box.threshold=0.3"))
@@ -121,7 +122,7 @@ def test_a_uri_with_a_secret_is_refused_and_not_repeated(tiny):
             RunDir.open(uri, tiny())
         assert SECRET not in str(caught.value)
         with pytest.raises(ConfigurationError, match="give credentials in the environment"):
-            prepare(RunDir("never-written"), tiny(f"data.root={uri}"))
+            prepare(RunDir("never-written"), resolve(tiny(f"data.root={uri}")))
 
 
 def test_what_a_directory_in_a_store_does(store, tiny):
@@ -153,7 +154,7 @@ def test_what_a_directory_in_a_store_does(store, tiny):
 @pytest.mark.slow  # clients ask for 6 seconds before they give a store up
 def test_a_store_that_is_away_is_said_by_whatever_asks_it(store, tiny):
     run = RunDir.open(f"s3://{BUCKET}/run", tiny())
-    info = prepare(run, tiny())[1]
+    info = prepare(run, resolve(tiny()))[1]
     file = run.manifest
     store.fail = lambda method, path: 503
     for ask in (

@@ -11,14 +11,14 @@ import time
 import pytest
 
 from pipeline.commands.run import run
+from pipeline.config.recipe import resolve
 from pipeline.engine.executors import ray as executor
 from pipeline.engine.job import Job
 from pipeline.engine.plan import plan
 from pipeline.engine.prepare import prepare
-from pipeline.scores.stages import scoring_stages
+from pipeline.engine.stages import scoring_stages
 from pipeline.store.manifest import cut_into_shards
 from pipeline.store.rundir import RunDir
-from stages.boxes.protocols import get_protocol
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from stages.explain.stage import Explain
@@ -38,7 +38,7 @@ sessions.Session.add = lambda session, report: (add(session, report), time.sleep
 
 @pytest.fixture(scope="module")
 def expected(tiny_data, tmp_path_factory):
-    from pipeline.config.sections import load_config
+    from pipeline.config.load import load_config
 
     out = tmp_path_factory.mktemp("inline")
     run(load_config(str(tiny_data / "tiny.yaml"), [])[1], out / "run")
@@ -57,26 +57,26 @@ def test_ray_gives_the_bytes_of_inline(cluster, expected, tiny, tmp_path, worker
     assert all(line["process"] == lines[0]["process"] for lines in logs for line in lines)
 
 
-def gpu_stages(config, network, gpus):
+def gpu_stages(recipe, gpus):
     """The stages of the tiny run, the network's asking for a GPU that the cluster only believes in."""
-    protocol, pixels = get_protocol("cam2016"), network.preprocess
+    config, pixels = recipe.config, recipe.network.preprocess
     fill = tuple(round(255 * value) for value in pixels.mean)
     return [
         Decode(32, "squash", pixels.resample, pixels.crop_ratio, fill),
-        Classify(config.model.spec, network.weights_sha256, "last", 32, "cpu", "fp32", gpus),
+        Classify(config.model.spec, recipe.network.weights_sha256, "last", 32, "cpu", "fp32", gpus),
         Explain(config.explain.methods, config.explain.targets, gpus=gpus),
-        *scoring_stages(config.evaluate, protocol, 32),
+        *scoring_stages(recipe),
     ]
 
 
 def test_three_groups_give_the_same_parts(cluster, expected, tiny, tmp_path):
     config = tiny()
     directory = RunDir.open(tmp_path / "run", config)
-    found, info = prepare(directory, config)
-    groups = plan(gpu_stages(config, found.network, gpus=0.5))
+    found, info = prepare(directory, resolve(config))
+    groups = plan(gpu_stages(found.recipe, gpus=0.5))
     assert len(groups) == 3
-    job = Job(directory, 3, [one.name for one in found.classes])
-    reports = list(executor.execute(groups, cut_into_shards(COUNT, info["shard_size"]), job, 2, lambda: None))
+    job = Job(directory, 3, found.recipe.class_names)
+    reports = list(executor.execute(groups, cut_into_shards(COUNT, info.shard_size), job, 2, lambda: None))
     assert sorted(report.shard for report in reports) == list(range(5))
     found = files(tmp_path / "run")
     assert {name: data for name, data in expected.items() if "part-" in name}.items() <= found.items()
@@ -105,10 +105,10 @@ class KillsOnce:
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, expected, tiny, tmp_path, gpus, stage):
     config = tiny()
     directory = RunDir.open(tmp_path / "run", config)
-    found, _ = prepare(directory, config)
-    stages = gpu_stages(config, found.network, gpus)
+    found, _ = prepare(directory, resolve(config))
+    stages = gpu_stages(found.recipe, gpus)
     stages[stage] = KillsOnce(stages[stage], tmp_path / "killed")
-    job = Job(directory, 3, [one.name for one in found.classes])
+    job = Job(directory, 3, found.recipe.class_names)
     reports = list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 2, lambda: None))
     assert (tmp_path / "killed").exists()
     assert sorted(report.shard for report in reports) == list(range(5))

@@ -1,0 +1,195 @@
+"""From a name or a file and KEY=VALUE overrides to a configuration."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.history import Tree, migrated, schema, with_present_names
+from pipeline.config.sections import Config
+from stages.errors import ConfigurationError, unknown
+
+_PACKAGED = Path(__file__).parents[1] / "configs"
+CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
+
+# A value of an error message. YAML references can make a list of ten lines print as gigabytes.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 200, 200
+
+
+def config_names() -> list[str]:
+    """Names that ``run`` accepts: the files of ``configs/``."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
+    """The configuration of that name or file, with ``KEY=VALUE`` overrides applied.
+
+    Args:
+        name: A name in ``configs/`` or a path that ends in ``.yaml``.
+        overrides: Dotted keys; the values are YAML. Relative paths in them are relative to the working
+            directory, those in a file to that file.
+
+    Returns:
+        The name for the run directory, and the configuration.
+
+    Raises:
+        ConfigurationError: No such file, unreadable YAML, unknown key or bad value; one line each.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        if path.parent == CONFIGS:
+            raise unknown("configuration", name, config_names())
+        raise ConfigurationError(f"no configuration file {path}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    tree = _parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
+    tree.pop("schema", None)  # The config.yaml of a run says it.
+    _absolute_paths(tree, path.parent)
+    return path.stem, from_tree(tree, overrides)
+
+
+def from_tree(tree: Tree, overrides: list[str]) -> Config:
+    """The configuration that a parsed file says, with ``KEY=VALUE`` overrides applied to it.
+
+    Raises:
+        ConfigurationError: Unknown key or bad value.
+    """
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(with_present_names(tree))
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error)) from None
+
+
+def stored_config(text: bytes, where: str) -> Config:
+    """The configuration of a run, whichever version began it.
+
+    Args:
+        text: Of its ``config.yaml``.
+        where: Path or uri of that file, for errors.
+
+    Raises:
+        ConfigurationError: It is damaged, or has keys or values that this version does not know.
+    """
+    try:
+        tree = yaml.safe_load(text.decode())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = None
+    if not isinstance(tree, dict) or type(since := tree.pop("schema", 1)) is not int:
+        raise ConfigurationError(f"{where} is damaged; restore it or choose another --out")
+    try:
+        return Config.model_validate(migrated(tree, since))
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{where}: {_one_line(error)}; another version wrote it, or it is damaged: restore it or choose "
+            "another --out"
+        ) from None
+
+
+def config_text(config: Config) -> bytes:
+    """A configuration as a run stores it: every key, and the number of their schema."""
+    return yaml.safe_dump({"schema": schema()} | config.model_dump(), sort_keys=False).encode()
+
+
+def scoring_config(method: str, overrides: list[str]) -> Config:
+    """The configuration by which results of another program are scored.
+
+    Args:
+        method: What they are called.
+        overrides: Of ``box``, ``evaluate``, ``seed`` and ``model.size``, the side of the frame that maps are
+            resized to; 224 where not given.
+
+    Raises:
+        ConfigurationError: Unknown key or bad value.
+    """
+    for override in overrides:
+        if not override.startswith(("box.", "evaluate.", "seed=", "model.size=")):
+            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size mean something here")
+    foreign: Tree = {
+        "data": {"format": "coco"},
+        "model": {"spec": "foreign", "size": 224},
+        "explain": {"methods": [method]},
+    }
+    return from_tree(foreign, overrides)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply(tree: Tree, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigurationError(f"{override!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
+    *sections, last = key.split(".")
+    value = _parse(text, key)
+    changed = {last: value}
+    if len(sections) == 1:
+        _absolute_paths({sections[0]: changed}, Path.cwd())
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(f"{key}: {section} is not a section")
+    tree.update(changed)
+
+
+def _absolute_paths(tree: Tree, base: Path) -> None:
+    """Make ``data.root`` and the files of other keys independent of where a worker runs."""
+    data, model, evaluate = tree.get("data"), tree.get("model"), tree.get("evaluate")
+    for key in ("blacklist", "calibrate_on"):
+        if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
+            evaluate[key] = _absolute(evaluate[key], base)
+    if isinstance(data, dict) and isinstance(data.get("root"), str) and "://" not in data["root"]:
+        data["root"] = _absolute(data["root"], base)
+    if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
+        path, mark, query = model["spec"].removeprefix("file:").partition("?")
+        options = [
+            f"classes={_absolute(one.removeprefix('classes='), base)}" if one.startswith("classes=") else one
+            for one in query.split("&")
+        ]
+        model["spec"] = f"file:{_absolute(path, base)}{mark}{'&'.join(options)}"
+
+
+def _absolute(path: str, base: Path) -> str:
+    return str((base / Path(path).expanduser()).resolve())
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    # Behind section and key pydantic names list positions and members of unions, which are not ours.
+    key = ".".join(map(str, first["loc"][:2]))
+    if first["type"] == "extra_forbidden":
+        if isinstance(first["input"], dict) and first["input"]:  # A misspelt section: name its key in full.
+            key = f"{key}.{next(iter(first['input']))}"
+        keys = known_keys(Config)
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0)
+        return f"unknown key {key}; did you mean {near[0]}?"
+    if first["type"] == "missing":
+        return f"{key} is not set"
+    hint = "; write a list as [cam, gradcam]" if first["type"] == "list_type" else ""
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}; found {_SHORT.repr(first['input'])}{hint}"
+
+
+def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """All dotted keys of a section."""
+    keys = []
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            keys += known_keys(info.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys

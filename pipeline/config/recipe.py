@@ -1,0 +1,177 @@
+"""Everything that follows from a configuration, worked out once: nobody behind here derives it again.
+
+There are two steps. What the configuration alone says is a :class:`Recipe`; it is made before any data, weights or
+network is touched. What the network adds, once, when it is loaded, makes it a :class:`FullRecipe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from pipeline.config.sections import Config
+from stages.boxes.protocols import Protocol, get_protocol
+from stages.classes import ClassInfo
+from stages.classify.network import Preprocess
+from stages.errors import ConfigurationError
+from stages.evaluate.clsloc import digest, read_blacklist
+from stages.evaluate.faithfulness import check_metrics
+from stages.explain.method_layers import AT
+from stages.explain.methods import check_methods
+
+LABEL = "label"
+"""The target that is an image's own label."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a configuration alone says.
+
+    Attributes:
+        config: The configuration.
+        protocol: Its named protocol with its overrides and the digest of its blacklist.
+        excluded: (n,) int64 ids of the images that are not scored, ascending.
+    """
+
+    config: Config
+    protocol: Protocol
+    excluded: np.ndarray = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, config: Config, blacklist: str | None = None) -> Recipe:
+        """The recipe of a configuration whose names are known to be right, such as a run's.
+
+        Args:
+            config: The configuration.
+            blacklist: Digest that a run keeps of its ``evaluate.blacklist``, whose file may have changed or gone
+                since; None reads the file.
+
+        Raises:
+            DataError: ``evaluate.blacklist`` cannot be read.
+            ConfigurationError: Unknown protocol, or values that it does not allow.
+        """
+        overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
+        excluded = np.zeros(0, np.int64)
+        if blacklist is None and config.evaluate.blacklist:
+            excluded = read_blacklist(config.evaluate.blacklist)
+            blacklist = digest(excluded)
+        return cls(config, get_protocol(config.box.protocol, **overrides, blacklist=blacklist or "none"), excluded)
+
+    @property
+    def methods(self) -> list[str]:
+        """Entries of ``explain.methods``, in order."""
+        return self.config.explain.methods
+
+    @property
+    def deltas(self) -> tuple[float, ...]:
+        """IoU levels from which on a box is right."""
+        return tuple(self.config.evaluate.iou)
+
+    @property
+    def main_delta(self) -> float:
+        """The IoU level that is shown where one is: 0.5, or the middle one of those that are scored."""
+        deltas = sorted(self.deltas)
+        return 0.5 if 0.5 in deltas else deltas[len(deltas) // 2]
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+        return self.config.seed
+
+    def with_network(self, network: NetworkFacts) -> FullRecipe:
+        """The second step.
+
+        Args:
+            network: What the network adds.
+        """
+        return FullRecipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)}, network=network)
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a network adds to a recipe.
+
+    Attributes:
+        weights_sha256: Of its weights.
+        preprocess: How it wants its pixels.
+        layers: By entry of ``explain.methods``, the dotted names of the layers that it explains.
+        same_map_as: By entry, the entry before it that gives the same map on this network, but for its scale.
+        classes: By output; empty where nobody has asked for them yet.
+    """
+
+    weights_sha256: str
+    preprocess: Preprocess
+    layers: Mapping[str, list[str]] = field(default_factory=dict)
+    same_map_as: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[ClassInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class FullRecipe(Recipe):
+    """What a configuration and its network say together.
+
+    Attributes:
+        network: What the network adds.
+    """
+
+    network: NetworkFacts
+
+    @property
+    def size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self.config.model.size or self.network.preprocess.size
+
+    @property
+    def fit(self) -> str:
+        """How an image becomes a square: ``squash``, ``center_crop`` or ``letterbox``."""
+        return self.config.model.fit
+
+    @property
+    def crop_ratio(self) -> float:
+        """Share of the shorter side that ``center_crop`` keeps."""
+        return self.network.preprocess.crop_ratio
+
+    @property
+    def layers(self) -> list[str]:
+        """Every layer that some method explains, once."""
+        return list(dict.fromkeys(layer for own in self.network.layers.values() for layer in own))
+
+    @property
+    def class_names(self) -> list[str]:
+        """By network output."""
+        return [one.name for one in self.network.classes]
+
+    def with_classes(self, classes: list[ClassInfo]) -> FullRecipe:
+        """The same with the network's classes, in output order."""
+        return replace(self, network=replace(self.network, classes=tuple(classes)))
+
+
+def resolve(config: Config) -> Recipe:
+    """The first step: what the configuration alone says, after a check of all that it alone can get wrong.
+
+    No data, weights or network is touched, and torch is not imported.
+
+    Raises:
+        ConfigurationError: An unknown method, metric or protocol, or keys that exclude each other.
+        DataError: ``evaluate.blacklist`` cannot be read.
+    """
+    explain, evaluate = config.explain, config.evaluate
+    check_methods(explain.methods)
+    check_metrics(evaluate.faithfulness)
+    if evaluate.faithfulness and explain.targets == [LABEL]:
+        raise ConfigurationError(
+            "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
+        )
+    if evaluate.calibrate_on is not None and not evaluate.sweep:
+        raise ConfigurationError(
+            "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set it to true"
+        )
+    several = not isinstance(explain.layer, str) and len(explain.layer) > 1
+    if explain.dilate and (several or any(AT in method for method in explain.methods)):
+        raise ConfigurationError(
+            "explain.dilate: one layer can be dilated, not several; name one in explain.layer, and none in "
+            "explain.methods; a sweep lists them one after the other, so give it one"
+        )
+    return Recipe.of(config)

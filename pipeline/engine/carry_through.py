@@ -1,0 +1,56 @@
+"""From a run that was begun to its results: what is missing is computed, then everything is scored and shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.config.recipe import FullRecipe
+from pipeline.engine.journal import journal
+from pipeline.engine.progress import Session
+from pipeline.report.page import write_report
+from pipeline.scores.calibration import calibrated_thresholds
+from pipeline.scores.finalize import finalize
+from pipeline.store.manifest import Shard, cut_into_shards
+from pipeline.store.rundir import RunDir
+
+log = logging.getLogger("wsl_pipeline")
+
+
+def carry_through(
+    directory: RunDir, recipe: FullRecipe, session: Session, compute: Callable[[list[Shard]], None]
+) -> dict[str, Any]:
+    """Commit the shards that are missing, then write the results; a complete run is left as it is.
+
+    Args:
+        directory: Begun and locked.
+        recipe: What the run does.
+        session: Counts and times.
+        compute: Commits the shards that it is given, at least one.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    shards = cut_into_shards(session.info.images, session.info.shard_size)
+    committed = directory.committed()
+    if directory.complete:
+        if len(committed) == len(shards) and directory.exists("metrics.json"):
+            log.info("%s is complete; nothing to do", directory)
+            found: dict[str, Any] = directory.read_json("metrics.json")
+            return found
+        directory.reopen()
+    session.done = sum(one.stop - one.start for one in shards if one.index in committed)
+    calibrated = calibrated_thresholds(directory, recipe)  # A run that does not fit is refused before hours of work.
+    if todo := [shard for shard in shards if shard.index not in committed]:
+        session.save()
+        with journal(directory) as session.journal:
+            compute(todo)
+        session.save()
+    directory.clean()  # What workers that were killed in the middle of a file have left.
+    metrics = session.time("finalize", lambda: finalize(directory, recipe, calibrated))
+    session.time("report", lambda: write_report(directory, recipe))
+    session.info.failed = metrics["n_failed"]
+    session.save()
+    directory.write("_SUCCESS", b"")
+    return metrics

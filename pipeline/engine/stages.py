@@ -1,0 +1,78 @@
+"""The whole pipeline as a list, in the order in which images go through it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.config.recipe import FullRecipe
+from stages.boxes.components import Components
+from stages.boxes.threshold import Threshold
+from stages.evaluate.pixels import Pixels
+from stages.evaluate.stage import Evaluate
+
+if TYPE_CHECKING:
+    from stages.batch import Stage
+    from stages.classify.stage import Classify
+    from stages.ingest.decode import Decode
+
+
+def run_stages(recipe: FullRecipe, device: str) -> list[Stage]:
+    """From the manifest to boxes and their scores.
+
+    Args:
+        recipe: What the run does.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    return [*seeing_stages(recipe, device), *explaining_stages(recipe, device), *scoring_stages(recipe)]
+
+
+def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
+    """From the manifest to a traced forward pass."""
+    from stages.classify.stage import Classify
+    from stages.ingest.decode import Decode
+
+    config, pixels = recipe.config, recipe.network.preprocess
+    red, green, blue = (round(255 * value) for value in pixels.mean)
+    return (
+        Decode(recipe.size, recipe.fit, pixels.resample, pixels.crop_ratio, (red, green, blue)),
+        Classify(
+            config.model.spec,
+            recipe.network.weights_sha256,
+            recipe.layers,
+            recipe.size,
+            device,
+            config.runtime.precision,
+            _gpus(recipe, device),
+            config.explain.dilate,
+        ),
+    )
+
+
+def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
+    """From a traced forward pass to low-resolution maps, and what the network itself says of them if it is asked."""
+    from stages.evaluate.faithfulness.stage import Faithfulness
+    from stages.explain.stage import Explain
+
+    explain, metrics, gpus = recipe.config.explain, recipe.config.evaluate.faithfulness, _gpus(recipe, device)
+    layers = recipe.network.layers
+    asking: list[Stage] = (
+        [Faithfulness(metrics, explain.flip, explain.scales, recipe.seed, gpus, layers)] if metrics else []
+    )
+    return [
+        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, bool(asking), layers),
+        *asking,
+    ]
+
+
+def scoring_stages(recipe: FullRecipe) -> list[Stage]:
+    """From low-resolution maps to boxes and their scores: neither images nor a network are needed."""
+    return [
+        Threshold(recipe.protocol, recipe.size),
+        Pixels(recipe.protocol, recipe.size),
+        Components(recipe.protocol, recipe.size, sweep=recipe.config.evaluate.sweep),
+        Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded),
+    ]
+
+
+def _gpus(recipe: FullRecipe, device: str) -> float:
+    return 0 if device == "cpu" else recipe.config.runtime.gpus_per_worker
