@@ -13,6 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from pipeline.config.keys import named_keys
 from pipeline.engine.interrupt import Interruption, interrupt
 from stages.errors import UserError
 
@@ -222,6 +223,18 @@ def list_(
     if what == "protocols" and not as_json:
         return print(*side_by_side(table), sep="\n")
     _print(table, as_json)
+
+
+@app.command()
+def show(name: NameArgument, overrides: OverridesArgument = None) -> None:
+    """Print the configuration that a run would have, every key with its meaning."""
+    from pipeline.config.describe import commented
+    from pipeline.config.load import load_config
+    from pipeline.config.recipe import resolve
+
+    config = load_config(name, list(overrides or []))[1]
+    with named_keys():
+        print(commented(config, resolve(config).protocol), end="")
 
 
 @app.command()

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.load import CONFIGS, config_names
+from pipeline.config.describe import summary
+from pipeline.config.load import config_names
 from stages.errors import unknown
 
 if TYPE_CHECKING:
@@ -35,11 +36,8 @@ def listing(what: str) -> dict[str, Any]:
 
 
 def _configs() -> dict[str, Any]:
-    """Each configuration with the comment on its first line."""
-    return {
-        name: (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for name in config_names()
-    }
+    """Each configuration with what it is for."""
+    return {name: summary(name) for name in config_names()}
 
 
 def _datasets() -> dict[str, Any]:

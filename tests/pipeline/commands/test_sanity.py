@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from pipeline.commands.sanity import _maps, check
+from pipeline.config.recipe import NetworkFacts, resolve
 from pipeline.shell.console import show_sanity
 from stages.classify import sources
+from stages.classify.network import Preprocess
 from stages.errors import DataError
 from stages.evaluate.sanity.similarity import MEASURES
 from stages.explain.registry import get_explainer
@@ -98,7 +100,8 @@ def test_several_layers_are_fused_as_the_method_does(tiny):
     layers = config.explain.layer
     network = cut_at(sources.load_network(config.model.spec).module, layers, 32)
     inputs, target = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 5])
-    found = _maps(config, dict.fromkeys(config.explain.methods, layers), network, inputs, target)
+    facts = NetworkFacts("", Preprocess(), dict.fromkeys(config.explain.methods, layers))
+    found = _maps(resolve(config).with_network(facts), network, inputs, target)
     for name, fuse in (("gradcam", mean_of_maxima), ("layercam", maximum_of_scaled)):
         function = get_explainer(name, False).function
         expected = fuse([function(one, target).detach() for one in network.trace(inputs).layers])

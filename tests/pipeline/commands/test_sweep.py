@@ -51,7 +51,7 @@ def test_layers_share_one_run_and_are_what_each_would_be_alone(tiny, tiny_data, 
 
 
 def test_every_combination_is_checked_first(tiny_data, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"box\.connectivity: 4 needs another box\.component"):
+    with pytest.raises(ConfigurationError, match=r"box\.connectivity: 4 needs another component"):
         sweep(
             str(tiny_data / "tiny.yaml"), ["box.protocol=[cam2016,choe2020]", "box.connectivity=4"], tmp_path / "sweep"
         )

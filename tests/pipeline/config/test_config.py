@@ -21,7 +21,11 @@ def test_every_shipped_configuration_is_valid_and_says_what_it_is():
     assert {"demo", "imagenet-val", "imagefolder", "coco", "photos"} <= set(config_names())
     for name in config_names():
         assert load_config(name, [])[0] == name
-        assert (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+        assert (
+            (CONFIGS / f"{name}.yaml")
+            .read_text(encoding="utf-8")
+            .startswith("# yaml-language-server: $schema=schema.json\n# ")
+        )
 
 
 def test_paths_are_relative_to_whoever_wrote_them(file, tmp_path, monkeypatch):

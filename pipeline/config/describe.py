@@ -1,0 +1,167 @@
+"""The keys of a configuration for people and editors: a page of reference, a JSON schema, and a file with comments.
+
+``python -m pipeline.config.describe FOLDER`` writes ``README.md`` and ``schema.json`` of ``configs/``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from pipeline.config.history import Tree
+from pipeline.config.load import CONFIGS, config_names
+from pipeline.config.sections import Config
+from stages.boxes.protocols import Protocol
+
+_WIDTH = 100
+_WORDS = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+    "null": "`null`",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration.
+
+    Attributes:
+        name: Dotted.
+        kind: Type and allowed values, in words.
+        default: As YAML; ``required`` where there is none.
+        meaning: What it does, in a sentence or more.
+    """
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
+    """Every key, section by section, in the order in which the sections declare them."""
+    properties = section.model_json_schema()
+    definitions = properties.get("$defs", {})
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from keys(info.annotation, f"{prefix}{name}.")
+            continue
+        default = "required" if info.is_required() else _flow(info.get_default(call_default_factory=True))
+        kind = _kind(properties["properties"][name], definitions)
+        meaning = " ".join((info.description or "").split()).replace("``", "`")
+        yield Key(prefix + name, kind, default, meaning)
+
+
+def reference() -> str:
+    """``configs/README.md``: the shipped configurations, and every key with type, default and meaning."""
+    lines = [
+        "# Configurations",
+        "",
+        "One file here is one name that `wsl-pipeline run` accepts; a path that ends in `.yaml` does as well.",
+        "`KEY=VALUE` on the command line changes single keys, with values in YAML:",
+        "`explain.methods=[cam,gradcam] box.threshold=0.15`. Results depend on everything except `runtime`.",
+        "`wsl-pipeline show NAME [KEY=VALUE ...]` prints what a run would be, every key explained.",
+        "",
+        "`python -m pipeline.config.describe configs` makes this page, and `schema.json` beside it for editors.",
+        "",
+        "| name | |",
+        "|---|---|",
+        *(f"| `{name}` | {summary(name)} |" for name in config_names()),
+    ]
+    for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
+        lines += ["", f"## {section or 'top level'}", "", *_introduction(section)]
+        lines += ["| key | type and values | default | meaning |", "|---|---|---|---|"]
+        lines += [f"| `{key.name}` | {key.kind} | `{key.default}` | {key.meaning} |" for key in group]
+    return "\n".join(lines) + "\n"
+
+
+def json_schema() -> str:
+    """``configs/schema.json``, for editors; files may leave out what the command line adds."""
+    found = Config.model_json_schema() | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "wsl-pipeline configuration",
+    }
+    found["properties"]["schema"] = {"type": "integer", "description": "Number of the schema, as runs store it."}
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def commented(config: Config, protocol: Protocol) -> str:
+    """A configuration as YAML: every key with its value and, above it, what it means and may be.
+
+    Args:
+        config: The configuration.
+        protocol: That it resolves to; what ``box`` leaves to the protocol stands behind the key.
+    """
+    tree, rules = config.model_dump(), asdict(protocol)
+    lines: list[str] = []
+    for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
+        lines += [f"{section}:"] if section else []
+        indent, values = ("  ", tree[section]) if section else ("", tree)
+        for key in group:
+            about = f"{key.meaning} ({key.kind}; default {key.default})".replace("`", "")
+            lines += wrap(about, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+            name = key.name.rpartition(".")[2]
+            by_protocol = f"  # {rules[name]}" if section == "box" and values[name] is None else ""
+            lines.append(f"{indent}{name}: {_flow(values[name])}{by_protocol}")
+    return "\n".join(lines) + "\n"
+
+
+def summary(name: str) -> str:
+    """What a shipped configuration is for: its first comment that is not for editors."""
+    lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return next(line.lstrip("# ") for line in lines if line.startswith("#") and "yaml-language-server" not in line)
+
+
+def _introduction(section: str) -> list[str]:
+    field = Config.model_fields.get(section)
+    if field is None or not isinstance(field.annotation, type):
+        return []
+    return [" ".join((field.annotation.__doc__ or "").split()), ""]
+
+
+def _kind(schema: Tree, definitions: Tree) -> str:
+    """A JSON schema of one key in words."""
+    if "$ref" in schema:
+        return _kind(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(_kind(one, definitions) for one in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema['items'], definitions)}"
+    return _WORDS[schema["type"]] + _range(schema)
+
+
+def _range(schema: Tree) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above = schema.get("exclusiveMinimum")
+    if low is not None and high is not None:
+        return f" from {low:g} to {high:g}"
+    if above is not None:
+        return f" above {above:g}" + (f", at most {high:g}" if high is not None else "")
+    return f", at least {low:g}" if low is not None else ""
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=sys.maxsize)
+    return text.removesuffix("...\n").strip()
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    (folder / "README.md").write_text(reference(), encoding="utf-8")
+    (folder / "schema.json").write_text(json_schema(), encoding="utf-8")
