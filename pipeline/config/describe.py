@@ -1,6 +1,6 @@
 """The keys of a configuration for people and editors: a page of reference, a JSON schema, and a file with comments.
 
-``python -m pipeline.config.describe FOLDER`` writes ``README.md`` and ``schema.json`` of ``configs/``.
+``python -m pipeline.config.describe FOLDER`` writes the end of ``README.md``, and ``schema.json``, of ``configs/``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from pipeline.config.load import CONFIGS, config_names
 from pipeline.config.sections import Config
 from stages.boxes.protocols import Protocol
 
+BEGIN = "## Every key"
+"""The line of ``configs/README.md`` from which on it is generated."""
+
+_COMMAND = "python -m pipeline.config.describe configs"
 _WIDTH = 100
 _WORDS = {
     "string": "text",
@@ -64,23 +68,11 @@ def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
 
 
 def reference() -> str:
-    """``configs/README.md``: the shipped configurations, and every key with type, default and meaning."""
-    lines = [
-        "# Configurations",
-        "",
-        "One file here is one name that `wsl-pipeline run` accepts; a path that ends in `.yaml` does as well.",
-        "`KEY=VALUE` on the command line changes single keys, with values in YAML:",
-        "`explain.methods=[cam,gradcam] box.threshold=0.15`. Results depend on everything except `runtime`.",
-        "`wsl-pipeline show NAME [KEY=VALUE ...]` prints what a run would be, every key explained.",
-        "",
-        "`python -m pipeline.config.describe configs` makes this page, and `schema.json` beside it for editors.",
-        "",
-        "| name | |",
-        "|---|---|",
-        *(f"| `{name}` | {summary(name)} |" for name in config_names()),
-    ]
+    """The part of ``configs/README.md`` from :data:`BEGIN` on: the shipped files, and every key."""
+    lines = [BEGIN, "", f"Made by `{_COMMAND}`, like `schema.json` beside it, which tells editors the same.", ""]
+    lines += ["| name | |", "|---|---|", *(f"| `{name}` | {summary(name)} |" for name in config_names())]
     for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
-        lines += ["", f"## {section or 'top level'}", "", *_introduction(section)]
+        lines += ["", f"### {section or 'Top level'}", "", *_introduction(section)]
         lines += ["| key | type and values | default | meaning |", "|---|---|---|---|"]
         lines += [f"| `{key.name}` | {key.kind} | `{key.default}` | {key.meaning} |" for key in group]
     return "\n".join(lines) + "\n"
@@ -163,5 +155,7 @@ def _flow(value: Any) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    (folder / "README.md").write_text(reference(), encoding="utf-8")
+    page = folder / "README.md"
+    by_hand = page.read_text(encoding="utf-8").partition(BEGIN)[0]
+    page.write_text(by_hand + reference(), encoding="utf-8")
     (folder / "schema.json").write_text(json_schema(), encoding="utf-8")
