@@ -1,3 +1,3 @@
 """What happens to a run: configuration, manifest, shards, executors, results."""
 
-__version__ = "0.2.1"
+__version__ = "0.3.0"

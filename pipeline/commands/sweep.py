@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.commands.relocalize import rescore
-from pipeline.commands.run import Progress, run
+from pipeline.commands.run import run
+from pipeline.engine.progress import Progress
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import load_config

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.engine.job import Report
 from pipeline.engine.machine import process_name
@@ -53,7 +53,7 @@ class Journal(logging.Handler):
         """People are told something."""
         self._write(record.levelname.lower(), {"message": record.getMessage()})
 
-    def _write(self, event: str, fields: dict) -> None:
+    def _write(self, event: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
         with self.lock or nullcontext():  # Threads commit, too.

@@ -48,7 +48,7 @@ class Call(_Part):
 class RunInfo(_Part):
     """What ``run.json`` holds. Times and rates stand here, and nowhere else in a run."""
 
-    schema_number: int = Field(1, alias="schema")
+    schema_number: int = Field(default=1, alias="schema")
     images: int = Field(ge=0)
     """Rows of the manifest."""
     config_hash: str = ""
@@ -60,7 +60,7 @@ class RunInfo(_Part):
     """Images with a label that the network knows."""
     boxes: int = 0
     """Ground-truth boxes."""
-    shard_size: int = Field(1024, ge=1)
+    shard_size: int = Field(default=1024, ge=1)
     """Images a shard."""
     precision: str = "fp32"
     blacklist: str = "none"

@@ -27,6 +27,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -122,7 +123,7 @@ def _await_death(run: str, name: str) -> None:
     _withdraw(run, name)
 
 
-def _is_dead(owner: dict) -> bool:
+def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner ran on this machine, since it was started, and runs no more."""
     if (owner.get("host"), owner.get("boot")) != (socket.gethostname(), _boot()) or not owner.get("boot"):
         return False
@@ -143,7 +144,7 @@ def _boot() -> str:
         return ""
 
 
-def _read(run: str, name: str) -> dict | None:
+def _read(run: str, name: str) -> dict[str, Any] | None:
     try:
         owner = json.loads(read_bytes(join(run, name)))
     except FileNotFoundError:

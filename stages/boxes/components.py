@@ -125,7 +125,7 @@ class Components:
         return {**kept, "box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything}
 
     def _boxes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        seen: dict[tuple, int] = {}
+        seen: dict[tuple[int, str, int], int] = {}
         keys = zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)
         source = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
         unique = np.unique(source, return_index=True)[1]
