@@ -8,12 +8,12 @@ from typing import Any
 
 from pipeline.commands.relocalize import rescore
 from pipeline.commands.run import run
-from pipeline.engine.progress import Progress
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import load_config
 from pipeline.config.recipe import resolve
 from pipeline.config.variants import listed, variants
+from pipeline.engine.progress import Progress
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
 from stages.explain.method_layers import AT
