@@ -8,8 +8,8 @@ from functools import partial
 from importlib import import_module
 
 from stages.errors import ConfigurationError, DataError, UserError, unknown
+from stages.ingest.paths import local_path
 from stages.ingest.records import Dataset
-from stages.ingest.uris import local_path
 
 
 def _read(module: str, root: str, split: str) -> Dataset:

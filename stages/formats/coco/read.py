@@ -15,8 +15,9 @@ from stages.errors import DataError
 from stages.formats.folder import dataset, require_folder
 from stages.ingest import run_lengths as masks
 from stages.ingest.clip import clip_boxes
+from stages.ingest.paths import join
 from stages.ingest.records import Dataset, ImageRecord
-from stages.ingest.uris import is_file, join, list_folder, read_bytes
+from stages.ingest.uris import is_file, list_folder, read_bytes
 
 _PROBED = 50
 Row = dict[str, Any]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from stages.formats.folder import class_info, dataset, find_images, require_folder
+from stages.ingest.paths import join
 from stages.ingest.records import Dataset, ImageRecord
-from stages.ingest.uris import is_folder, join, list_folder, walk
+from stages.ingest.uris import is_folder, list_folder, walk
 
 
 def read(root: str, split: str) -> Dataset:

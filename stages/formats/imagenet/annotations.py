@@ -26,7 +26,8 @@ from defusedxml.ElementTree import fromstring
 from stages.classes import imagenet_classes
 from stages.errors import DataError
 from stages.ingest.clip import clip_boxes
-from stages.ingest.uris import basename, is_file, join, list_folder, open_file, parent, read_bytes
+from stages.ingest.paths import basename, join, parent
+from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
 
 _XML_FOLDERS = (
     "ILSVRC/Annotations/CLS-LOC/val",

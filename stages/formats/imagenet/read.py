@@ -13,9 +13,10 @@ from stages.classes import imagenet_classes
 from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import WNID, Found, dataset, find_images, require_folder
 from stages.formats.imagenet.annotations import Annotation, labels_by_wnid, read_annotations
+from stages.ingest.paths import basename, join
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.tar import tar_members
-from stages.ingest.uris import basename, is_file, join, list_folder
+from stages.ingest.uris import is_file, list_folder
 
 __all__ = ["read", "read_annotations"]
 

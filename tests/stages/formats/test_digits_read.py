@@ -30,5 +30,6 @@ def test_eval_has_a_thousand_canvases_with_exact_boxes() -> None:
 
 
 def test_a_split_that_is_not_there_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"data\.split"):
+    with pytest.raises(ConfigurationError, match="no split 'val'") as caught:
         read_dataset("digits", "", "val")
+    assert caught.value.about == "split"
