@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.keys import named_keys
 from pipeline.config.sections import Config, protocol_of, scoring_config
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job, Report
@@ -27,7 +27,7 @@ from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
-from stages.formats.coco.read import read_annotations
+from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
 from stages.formats.heat_maps import LoadMaps, find_maps
 from stages.ingest.geometry import fit_transforms
@@ -43,6 +43,7 @@ SHARD = 256
 BATCH = 32
 
 
+@named_keys()
 def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
@@ -66,7 +67,8 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         raise ConfigurationError("give either --predictions or --maps")
     config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
     protocol, size = protocol_of(config), config.model.size or 224
-    dataset, categories = read_annotations(str(ground_truth))
+    truth = read_ground_truth(str(ground_truth))
+    dataset = truth.dataset
     for note in dataset.notes:
         log.warning("%s", note)
     for record in dataset.records:
@@ -81,14 +83,13 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         stages = [LoadMaps(maps), *scoring_stages(config.evaluate, protocol, size)]
         return _score(config, records, dataset.classes, stages, MapJob, size=size, names=found)
     assert predictions is not None
-    results = read_results(predictions, {record.image_id for record in dataset.records}, categories)
+    results = read_results(predictions, {record.image_id for record in dataset.records}, truth.categories)
     judge = Evaluate(protocol, size, tuple(config.evaluate.iou), excluded_images(config.evaluate))
     metrics = _score(
         config, dataset.records, dataset.classes, [judge], BoxJob, size=size, results=results, protocol=protocol
     )
     # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
-    truth = json.loads(ground_truth.read_bytes())
-    if precision := average_precision(truth, results.entries, excluded_images(config.evaluate)):
+    if precision := average_precision(truth.content, results.entries, excluded_images(config.evaluate)):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import yaml
 
 from pipeline import __version__
+from pipeline.config.keys import named_keys
 from pipeline.config.sections import Config, protocol_of
 from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
@@ -73,7 +74,8 @@ def survey(config: Config) -> Survey:
         UserError: What is missing or does not fit.
     """
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
-    dataset = read_dataset(config.data.format, config.data.root, config.data.split)
+    with named_keys():
+        dataset = read_dataset(config.data.format, config.data.root, **config.data.options)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, layer, outputs, same_map_as = load_checked(config)
