@@ -54,7 +54,8 @@ class Annotations:
         notes: What was left out or odd; complete when :meth:`records` has ended.
 
     Raises:
-        DataError: A list is missing, an id is there twice, or the categories cannot be told apart.
+        DataError: A list is missing, no image can be used, an id is there twice, or the categories cannot be told
+            apart.
     """
 
     def __init__(self, name: str, content: Any) -> None:
@@ -68,6 +69,9 @@ class Annotations:
         self.classes = self._classes([categories[key] for key in self.categories])
         self._index = {category: index for index, category in enumerate(self.categories)}
         self.images = self._by_id("images", self._usable("images", rows["images"], _check_image))
+        if not self.images:
+            why = f": {'; '.join(lines)}" if (lines := self.notes.lines()) else ""
+            raise DataError(f"{name}: it lists no images that can be used{why}")
         self._sizes = {key: self._size(image) for key, image in self.images.items()}
         self._objects: dict[int, list[_Object]] = {key: [] for key in self.images}
         self._crowds: dict[int, list[tuple[int, Row]]] = {key: [] for key in self.images}

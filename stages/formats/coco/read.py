@@ -38,9 +38,6 @@ def read(root: str, options: Options) -> Source:
     require_folder(root)
     name = _annotation_file(root, options.split)
     found = Annotations(name, _load(name, join(root, name)))
-    if not found.images:
-        why = f": {'; '.join(lines)}" if (lines := found.notes.lines()) else ""
-        raise DataError(f"{name}: it lists no images that can be used{why}")
     folder = _image_folder(root, options.split, name, [image["file_name"] for image in found.images.values()])
 
     def place(file_name: str) -> tuple[str, str]:
