@@ -68,35 +68,36 @@ def serving() -> Iterator[Store]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    from stages.ingest import uris as source
+    from stages.ingest import remote
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in names.items():
             patch.setenv(name, value)
         patch.delenv("HTTP_PROXY", raising=False)
         patch.delenv("http_proxy", raising=False)
-        source._filesystem.cache_clear()
-        source.remote(f"s3://{BUCKET}?allow_bucket_creation=true")[0].create_dir(BUCKET)
+        remote.filesystem_of.cache_clear()
+        remote.remote(f"s3://{BUCKET}?allow_bucket_creation=true")[0].create_dir(BUCKET)
         try:
             yield store
         finally:
             server.shutdown()
             server.server_close()
-            source._filesystem.cache_clear()
+            remote.filesystem_of.cache_clear()
 
 
 def upload(folder: str | os.PathLike[str], prefix: str) -> None:
     """Put the files of a local folder below a prefix of the bucket."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
-    from stages.ingest.uris import remote
+    from stages.ingest.remote import remote
 
     copy_files(os.fspath(folder), f"{BUCKET}/{prefix}", LocalFileSystem(), remote(f"s3://{BUCKET}")[0])
 
 
 def download(prefix: str) -> dict[str, bytes]:
     """The objects below a prefix, by the rest of their names."""
-    from stages.ingest.uris import join, read_bytes, walk
+    from stages.ingest.paths import join
+    from stages.ingest.uris import read_bytes, walk
 
     root = f"s3://{BUCKET}/{prefix}"
     return {name: read_bytes(join(root, name)) for name in walk(root)}

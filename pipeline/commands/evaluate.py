@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
-from stages.formats.coco.read import read_annotations
+from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
 from stages.formats.heat_maps import LoadMaps, find_maps
 from stages.ingest.geometry import fit_transforms
@@ -71,7 +70,8 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         raise ConfigurationError("give either --predictions or --maps")
     config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
     rules = Recipe.of(config)
-    dataset, categories = read_annotations(str(ground_truth))
+    truth = read_ground_truth(str(ground_truth))
+    dataset = truth.dataset
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
     recipe = rules.with_network(facts).with_classes(dataset.classes)
@@ -88,12 +88,11 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
             raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
         return _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
     assert predictions is not None
-    results = read_results(predictions, {record.image_id for record in dataset.records}, categories)
+    results = read_results(predictions, {record.image_id for record in dataset.records}, truth.categories)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
     metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
     # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
-    truth = json.loads(ground_truth.read_bytes())
-    if precision := average_precision(truth, results.entries, recipe.excluded):
+    if precision := average_precision(truth.content, results.entries, recipe.excluded):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from stages.boxes import protocols
+from stages.errors import ConfigurationError, unknown
+from stages.formats.table import defaults, options_of, readable
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,11 +38,27 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+def with_format_options(section: type[BaseModel]) -> type[BaseModel]:
+    """The section with a key for each option of a format that has none yet; null is the format's own default."""
+    kinds: dict[str, Any] = {}
+    for name, row in readable().items():
+        for option, kind in get_type_hints(row.options).items():
+            if option not in section.model_fields:
+                known, names = kinds.get(option, (None, []))
+                kinds[option] = (kind if known is None else known | kind, [*names, name])
+    keys: dict[str, Any] = {
+        option: (kind | None, Field(None, description=f"Option of {', '.join(names)}; null is the format's default."))
+        for option, (kind, names) in kinds.items()
+    }
+    return create_model(section.__name__, __base__=section, __module__=__name__, __doc__=section.__doc__, **keys)
+
+
+@with_format_options
 class DataConfig(Section):
     """Which images, with which labels and boxes."""
 
-    format: Literal["imagenet", "imagefolder", "coco", "digits", "photos"]
-    """Layout of the dataset."""
+    format: Annotated[str, Field(json_schema_extra={"enum": list(readable())})]
+    """Layout of the dataset; list formats tells the options of each."""
     root: str | None = None
     """Folder, archive or URI of the dataset; relative to the configuration file that names it."""
     split: Annotated[str, Field(pattern=r"^[\w-]+$")] = "val"
@@ -41,6 +67,39 @@ class DataConfig(Section):
     """Take a seeded subset of about this many images, the same share of every class."""
     limit: Count | None = None
     """Take only the first images by id."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_split(cls, tree: Any) -> Any:
+        """The split that the format reads by default: it is always written down, since it names the data."""
+        if isinstance(tree, dict) and "split" not in tree and tree.get("format") in list(readable()):
+            return tree | {key: value for key, value in defaults(tree["format"]).items() if key == "split"}
+        return tree
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in readable():
+            raise ValueError(str(unknown("format", value, list(readable()))))
+        return value
+
+    @model_validator(mode="after")
+    def _fitting_options(self) -> Self:
+        try:
+            options_of(self.format, self.options)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"data.{error.about}: {error}") from None
+        return self
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What the format's reader is told: its options, and whatever else was set.
+
+        Old configurations have the default split for every format, so that alone says nothing.
+        """
+        own = defaults(self.format)
+        values = self.model_dump(exclude={"format", "root", "sample", "limit"}, exclude_none=True)
+        return {key: value for key, value in values.items() if key in own or (key, value) != ("split", "val")}
 
 
 class ModelConfig(Section):

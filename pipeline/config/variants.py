@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stages.errors import ConfigurationError
-from stages.ingest.uris import join
+from stages.ingest.paths import join
 
 RULES = "box."
 """How keys begin that take a list of choices: none of them has lists for values."""

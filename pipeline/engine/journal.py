@@ -13,7 +13,7 @@ from pipeline.engine.job import Report
 from pipeline.engine.machine import process_name
 from pipeline.store.rundir import RunDir
 from stages.errors import OutputError
-from stages.ingest.uris import local_path
+from stages.ingest.paths import local_path
 
 _log = logging.getLogger("wsl_pipeline")
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline import __version__
 from pipeline.config.history import config_hash
+from pipeline.config.keys import named_keys
 from pipeline.config.load import config_text
 from pipeline.config.recipe import LABEL, FullRecipe, NetworkFacts, Recipe
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
@@ -72,7 +73,8 @@ def survey(recipe: Recipe) -> Survey:
     config = recipe.config
     check_spec(config.model.spec)
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
-    dataset = read_dataset(config.data.format, config.data.root, config.data.split)
+    with named_keys():
+        dataset = read_dataset(config.data.format, config.data.root, **config.data.options)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from stages.evaluate.coco_ap import Boxes, box_average_precision
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.label_order import label_order_warning
 from stages.formats.coco import write as coco
+from stages.formats.labels import Labelled, labelled
 
 
 def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
 
     run.stream(
         "coco/ground_truth.json",
-        coco.ground_truth_text(lambda: read_records(run.manifest), classes, description=recipe.config.data.format),
+        coco.ground_truth_text(lambda: _labelled(run, recipe.config.data.format), classes, recipe.config.data.format),
     )
     truth, boxed = _truth(run, ids, labels, recipe.excluded)
     scores = localization.compute(tally.localization, protocol, deltas, seed)
@@ -148,6 +150,11 @@ def _columns(entries: list[dict[str, Any]]) -> Batch:
         "bbox": np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
         "score": np.array([entry["score"] for entry in entries], np.float64),
     }
+
+
+def _labelled(run: RunDir, source: str) -> Iterator[Labelled]:
+    """The images of the manifest with the labels that the dataset gave them."""
+    return labelled(chain.from_iterable(read_records(run.manifest)), source)
 
 
 def _check_complete(manifest: np.ndarray, found: np.ndarray) -> None:

@@ -213,7 +213,7 @@ def status(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics")],
+    what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics|formats")],
     as_json: Json = False,
 ) -> None:
     """List what can be named in a configuration."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.store.rundir import RunDir
-from stages.ingest.uris import join
+from stages.ingest.paths import join
 
 if TYPE_CHECKING:
     from pipeline.engine.progress import Progress

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.describe import summary
@@ -29,6 +28,7 @@ def listing(what: str) -> dict[str, Any]:
         "explainers": _explainers,
         "protocols": _protocols,
         "metrics": _metrics,
+        "formats": _formats,
     }
     if what not in tables:
         raise unknown("table", what, list(tables))
@@ -40,10 +40,26 @@ def _configs() -> dict[str, Any]:
     return {name: summary(name) for name in config_names()}
 
 
-def _datasets() -> dict[str, Any]:
-    from stages.formats import FORMATS
+def _datasets() -> dict[str, str]:
+    from stages.formats.table import readable
 
-    return {name: _first_line(import_module(f"stages.formats.{name}.read")) for name in FORMATS}
+    return {name: one.title for name, one in readable().items()}
+
+
+def _formats() -> dict[str, dict[str, str]]:
+    """Options with their values, the default first; ``...`` stands for any other."""
+    from stages.formats.table import FORMATS, choices, defaults
+
+    rows = {}
+    for name, one in FORMATS.items():
+        values = {key: (default, "...") for key, default in defaults(name).items()} | choices(name) if one.read else {}
+        options = " ".join(f"{key}={'|'.join(map(str, known))}" for key, known in values.items())
+        rows[name] = {"read": _yes(one.read), "write": _yes(one.write), "options": options or "none"}
+    return rows
+
+
+def _yes(something: object) -> str:
+    return "yes" if something else "no"
 
 
 def _models() -> dict[str, Any]:

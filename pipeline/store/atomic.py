@@ -11,7 +11,8 @@ from tempfile import SpooledTemporaryFile
 from urllib.parse import urlsplit
 
 from stages.errors import ConfigurationError, OutputError
-from stages.ingest.uris import local_path, remote
+from stages.ingest.paths import local_path
+from stages.ingest.remote import remote
 
 _IN_MEMORY = 1 << 26  # Bytes of a file that is held in memory on its way to a store; a longer one goes to a disk.
 _PIECE = 1 << 23

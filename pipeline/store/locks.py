@@ -33,7 +33,8 @@ from filelock import FileLock, Timeout
 
 from pipeline.store.atomic import remove, write
 from stages.errors import ConfigurationError, OutputError
-from stages.ingest.uris import join, list_folder, local_path, read_bytes
+from stages.ingest.paths import join, local_path
+from stages.ingest.uris import list_folder, read_bytes
 
 CLAIMS = ".claims"
 BEAT = 5.0

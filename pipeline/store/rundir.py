@@ -25,7 +25,8 @@ from pipeline.store.schema import ERRORS, PREDICTIONS
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
-from stages.ingest.uris import is_file, join, list_folder, local_path, open_file, read_bytes
+from stages.ingest.paths import join, local_path
+from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
 
 # What a run that never came to its manifest may have left.
 _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}

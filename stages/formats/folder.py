@@ -6,12 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import PurePosixPath
 
 from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.uris import is_folder
 
 EXTENSIONS = frozenset(
@@ -46,7 +44,7 @@ class Found:
             DataError: There are no names.
         """
         if not self.names:
-            raise DataError(f"data.root: no images under {root} ({self.skipped_line() or 'it is empty'})")
+            raise DataError(f"no images under {root} ({self.skipped_line() or 'it is empty'})", about="root")
 
 
 def find_images(names: Iterable[str]) -> Found:
@@ -69,31 +67,15 @@ def require_folder(root: str) -> None:
     """Check that the root is there.
 
     Raises:
-        DataError: It is not, or it is no folder.
+        DataError: It is not, or it is not a folder.
     """
     if not is_folder(root):
-        raise DataError(f"data.root: no folder {root}; set data.root to where the images are")
+        raise DataError(f"no folder {root}; name the one that the images are in", about="root")
 
 
 def class_info(name: str) -> ClassInfo:
     """The class of a folder name, which may be a WordNet id."""
     return ClassInfo(name, wnid=name if WNID.fullmatch(name) else None)
-
-
-def dataset(classes: Iterable[ClassInfo], records: Iterable[ImageRecord], notes: Iterable[str]) -> Dataset:
-    """A dataset with its records in order of ``image_id``; empty notes are left out.
-
-    Raises:
-        DataError: Two records have the same ``image_id``.
-    """
-    ordered = sorted(records, key=lambda record: record.image_id)
-    for one, other in pairwise(ordered):
-        if one.image_id == other.image_id:
-            raise DataError(
-                f"image id {one.image_id} belongs to two files, {one.file_name} and {other.file_name}; "
-                "remove or rename one"
-            )
-    return Dataset(list(classes), ordered, [note for note in notes if note])
 
 
 def _is_text(name: str) -> bool:

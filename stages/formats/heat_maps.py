@@ -39,10 +39,14 @@ def find_maps(path: Path, records: list[ImageRecord]) -> dict[int, str]:
         images = owners.get(name.removesuffix(".npy"), set())
         if len(images) != 1:
             what = "no image" if not images else f"{len(images)} images, such as {min(images)}"
-            raise DataError(f"--maps: {name} in {path} belongs to {what} of the ground truth; name maps by image id")
+            raise DataError(
+                f"{name} in {path} belongs to {what} of the ground truth; name maps by image id", about="maps"
+            )
         (image,) = images
         if image in found:
-            raise DataError(f"--maps: {found[image]} and {name} in {path} are maps of one image, {image}; keep one")
+            raise DataError(
+                f"{found[image]} and {name} in {path} are maps of one image, {image}; keep one", about="maps"
+            )
         found[image] = name
     return found
 
@@ -54,15 +58,15 @@ def _names(path: Path) -> list[str]:
         try:
             archive = np.load(path)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"--maps: {path} is no .npz archive: {error}") from None
+            raise DataError(f"{path} is not an .npz archive: {error}", about="maps") from None
         if isinstance(archive, np.ndarray):
-            raise DataError(f"--maps: {path} is one array, no .npz archive; save the maps with numpy.savez")
+            raise DataError(f"{path} is one array, not an .npz archive; save the maps with numpy.savez", about="maps")
         with archive:
             names = sorted(archive.files)
     else:
-        raise DataError(f"--maps: {path} is neither a folder of .npy files nor a .npz file")
+        raise DataError(f"{path} is neither a folder of .npy files nor a .npz file", about="maps")
     if not names:
-        raise DataError(f"--maps: {path} holds no maps; save one .npy an image")
+        raise DataError(f"{path} holds no maps; save one .npy an image", about="maps")
     return names
 
 
@@ -83,7 +87,7 @@ class LoadMaps:
         """Read each row's map.
 
         Raises:
-            DataError: A file that is no array of numbers, height x width.
+            DataError: A file that is not an array of numbers, height x width.
         """
         if self.path.is_dir():
             maps = [self._checked(name, lambda one: np.load(self.path / one)) for name in batch["map_name"]]
@@ -96,10 +100,11 @@ class LoadMaps:
         try:
             values = np.asarray(load(name))
         except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            raise DataError(f"--maps: {name} in {self.path} cannot be read: {error}") from None
+            raise DataError(f"{name} in {self.path} cannot be read: {error}", about="maps") from None
         if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
             raise DataError(
-                f"--maps: {name} in {self.path} holds {values.dtype} of shape {values.shape}; "
-                "save one number a pixel, height x width"
+                f"{name} in {self.path} holds {values.dtype} of shape {values.shape}; "
+                "save one number a pixel, height x width",
+                about="maps",
             )
         return values.astype(np.float64 if values.dtype.kind in "iu" else values.dtype)

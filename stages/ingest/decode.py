@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stages.batch import Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
@@ -88,7 +88,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise DecodeError("TooManyPixels", _one_line(error)) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         if data.startswith(_SIGNATURES):
             raise DecodeError("Truncated", "the file ends within its header; fetch it again") from error
         raise DecodeError("NotAnImage", "the bytes are in no image format that Pillow knows") from error

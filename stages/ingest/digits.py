@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
@@ -58,7 +59,7 @@ def members(split: str) -> np.ndarray:
         ConfigurationError: The split is unknown.
     """
     if split not in _SPLITS:
-        raise ConfigurationError(f"data.split: the digits have no split {split!r}; choose train or eval")
+        raise ConfigurationError(f"the digits have no split {split!r}; choose train or eval", about="split")
     rng = np.random.default_rng(_SPLIT_SEED)
     labels = _digits()[1]
     shuffled = [rng.permutation(np.flatnonzero(labels == label)) for label in range(len(CLASSES))]
@@ -98,9 +99,20 @@ def render(split: str, index: int, seed: int) -> tuple[np.ndarray, np.ndarray, i
     return canvas, box, int(labels[digit])
 
 
-def render_png(split: str, index: int, seed: int) -> bytes:
-    """The canvas of :func:`render`, encoded as a grey-level PNG."""
-    return cv2.imencode(".png", render(split, index, seed)[0])[1].tobytes()
+def read_bytes(uri: str, limit: int | None) -> bytes:
+    """The canvas of :func:`render`, encoded as a grey-level PNG.
+
+    Args:
+        uri: ``digits://SPLIT/INDEX?seed=N``.
+        limit: Ignored: a canvas is drawn whole.
+
+    Raises:
+        DataError: The package that carries the digits is missing.
+        ConfigurationError: The split is unknown.
+    """
+    parts = urlsplit(uri)
+    canvas, _, _ = render(parts.netloc, int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
+    return cv2.imencode(".png", canvas)[1].tobytes()
 
 
 def _scaled_ink(digit: np.ndarray, scale: float) -> np.ndarray:

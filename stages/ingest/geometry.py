@@ -77,7 +77,8 @@ def to_input(boxes: np.ndarray, transform: np.ndarray) -> np.ndarray:
         (N, 4) float64 xyxy.
     """
     scale, shift = _both_corners(transform)
-    return np.asarray(boxes, dtype=np.float64) * scale + shift
+    moved: np.ndarray = np.asarray(boxes, dtype=np.float64) * scale + shift
+    return moved
 
 
 def to_displayed(
@@ -96,7 +97,8 @@ def to_displayed(
     """
     scale, shift = _both_corners(transform)
     edges = np.stack([width, height, width, height], axis=-1)
-    return np.clip((np.asarray(boxes, dtype=np.float64) - shift) / scale, 0, edges).astype(np.float32)
+    moved: np.ndarray = (np.asarray(boxes, dtype=np.float64) - shift) / scale
+    return np.asarray(np.clip(moved, 0, edges), dtype=np.float32)
 
 
 def _both_corners(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

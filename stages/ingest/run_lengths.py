@@ -27,8 +27,9 @@ def encode_segmentation(segmentation: Any, width: int, height: int) -> bytes:
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, width, height)
     if not isinstance(segmentation, list) or not all(_is_polygon(one) for one in segmentation):
-        raise ValueError("its segmentation is no list of polygons of three or more finite points")
-    return rle.merge(rle.frPyObjects(segmentation, height, width))["counts"]
+        raise ValueError("its segmentation is not a list of polygons of three or more finite points")
+    merged: bytes = rle.merge(rle.frPyObjects(segmentation, height, width))["counts"]
+    return merged
 
 
 def _run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bytes:
@@ -38,7 +39,8 @@ def _run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bytes
     if isinstance(counts, list):
         if not all(type(one) is int and one >= 0 for one in counts) or sum(counts) != width * height:
             raise ValueError("its run lengths do not add up to the pixels of its image")
-        return rle.frPyObjects({"size": size, "counts": counts}, height, width)["counts"]
+        packed: bytes = rle.frPyObjects({"size": size, "counts": counts}, height, width)["counts"]
+        return packed
     if not isinstance(counts, str):
         raise ValueError("its mask has no counts")
     try:
@@ -56,7 +58,8 @@ def _is_polygon(points: Any) -> bool:
 
 def encode(mask: np.ndarray) -> bytes:
     """A (height, width) bool mask as run lengths."""
-    return rle.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    counts: bytes = rle.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    return counts
 
 
 def decode(parts: list[bytes], width: int, height: int) -> np.ndarray:
@@ -65,4 +68,5 @@ def decode(parts: list[bytes], width: int, height: int) -> np.ndarray:
     Raises:
         ValueError: Run lengths that do not add up to the pixels.
     """
-    return rle.decode(rle.merge([{"size": [height, width], "counts": part} for part in parts])).astype(bool)
+    union = rle.decode(rle.merge([{"size": [height, width], "counts": part} for part in parts]))
+    return np.asarray(union, dtype=bool)

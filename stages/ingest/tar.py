@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import PurePosixPath
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, unquote
 
 from stages.errors import DataError
+from stages.ingest.outage import answering
 from stages.ingest.uris import open_file
 
 
@@ -44,3 +45,18 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
     return uris, left_out
+
+
+def read_bytes(uri: str, limit: int | None) -> bytes:
+    """The bytes of one member, as :func:`stages.ingest.uris.read_bytes`.
+
+    Args:
+        uri: ``tar:ARCHIVE?offset=N&size=M#MEMBER``.
+        limit: Most bytes to read; None for all.
+    """
+    archive, _, where = uri.removeprefix("tar:").partition("?")
+    span = parse_qs(where.partition("#")[0])
+    size = int(span["size"][0])
+    with answering(unquote(archive)), open_file(unquote(archive)) as file:
+        file.seek(int(span["offset"][0]))
+        return file.read(size if limit is None else min(size, limit))

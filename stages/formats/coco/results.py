@@ -46,15 +46,15 @@ def read_results(path: Path, images: set[int], categories: list[int]) -> Results
     try:
         entries = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"--predictions: cannot read {path}: {error.strerror}") from None
+        raise DataError(f"cannot read {path}: {error.strerror}", about="predictions") from None
     except ValueError as error:
-        raise DataError(f"--predictions: {path} is not valid JSON: {error}") from None
+        raise DataError(f"{path} is not valid JSON: {error}", about="predictions") from None
     if not isinstance(entries, list):
-        raise DataError(f"--predictions: {path} is no COCO results list; give the list itself, not a dataset")
+        raise DataError(f"{path} is not a COCO results list; give the list itself, not a dataset", about="predictions")
     index = {category: place for place, category in enumerate(categories)}
     for place, entry in enumerate(entries):
         if problem := _problem(entry, images, index):
-            raise DataError(f"--predictions: entry {place} of {path}: {problem}")
+            raise DataError(f"entry {place} of {path}: {problem}", about="predictions")
     image = np.array([entry["image_id"] for entry in entries], np.int64)
     classes = np.array([index[entry["category_id"]] for entry in entries], np.int32)
     bbox = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
@@ -67,7 +67,7 @@ def read_results(path: Path, images: set[int], categories: list[int]) -> Results
 def _problem(entry: Any, images: set[int], index: dict[int, int]) -> str:
     """What is wrong with an entry; empty where it is sound."""
     if not isinstance(entry, dict):
-        return "it is no object"
+        return "it is not an object"
     for key in ("image_id", "category_id", "bbox", "score"):
         if key not in entry:
             return f"{key!r} is missing"
@@ -77,7 +77,7 @@ def _problem(entry: Any, images: set[int], index: dict[int, int]) -> str:
     box = entry["bbox"]
     if not isinstance(box, list) or len(box) != 4 or not all(_finite(edge) for edge in box) or min(box[2:]) < 0:
         return f"bbox {box!r} is not x, y, width, height in pixels"
-    return "" if _finite(entry["score"]) else f"score {entry['score']!r} is no finite number"
+    return "" if _finite(entry["score"]) else f"score {entry['score']!r} is not a finite number"
 
 
 def _finite(value: Any) -> bool:

@@ -1,9 +1,9 @@
-"""COCO ground truth and COCO results: plain Python values, or the text of a file piece by piece."""
+"""COCO datasets and COCO results, as pieces of their compact JSON or as plain Python values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,62 +11,48 @@ import numpy as np
 
 from stages.batch import Batch
 from stages.classes import ClassInfo
+from stages.formats.labels import Box, Files, Images, Labelled
 from stages.ingest.records import ImageRecord
 
-
-def xywh(boxes: np.ndarray) -> np.ndarray:
-    """(n, 4) half-open xyxy as COCO's x, y, width, height, float64 rounded to 2 decimals.
-
-    >>> xywh(np.array([[1.234, 2.5, 3.456, 9.999]], np.float32)).tolist()
-    [[1.23, 2.5, 2.22, 7.5]]
-    """
-    edges = np.asarray(boxes, np.float64).reshape(-1, 4)
-    sides = [[*row[:2], row[2] - row[0], row[3] - row[1]] for row in edges.tolist()]
-    # Python rounds decimally; numpy's division by 100 could differ in the last digit.
-    return np.array([[round(value, 2) for value in row] for row in sides], np.float64).reshape(-1, 4)
+_PIECE = 1024
 
 
-def ground_truth(images: Iterable[ImageRecord], classes: list[ClassInfo], description: str = "") -> dict[str, Any]:
-    """A COCO dataset of images and their ground-truth boxes.
-
-    Category ids are class index + 1, annotation ids count from 1 in the order of the images. All
-    classes are listed, used or not, and images without boxes are kept.
+def write(images: Images, classes: Sequence[ClassInfo], description: str) -> Files:
+    """A COCO dataset that :func:`stages.formats.coco.read.read` reads: one file, ``annotations.json``.
 
     Args:
-        images: With displayed sizes; sorted by ``image_id``.
-        classes: In label order.
-        description: What the data is, for ``info``. No date is written, so that equal data give equal
-            files.
-    """
-    records = list(images)
-    return {
-        **_header(classes, description),
-        "images": [_image(record) for record in records],
-        "annotations": list(_numbered(records)),
-    }
-
-
-def ground_truth_text(
-    batches: Callable[[], Iterable[list[ImageRecord]]], classes: list[ClassInfo], description: str = ""
-) -> Iterator[bytes]:
-    """The compact JSON of :func:`ground_truth` in pieces, for data sets that fit in no memory.
-
-    Args:
-        batches: Goes through the images, some at a time; called once for the images and once for the
-            annotations, since a COCO file has them apart.
+        images: As for :func:`ground_truth_text`.
         classes: In label order.
         description: What the data is, for ``info``.
     """
+    yield "annotations.json", ground_truth_text(images, classes, description)
+
+
+def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description: str) -> Iterator[bytes]:
+    """A COCO dataset as compact JSON in pieces, for data sets that fit in no memory.
+
+    Category ids are class index + 1, annotation ids count from 1 in the order of the images. All classes are
+    listed, used or not, and images without boxes are kept. Labels without a box or with a class that is none of
+    these have no place in the file.
+
+    Args:
+        images: With displayed sizes, sorted by ``image_id``; gone through twice, since a COCO file has images and
+            annotations apart.
+        classes: In label order.
+        description: What the data is, for ``info``. No date is written, so that equal data give equal files.
+    """
     yield _compact(_header(classes, description))[:-1] + b',"images":'
-    yield from json_list([_image(record) for record in batch] for batch in batches())
+    yield from json_list(_pieces(_image(image) for image, _ in images()))
     yield b',"annotations":'
-    numbered = _numbered(record for batch in batches() for record in batch)
-    yield from json_list(iter(lambda: list(islice(numbered, 1024)), []))
+    yield from json_list(_pieces(_numbered(images())))
     yield b"}"
 
 
 def json_list(batches: Iterable[list[Any]]) -> Iterator[bytes]:
     """The compact JSON of one list, made of parts of it.
+
+    Args:
+        batches: Parts of the list, JSON values.
 
     >>> b"".join(json_list([[], [1, 2], [3]]))
     b'[1,2,3]'
@@ -80,11 +66,15 @@ def json_list(batches: Iterable[list[Any]]) -> Iterator[bytes]:
     yield b"]"
 
 
+def _pieces(entries: Iterator[Any]) -> Iterator[list[Any]]:
+    return iter(lambda: list(islice(entries, _PIECE)), [])
+
+
 def _compact(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _header(classes: list[ClassInfo], description: str) -> dict[str, Any]:
+def _header(classes: Sequence[ClassInfo], description: str) -> dict[str, Any]:
     categories = [
         {"id": number, "name": info.name, "supercategory": "", **({"wnid": info.wnid} if info.wnid else {})}
         for number, info in enumerate(classes, 1)
@@ -101,24 +91,42 @@ def _image(record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def _numbered(images: Iterable[ImageRecord]) -> Iterator[dict[str, Any]]:
+def _numbered(images: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
     """The annotations of images, ids counting from 1."""
     number = 0
-    for image in images:
-        masks = image.masks or (b"",) * len(image.boxes)
-        for bbox, label, mask in zip(xywh(image.boxes).tolist(), image.box_labels.tolist(), masks, strict=True):
-            if label < 0:  # a class that the network does not have is no category of this file
+    for image, labels in images:
+        for label in labels:
+            if label.box is None or label.class_index < 0:
                 continue
             number += 1
+            bbox = _xywh(label.box)
+            mask = {"size": [image.height, image.width], "counts": label.mask.decode()} if label.mask else []
             yield {
                 "id": number,
                 "image_id": int(image.image_id),
-                "category_id": label + 1,
+                "category_id": label.class_index + 1,
                 "bbox": bbox,
                 "area": round(bbox[2] * bbox[3], 2),
                 "iscrowd": 0,
-                "segmentation": {"size": [image.height, image.width], "counts": mask.decode()} if mask else [],
+                "segmentation": mask,
             }
+
+
+def _xywh(box: Box) -> list[float]:
+    """x, y, width, height, rounded to 2 decimals."""
+    x0, y0, x1, y1 = box
+    # Python rounds decimally; numpy's division by 100 could differ in the last digit.
+    return [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
+
+
+def xywh(boxes: np.ndarray) -> np.ndarray:
+    """(n, 4) half-open xyxy as COCO's x, y, width, height, float64 rounded to 2 decimals.
+
+    >>> xywh(np.array([[1.234, 2.5, 3.456, 9.999]], np.float32)).tolist()
+    [[1.23, 2.5, 2.22, 7.5]]
+    """
+    edges = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.array([_xywh((x0, y0, x1, y1)) for x0, y0, x1, y1 in edges.tolist()], np.float64).reshape(-1, 4)
 
 
 def results(rows: Batch) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import csv
 import gzip
 import io
 import tarfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ from defusedxml.ElementTree import fromstring
 
 from stages.classes import imagenet_classes
 from stages.errors import DataError
+from stages.formats.source import Notes
 from stages.ingest.clip import clip_boxes
-from stages.ingest.uris import basename, is_file, join, list_folder, open_file, parent, read_bytes
+from stages.ingest.paths import basename, join, parent
+from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
 
 _XML_FOLDERS = (
     "ILSVRC/Annotations/CLS-LOC/val",
@@ -77,7 +78,7 @@ def labels_by_wnid() -> dict[str, int]:
     return {info.wnid: index for index, info in enumerate(imagenet_classes()) if info.wnid}
 
 
-def read_annotations(root: str) -> tuple[dict[str, Annotation], list[str]]:
+def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
     """The annotations under a root, which needs no images.
 
     Sources, the first that has an image deciding about it: ``LOC_val_solution.csv``; a folder of XML files
@@ -89,23 +90,22 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], list[str]]:
         root: Folder, or a tar file of images that the annotations lie beside.
 
     Returns:
-        Annotations by the stem of the image's name, and findings with counts.
+        Annotations by the stem of the image's name, and findings: lines and files that cannot be read are counted.
 
     Raises:
-        DataError: A source is incomplete or malformed.
+        DataError: A source is incomplete, or it is not what its name says.
     """
-    seen: Counter[str] = Counter()
-    sources = [(basename(uri), dict(rows)) for uri, rows in _sources(_places(root), seen)]
+    notes = Notes()
+    sources = [(basename(uri), dict(rows)) for uri, rows in _sources(_places(root), notes)]
     merged: dict[str, _Raw] = {}
     origin: dict[str, str] = {}
     for name, rows in sources:
         for stem, row in rows.items():
             if stem in merged:
-                merged[stem] = _compared(merged[stem], row, f"between {origin[stem]} and {name}", seen)
+                merged[stem] = _compared(merged[stem], row, f"between {origin[stem]} and {name}", notes)
             else:
                 merged[stem], origin[stem] = row, name
-    annotations = {stem: _finished(row, seen) for stem, row in merged.items()}
-    return annotations, [f"{count:,} {what}" for what, count in seen.items() if count]
+    return {stem: _finished(row, notes) for stem, row in merged.items()}, notes
 
 
 def _places(root: str) -> list[str]:
@@ -118,19 +118,19 @@ def _places(root: str) -> list[str]:
     return places
 
 
-def _sources(places: list[str], seen: Counter[str]) -> Iterator[tuple[str, Iterable[tuple[str, _Raw]]]]:
+def _sources(places: list[str], notes: Notes) -> Iterator[tuple[str, Iterable[tuple[str, _Raw]]]]:
     """(uri, rows) of each kind of source that is there, the deciding one first."""
     for uri in (join(place, "LOC_val_solution.csv") for place in places):
         if is_file(uri):
-            yield uri, _csv_rows(uri, seen)
+            yield uri, _csv_rows(uri, notes)
             break
     if found := _find_xml(places):
         uri, files = found
-        yield uri, _xml_rows(files, seen)
+        yield uri, _xml_rows(files, notes)
     for folder in (join(place, name) for place in places for name in _WSOL_FOLDERS):
         tables = {name.removesuffix(".gz"): join(folder, name) for name in list_folder(folder)[1]}
         if "image_ids.txt" in tables and "localization.txt" in tables:
-            yield tables["localization.txt"], _wsol_rows(folder, tables)
+            yield tables["localization.txt"], _wsol_rows(folder, tables, notes)
             break
 
 
@@ -167,25 +167,25 @@ def _tar_files(uri: str) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error
 
 
-def _xml_rows(files: Iterable[tuple[str, bytes]], seen: Counter[str]) -> Iterator[tuple[str, _Raw]]:
+def _xml_rows(files: Iterable[tuple[str, bytes]], notes: Notes) -> Iterator[tuple[str, _Raw]]:
     for name, content in files:
         try:
             tree = fromstring(content)
             boxes = [
                 (
-                    _label(found.findtext("name", "").strip(), seen),
+                    _label(found.findtext("name", "").strip(), notes),
                     [int(found.findtext(f"bndbox/{edge}", "")) for edge in ("xmin", "ymin", "xmax", "ymax")],
                 )
                 for found in tree.iter("object")
             ]
             width, height = (int(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
         except (ParseError, DefusedXmlException, ValueError):
-            seen["XML files cannot be read: their images have no annotation from them"] += 1
+            notes.count("XML files cannot be read: their images have no annotation from them", example=name)
             continue
         yield PurePosixPath(name).stem, _Raw(boxes[0][0] if boxes else -1, boxes, width, height)
 
 
-def _csv_rows(uri: str, seen: Counter[str]) -> Iterator[tuple[str, _Raw]]:
+def _csv_rows(uri: str, notes: Notes) -> Iterator[tuple[str, _Raw]]:
     lines = csv.reader(io.StringIO(_text(uri)))
     if [field.strip() for field in next(lines, [])] != ["ImageId", "PredictionString"]:
         raise DataError(f"{uri}: line 1 is not ImageId,PredictionString")
@@ -194,15 +194,17 @@ def _csv_rows(uri: str, seen: Counter[str]) -> Iterator[tuple[str, _Raw]]:
             stem, prediction = row
             words = prediction.split()
             boxes = [
-                (_label(wnid, seen), [int(edge) for edge in edges])
+                (_label(wnid, notes), [int(edge) for edge in edges])
                 for wnid, *edges in zip(*[iter(words)] * 5, strict=True)
             ]
-        except ValueError as error:
-            raise DataError(f"{uri}: line {lines.line_num} is not 'image,wnid x y x y ...'") from error
+        except ValueError:
+            what = f"lines of {basename(uri)} are not 'image,wnid x y x y ...': left out"
+            notes.count(what, example=f"line {lines.line_num}")
+            continue
         yield stem.strip(), _Raw(boxes[0][0] if boxes else -1, boxes)
 
 
-def _wsol_rows(folder: str, files: dict[str, str]) -> Iterator[tuple[str, _Raw]]:
+def _wsol_rows(folder: str, files: dict[str, str], notes: Notes) -> Iterator[tuple[str, _Raw]]:
     """The four files of clovaai/wsolevaluation: ``val/NAME.JPEG`` and then integers, comma-separated."""
     tables: dict[str, dict[str, list[list[int]]]] = {}
     for name, count in (("image_ids", 0), ("class_labels", 1), ("image_sizes", 2), ("localization", 4)):
@@ -212,12 +214,16 @@ def _wsol_rows(folder: str, files: dict[str, str]) -> Iterator[tuple[str, _Raw]]
         for number, line in enumerate(_text(files[f"{name}.txt"]).splitlines(), start=1):
             image, *values = line.split(",")
             if len(values) != count or not all(value.strip().lstrip("-").isdecimal() for value in values):
-                raise DataError(f"{files[f'{name}.txt']}: line {number} has not {count} integers: {line!r}")
+                what = f"lines of {basename(files[f'{name}.txt'])} have not {count} integers behind the name: left out"
+                notes.count(what, example=f"line {number}")
+                continue
             table.setdefault(image, []).append([int(value) for value in values])
     for image in tables["image_ids"]:
         label = tables["class_labels"].get(image, [[-1]])[0][0]
         if not -1 <= label < len(imagenet_classes()):
-            raise DataError(f"{files['class_labels.txt']}: {image} has the class {label}, not 0 to 999")
+            what = f"images of {basename(files['class_labels.txt'])} have a class outside 0 to 999: they have no label"
+            notes.count(what, example=f"{image} with {label}")
+            label = -1
         width, height = tables["image_sizes"].get(image, [[0, 0]])[0]
         boxes = [(label, edges) for edges in tables["localization"].get(image, [])]
         yield PurePosixPath(image).stem, _Raw(label, boxes, width, height)
@@ -231,26 +237,26 @@ def _text(uri: str) -> str:
         raise DataError(f"cannot read the annotations {uri}: {error}") from error
 
 
-def _label(wnid: str, seen: Counter[str]) -> int:
+def _label(wnid: str, notes: Notes) -> int:
     label = labels_by_wnid().get(wnid, -1)
-    seen["boxes with a wnid outside the 1000 classes: they have no label"] += label < 0
+    notes.count("boxes with a wnid outside the 1000 classes: they have no label", label < 0)
     return label
 
 
-def _compared(first: _Raw, second: _Raw, where: str, seen: Counter[str]) -> _Raw:
+def _compared(first: _Raw, second: _Raw, where: str, notes: Notes) -> _Raw:
     """The first, with the size of the second if both speak of the same boxes."""
-    seen[f"labels differ {where}: the former is used"] += first.label != second.label
+    notes.count(f"labels differ {where}: the former is used", first.label != second.label)
     if sorted(edges for _, edges in first.boxes) != sorted(edges for _, edges in second.boxes):
-        seen[f"images have other boxes {where}: the former is used"] += 1
+        notes.count(f"images have other boxes {where}: the former is used")
     elif not (first.width and first.height):
         return first._replace(width=second.width, height=second.height)
     return first
 
 
-def _finished(row: _Raw, seen: Counter[str]) -> Annotation:
+def _finished(row: _Raw, notes: Notes) -> Annotation:
     inclusive = np.array([edges for _, edges in row.boxes], dtype=np.float32).reshape(-1, 4)
     boxes, kept = clip_boxes(inclusive + np.array([0, 0, 1, 1], dtype=np.float32), row.width, row.height)
     labels = np.array([label for label, _ in row.boxes], dtype=np.int32)[kept]
-    seen["boxes dropped: inverted or outside their image"] += len(kept) - len(boxes)
-    seen["images have boxes of several classes: the first is the label"] += len(set(labels.tolist())) > 1
+    notes.count("boxes dropped: inverted or outside their image", len(kept) - len(boxes))
+    notes.count("images have boxes of several classes: the first is the label", len(set(labels.tolist())) > 1)
     return Annotation(row.label, row.width, row.height, boxes, labels)

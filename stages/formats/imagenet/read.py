@@ -1,23 +1,22 @@
-"""The ILSVRC2012 validation set as people have it: a tar, a flat folder, class folders, Kaggle's tree."""
+"""The images of the ILSVRC2012 validation set, wherever they lie, joined to their annotations."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from stages.classes import imagenet_classes
-from stages.errors import ConfigurationError, DataError
-from stages.formats.folder import WNID, Found, dataset, find_images, require_folder
+from stages.errors import DataError
+from stages.formats.folder import WNID, Found, find_images, require_folder
+from stages.formats.imagenet import Options
 from stages.formats.imagenet.annotations import Annotation, labels_by_wnid, read_annotations
-from stages.ingest.records import Dataset, ImageRecord
+from stages.formats.source import Notes, Source
+from stages.ingest.paths import basename, join
+from stages.ingest.records import ImageRecord
 from stages.ingest.tar import tar_members
-from stages.ingest.uris import basename, is_file, join, list_folder
-
-__all__ = ["read", "read_annotations"]
+from stages.ingest.uris import is_file, list_folder
 
 _TAR = "ILSVRC2012_img_val.tar"
 _FOLDERS = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val", "")
@@ -25,7 +24,7 @@ _FOLDERS = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val", "")
 _STEM = re.compile(r"(ILSVRC2012_val_(\d+))(?:_(n\d{8}))?")
 
 
-def read(root: str, split: str) -> Dataset:
+def read(root: str, options: Options) -> Source:
     """Read the validation set, whole or in part.
 
     The images are the first of: the root itself, if it is a tar file; ``ILSVRC2012_img_val.tar``, read in
@@ -33,22 +32,23 @@ def read(root: str, split: str) -> Dataset:
     one folder a wnid. For the annotations see :func:`stages.formats.imagenet.annotations.read_annotations`; where
     they have no label the folder's wnid is used.
 
+    Args:
+        root: Local path or uri of a folder or tar file.
+        options: There is one split.
+
     Raises:
-        ConfigurationError: Another split.
-        DataError: Missing root, no images, two files of one image, malformed annotations.
+        DataError: Missing root, no images, or annotations that are incomplete or not what their names say.
     """
-    if split != "val":
-        raise ConfigurationError(f"data.split {split!r}: imagenet reads val; use imagefolder or coco")
-    images, notes = _images(root)
+    notes = Notes()
+    images = _images(root, notes)
     annotations, findings = read_annotations(root)
-    joined = _Join(annotations)
-    records = [joined.record(image) for image in images]
-    absent = len(annotations) - len(joined.used)
+    absent = len(annotations.keys() - {image.stem for image in images})
     if absent:
-        notes.append(f"{absent:,} of {len(annotations):,} annotated images are not in {root}")
+        notes.say(f"{absent:,} of {len(annotations):,} annotated images are not in {root}")
     if not annotations:
-        notes.append(f"no annotations in {root}: no boxes, and no labels but those of the folders")
-    return dataset(imagenet_classes(), records, [*notes, *findings, *joined.notes()])
+        notes.say(f"no annotations in {root}: no boxes, and no labels but those of the folders")
+    notes.extend(findings)
+    return Source(imagenet_classes(), (_record(image, annotations, notes) for image in images), notes)
 
 
 class _Image(NamedTuple):
@@ -61,37 +61,38 @@ class _Image(NamedTuple):
     wnid: str
 
 
-def _images(root: str) -> tuple[list[_Image], list[str]]:
-    """The validation images of the first layout that has any, and findings."""
+def _images(root: str, notes: Notes) -> list[_Image]:
+    """The validation images of the first layout that has any."""
     if is_file(root) and not _is_tar(root):
-        raise DataError(f"data.root: {root} is neither a folder nor a tar file of images")
+        raise DataError(f"{root} is neither a folder nor a tar file of images", about="root")
     found = Found()
-    for uris, notes in _layouts(root):
+    for uris, finding in _layouts(root):
         found = find_images(uris)
         images = [image for name in found.names if (image := _image(name, uris[name]))]
         if images:
+            notes.say(finding)
             if others := len(found.names) - len(images):
-                notes.append(f"skipped {others:,} images that are not named ILSVRC2012_val_########")
-            return images, notes
+                notes.say(f"skipped {others:,} images that are not named ILSVRC2012_val_########")
+            return images
     found.require(root)
     raise DataError(
-        f"data.root: no image under {root} is named ILSVRC2012_val_########; "
-        "use data.format=imagefolder for other images"
+        f"no image under {root} is named ILSVRC2012_val_########; the format imagefolder reads other images",
+        about="root",
     )
 
 
-def _layouts(root: str) -> Iterator[tuple[dict[str, str], list[str]]]:
-    """Files and findings of each place that may hold the images: uri by name relative to the root or tar."""
+def _layouts(root: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Files and finding of each place that may hold the images: uri by name relative to the root or tar."""
     for archive in (root, join(root, _TAR)):
         if _is_tar(archive) and is_file(archive):
             members, left_out = tar_members(archive)
-            yield members, [f"{left_out:,} links or unsafe names in {archive} ignored"] if left_out else []
+            yield members, f"{left_out:,} links or unsafe names in {archive} ignored" if left_out else ""
     if _is_tar(root) and is_file(root):
         return
     require_folder(root)
     for folder in _FOLDERS:
         names = (f"{folder}/{name}" if folder else name for name in _two_levels(join(root, folder)))
-        yield {name: join(root, name) for name in names}, []
+        yield {name: join(root, name) for name in names}, ""
 
 
 def _is_tar(uri: str) -> bool:
@@ -117,28 +118,17 @@ def _two_levels(folder: str) -> list[str]:
     return files
 
 
-@dataclass
-class _Join:
-    """Images to their annotations, by the stem of their names."""
-
-    annotations: dict[str, Annotation]
-    used: set[str] = field(default_factory=set)
-    seen: Counter[str] = field(default_factory=Counter)
-
-    def record(self, image: _Image) -> ImageRecord:
-        label = labels_by_wnid().get(image.wnid, -1)
-        self.seen["images lie in a folder of a wnid outside the 1000 classes"] += image.wnid != "" and label < 0
-        annotation = self.annotations.get(image.stem)
-        if annotation is None:
-            self.seen["images have no annotation"] += bool(self.annotations)
-            return ImageRecord(image.number, image.uri, image.name, label)
-        self.used.add(image.stem)
-        if annotation.label >= 0:
-            differs = label >= 0 and label != annotation.label
-            self.seen["images lie in another class's folder: their annotation decides"] += differs
-            label = annotation.label
-        known = (annotation.width, annotation.height, annotation.boxes, annotation.box_labels)
-        return ImageRecord(image.number, image.uri, image.name, label, *known)
-
-    def notes(self) -> list[str]:
-        return [f"{count:,} {what}" for what, count in self.seen.items() if count]
+def _record(image: _Image, annotations: dict[str, Annotation], notes: Notes) -> ImageRecord:
+    """An image with its annotation, found by the stem of its name."""
+    label = labels_by_wnid().get(image.wnid, -1)
+    notes.count("images lie in a folder of a wnid outside the 1000 classes", image.wnid != "" and label < 0)
+    annotation = annotations.get(image.stem)
+    if annotation is None:
+        notes.count("images have no annotation", bool(annotations))
+        return ImageRecord(image.number, image.uri, image.name, label)
+    if annotation.label >= 0:
+        differs = label >= 0 and label != annotation.label
+        notes.count("images lie in another class's folder: their annotation decides", differs)
+        label = annotation.label
+    known = (annotation.width, annotation.height, annotation.boxes, annotation.box_labels)
+    return ImageRecord(image.number, image.uri, image.name, label, *known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from stages.classes import imagenet_classes
 from stages.errors import DataError
-from stages.ingest.records import Dataset, ImageRecord
+from stages.formats.photos import Options
+from stages.formats.source import Source
+from stages.ingest.records import ImageRecord
 
 
 class _Photo(NamedTuple):
@@ -31,38 +34,36 @@ _PHOTOS = (
 )
 
 
-def read(root: str, split: str) -> Dataset:
+def read(root: str, options: Options) -> Source:
     """The photographs inside the installed package; labels are ImageNet's, by output index.
 
     Args:
         root: Ignored.
-        split: Ignored; there is one.
+        options: There are none.
 
     Raises:
         DataError: scikit-image is missing, or does not carry one of the files.
     """
-    folder = _folder()
-    classes = list(imagenet_classes())
-    index_of = {info.wnid: index for index, info in enumerate(classes)}
-    records = []
+    return Source(imagenet_classes(), _records(_folder()))
+
+
+def _records(folder: Path) -> Iterator[ImageRecord]:
+    index_of = {info.wnid: index for index, info in enumerate(imagenet_classes())}
     for image_id, photo in enumerate(_PHOTOS, start=1):
         path = folder / photo.file_name
         if not path.is_file():
             raise DataError(f"no file {path}; pip install --upgrade scikit-image")
         label = index_of[photo.wnid]
-        records.append(
-            ImageRecord(
-                image_id=image_id,
-                uri=str(path),
-                file_name=photo.file_name,
-                label=label,
-                width=photo.size[0],
-                height=photo.size[1],
-                boxes=np.array([photo.box], np.float32),
-                box_labels=np.array([label], np.int32),
-            )
+        yield ImageRecord(
+            image_id=image_id,
+            uri=str(path),
+            file_name=photo.file_name,
+            label=label,
+            width=photo.size[0],
+            height=photo.size[1],
+            boxes=np.array([photo.box], np.float32),
+            box_labels=np.array([label], np.int32),
         )
-    return Dataset(classes, records, notes=[])
 
 
 def _folder() -> Path:

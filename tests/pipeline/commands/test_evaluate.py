@@ -149,16 +149,16 @@ def result(**changes) -> dict:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"annotations": []}, "is no COCO results list"),
+        ({"annotations": []}, "is not a COCO results list"),
         ("[", "is not valid JSON"),
-        ([result(), 3], "entry 1 of .*: it is no object"),
+        ([result(), 3], "entry 1 of .*: it is not an object"),
         ([result(image_id=99)], "image_id 99 is not in the ground truth"),
         ([result(image_id=True)], "image_id True is not in the ground truth"),
         ([result(category_id=8)], "category_id 8 is not in the ground truth"),
         ([result(bbox=[0, 0, 5])], "is not x, y, width, height"),
         ([result(bbox=[0, 0, -5, 5])], "is not x, y, width, height"),
         ([result(bbox=[0, 0, float("nan"), 5])], "is not x, y, width, height"),
-        ([result(score=None)], "score None is no finite number"),
+        ([result(score=None)], "score None is not a finite number"),
         ([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]}], "'score' is missing"),
     ],
 )
@@ -201,7 +201,7 @@ def test_bad_maps_are_one_line(foreign, tmp_path):
     np.save(tmp_path / "one.npy", good)
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, message in (("one", "is one array, no .npz archive"), ("empty", "is no .npz archive")):
+    for name, message in (("one", "is one array, not an .npz archive"), ("empty", "is not an .npz archive")):
         with pytest.raises(DataError, match=message):
             evaluate(foreign / "truth.json", None, tmp_path / f"{name}.npz", [])
     for path, message in ((foreign / "truth.json", "neither a folder"), (foreign / "run", "holds no maps")):
@@ -218,6 +218,10 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
         with pytest.raises(DataError, match=message):
             evaluate(tmp_path / "truth.json", predictions, None, [])
 
+    whole = evaluate(foreign / "truth.json", predictions, None, [])
+    broken = [{"id": 0, "image_id": 1, "category_id": 1, "bbox": []}, {"id": 0, "image_id": 99, "category_id": 1}]
+    (tmp_path / "truth.json").write_text(json.dumps(truth | {"annotations": [*broken, *truth["annotations"]]}))
+    assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
     refused("images entry with id 1: the id is used twice", images=[*truth["images"], truth["images"][0]])
     refused("image 1 has no width and height", images=[{"id": 1, "file_name": "1.png"}], annotations=[])
     with pytest.raises(DataError, match="no annotation file"):

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import pytest
+from pydantic import ValidationError
 
 from pipeline.config import history
 from pipeline.config.history import Change, config_hash, differing_keys, former_hash, migrated
 from pipeline.config.load import CONFIGS, config_names, load_config, stored_config
+from pipeline.config.sections import DataConfig, with_format_options
 from stages.errors import ConfigurationError
+from stages.formats.table import FORMATS, Format
 
 MINIMAL = "data: {format: imagefolder, root: pictures}\nmodel: {spec: lite0}\n"
 
@@ -49,6 +55,41 @@ def test_the_hash_covers_everything_but_the_runtime(file):
         assert config_hash(load_config(str(file), [override])[1]) != base
 
 
+def test_a_format_has_its_own_options(file):
+    def data(*overrides: str) -> DataConfig:
+        return load_config(str(file), list(overrides))[1].data
+
+    assert data().split == "val" and data("data.split=train").options == {"split": "train"}
+    assert data("data.format=digits").split == "eval"
+    assert data("data.format=photos").options == {}
+    # Runs of 0.2.1 have the default split for every format.
+    assert data("data.format=photos", "data.split=val") == data("data.format=photos")
+    for overrides, message in (
+        (("data.format=photos", "data.split=x"), r"data\.split: the format photos has no option split; it has none"),
+        (("data.format=digits", "data.split=val"), r"data\.split: .* no split 'val'; choose eval or train"),
+        (("data.format=imagenet", "data.split=train"), r"data\.split: .* no split 'train'; choose val"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            data(*overrides)
+
+
+def test_an_option_of_a_format_is_a_key(monkeypatch):
+    @dataclass(frozen=True)
+    class Options:
+        order: Literal["up", "down"] = "up"
+        pages: int = 3
+
+    monkeypatch.setitem(FORMATS, "toy", Format("A toy.", Options, read="toy"))
+    section = with_format_options(DataConfig)
+    assert section(format="toy").options == {} and section(format="toy").model_dump()["order"] is None
+    assert section(format="toy", order="down", pages=1).options == {"order": "down", "pages": 1}
+    assert section(format="coco").options == {"split": "val"}
+    with pytest.raises(ConfigurationError, match=r"data\.order: the format coco has no option order; .*are split"):
+        section(format="coco", order="up")
+    with pytest.raises(ValidationError, match="'up' or 'down'"):
+        section(format="toy", order="sideways")
+
+
 def test_differing_keys_are_named(file):
     one = load_config(str(file), [])[1]
     other = load_config(str(file), ["box.threshold=0.1", "data.split=train", "runtime.workers=2"])[1]
@@ -65,7 +106,9 @@ def test_differing_keys_are_named(file):
         ("explain.targets=[top7]", r"explain\.targets: unknown target 'top7'; known: label, top1"),
         ("explain.methods=[cam,cam]", r"explain\.methods: the same name stands twice"),
         ("explain.methods=cam", r"explain\.methods: .*list; found 'cam'"),
-        ("data.format=imagnet", r"data\.format: .*'imagenet'.*found 'imagnet'"),
+        ("data.format=imagnet", r"data\.format: unknown format 'imagnet'; did you mean imagenet\?"),
+        ("data.split=../x", r"data\.split: .*found '\.\./x'"),
+        ("data.splt=x", r"unknown key data\.splt; did you mean data\.split\?"),
         ("runtime.shard_size=0", r"runtime\.shard_size: "),
         ("threshold", "write overrides as KEY=VALUE"),
         ("box.threshold=[", r"box\.threshold: not valid YAML"),

@@ -82,7 +82,7 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("run", "imagenet-val"), 2, "data.root is not set"),
+        (("run", "imagenet-val"), 2, "data.root: it is not set"),
         (("run", "imagenet-val", "data.root=/nowhere/at/all"), 3, "/nowhere/at/all"),
         (("run", "{tiny}", "box.treshold=1"), 2, "did you mean box.threshold?"),
         (("run", "{tiny}", "box.protocol=cam2061"), 2, "did you mean cam2016?"),
@@ -161,7 +161,7 @@ def test_usage_mistakes_are_exit_2(arguments):
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize("what", ["configs", "datasets", "models", "explainers", "protocols", "metrics"])
+@pytest.mark.parametrize("what", ["configs", "datasets", "models", "explainers", "protocols", "metrics", "formats"])
 def test_lists_read_the_same_for_people_and_programs(what):
     table = json.loads(wsl_here("list", what, "--json").stdout)
     text = wsl_here("list", what).stdout

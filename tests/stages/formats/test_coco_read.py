@@ -10,6 +10,7 @@ import pytest
 from stages.classes import ClassInfo
 from stages.errors import DataError
 from stages.formats import read_dataset
+from stages.formats.coco.read import read_ground_truth
 from stages.ingest.run_lengths import decode
 from stages.ingest.uris import read_bytes
 
@@ -53,7 +54,7 @@ def write(put, tmp_path):
 
 
 def test_boxes_labels_and_notes(write, content) -> None:
-    data = read_dataset("coco", write(content), "val")
+    data = read_dataset("coco", write(content))
     assert data.classes == [ClassInfo("tench", "n01440764"), ClassInfo("dog")]
     assert [record.image_id for record in data.records] == [4, 5, 9]
     plain, unsized, full = data.records
@@ -76,7 +77,7 @@ def test_equal_areas_give_the_lower_class(write, content) -> None:
         {"id": 0, "image_id": 9, "category_id": 7, "bbox": [0, 0, 4, 4]},
         {"id": 1, "image_id": 9, "category_id": 3, "bbox": [4, 4, 4, 4]},
     ]
-    assert read_dataset("coco", write(content), "val").records[-1].label == 0
+    assert read_dataset("coco", write(content)).records[-1].label == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_equal_areas_give_the_lower_class(write, content) -> None:
     ],
 )
 def test_places_of_annotations_and_images(write, content, name: str, images: str) -> None:
-    data = read_dataset("coco", write(content, name, images), "val")
+    data = read_dataset("coco", write(content, name, images))
     assert [record.file_name for record in data.records] == [
         f"{images}{image}" for image in ("a.png", "b.png", "sub/é.png")
     ]
@@ -104,7 +105,7 @@ def test_several_unknown_json_files(write, content, put) -> None:
     root = write(content, "one.json")
     put("two.json", b"{}")
     with pytest.raises(DataError, match=r"one\.json, two\.json"):
-        read_dataset("coco", root, "val")
+        read_dataset("coco", root)
 
 
 def test_shared_names_are_told_apart_by_wnid(write, content) -> None:
@@ -112,7 +113,7 @@ def test_shared_names_are_told_apart_by_wnid(write, content) -> None:
         {"id": 3, "name": "crane", "wnid": "n1"},
         {"id": 7, "name": "crane", "wnid": "n2"},
     ]
-    data = read_dataset("coco", write(content), "val")
+    data = read_dataset("coco", write(content))
     assert [info.name for info in data.classes] == ["crane (n1)", "crane (n2)"]
     assert data.notes[1].startswith("2 categories share their names")
 
@@ -141,44 +142,101 @@ def _drop(*path):
     ("change", "message"),
     [
         (_set("images", 1, "id", 9), "images entry with id 9: the id is used twice"),
-        (_set("images", 1, "id", "x"), "images entry with id 'x': the id is not an integer"),
-        (_set("annotations", 1, "image_id", 77), "annotations entry with id 1: image_id 77"),
-        (_set("annotations", 1, "category_id", [7]), r"annotations entry with id 1: category_id \[7\]"),
-        (_set("annotations", 1, "bbox", [1, 2, 3]), r"bbox \[1, 2, 3\]"),
-        (_set("annotations", 1, "bbox", [1, 2, 3, "4"]), "bbox"),
-        (_set("annotations", 1, "bbox", [1, 2, float("nan"), 4]), "bbox.*nan"),
-        (_set("images", 0, "width", 20.5), "width 20.5"),
-        (_set("images", 0, "file_name", "/etc/a.png"), "no relative path"),
         (_set("categories", 0, "name", "tench"), "another one is named 'tench'"),
+        (_set("categories", 0, "id", "x"), "categories entry with id 'x': the id is not an integer"),
+        (_set("categories", 0, "id", 3), "categories entry with id 3: the id is used twice"),
+        (_drop("categories", 0, "id"), "'id' is missing"),
         (_set("images", {}), "'images' is missing"),
         (_drop("annotations"), "'annotations' is missing"),
-        (_drop("annotations", 0, "bbox"), "annotations entry with id 0: 'bbox' is missing"),
-        (_drop("images", 0, "file_name"), "'file_name' is missing"),
-        (_drop("categories", 0, "id"), "'id' is missing"),
     ],
 )
 def test_contradictions_are_one_line(write, content, change, message: str) -> None:
     change(content)
     with pytest.raises(DataError, match=message) as caught:
-        read_dataset("coco", write(content), "val")
+        read_dataset("coco", write(content))
     assert str(caught.value).startswith("annotations.json: ") and "\n" not in str(caught.value)
+
+
+LEFT_OUT = "1 annotations left out: their entries cannot be used, such as: annotations entry with id 1:"
+NO_IMAGE = "1 images left out: their entries cannot be used, such as: images entry with id"
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (_set("annotations", 1, "image_id", 77), f"{LEFT_OUT} image_id 77 is not in the file"),
+        (_set("annotations", 1, "category_id", [7]), f"{LEFT_OUT} category_id [7] is not in the file"),
+        (
+            _set("annotations", 1, "bbox", [1, 2, 3]),
+            f"{LEFT_OUT} bbox [1, 2, 3] is not four finite numbers",
+        ),
+        (
+            _set("annotations", 1, "bbox", [1, 2, 3, "4"]),
+            f"{LEFT_OUT} bbox [1, 2, 3, '4'] is not four",
+        ),
+        (_set("annotations", 1, "bbox", [1, 2, float("nan"), 4]), f"{LEFT_OUT} bbox [1, 2, nan, 4] is not"),
+        (_drop("annotations", 1, "bbox"), f"{LEFT_OUT} 'bbox' is missing"),
+        (
+            _set("annotations", 1, "segmentation", {"size": [20, 12], "counts": [240]}),
+            "1 masks left out: they cannot be used, such as: annotations entry with id 1: "
+            "its mask has the size [20, 12], its image [12, 20]",
+        ),
+        (
+            _set("images", 1, "width", 20.5),
+            "1 images have a size that is not a number of pixels: it is read from the image, "
+            "such as: images entry with id 4: width 20.5",
+        ),
+        (
+            _set("images", 1, "id", "x"),
+            f"{NO_IMAGE} 'x': the id is not an integer",
+        ),
+        (_set("images", 1, "file_name", "/etc/a.png"), f"{NO_IMAGE} 4: file_name '/etc/a.png' is not a relative path"),
+        (_drop("images", 1, "file_name"), f"{NO_IMAGE} 4: 'file_name' is missing"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_costs_no_other(write, content, change, note: str) -> None:
+    whole = read_dataset("coco", write(content))
+    change(content)
+    data = read_dataset("coco", write(content))
+    (found,) = [line for line in data.notes if line.startswith(note)]
+    assert "\n" not in found
+    kept = {record.image_id: record for record in data.records}
+    assert kept.keys() == ({5, 9} if note.startswith(NO_IMAGE) else {4, 5, 9})
+    assert kept[5].boxes.tolist() == whole.records[1].boxes.tolist()
+    assert [1, 2, 5, 7] in kept[9].boxes.tolist()
+
+
+def test_a_file_whose_images_cannot_be_used_says_why(write, content) -> None:
+    for image in content["images"]:
+        image["file_name"] = None
+    with pytest.raises(DataError, match=r"lists no images that can be used: .*3 images left out: .* with id 9"):
+        read_dataset("coco", write(content))
+
+
+def test_what_is_left_out_is_not_in_the_content_either(write, content) -> None:
+    content["images"][1]["id"] = "x"
+    content["annotations"][1]["bbox"] = []
+    found = read_ground_truth(f"{write(content)}/annotations.json")
+    assert [image["id"] for image in found.content["images"]] == [9, 5] and found.categories == [3, 7]
+    assert [annotation["id"] for annotation in found.content["annotations"]] == [0, 2, 3, 4, 5, 6]
+    assert [record.image_id for record in found.dataset.records] == [5, 9]
 
 
 def test_images_elsewhere_and_broken_json(put, tmp_path) -> None:
     put("annotations.json", json.dumps(CONTENT).encode())
     with pytest.raises(DataError, match="none of its images is under"):
-        read_dataset("coco", str(tmp_path), "val")
+        read_dataset("coco", str(tmp_path))
     put("annotations.json", b'{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(DataError, match="lists no images"):
-        read_dataset("coco", str(tmp_path), "val")
+        read_dataset("coco", str(tmp_path))
     put("annotations.json", b"{")
     with pytest.raises(DataError, match=r"annotations\.json: not valid JSON"):
-        read_dataset("coco", str(tmp_path), "val")
+        read_dataset("coco", str(tmp_path))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/imagenet beside the repository")
 def test_same_images_labels_and_boxes_as_the_imagenet_format() -> None:
-    coco, imagenet = (read_dataset(format, str(SHARED), "val") for format in ("coco", "imagenet"))
+    coco, imagenet = (read_dataset(format, str(SHARED)) for format in ("coco", "imagenet"))
     assert len(coco.records) == len(imagenet.records) == 333
     assert [info.wnid for info in coco.classes] == [info.wnid for info in imagenet.classes]
     for ours, theirs in zip(coco.records, imagenet.records, strict=True):
@@ -198,7 +256,7 @@ def test_masks_and_ignored_regions(write, content) -> None:
         {"id": 5, "image_id": 4, "category_id": 7, "bbox": [4, 4, 2, 2], "iscrowd": 1},
         {"id": 6, "image_id": 5, "category_id": 7, "bbox": [0, 0, 2, 2], "segmentation": [box]},
     ]
-    data = read_dataset("coco", write(content), "val")
+    data = read_dataset("coco", write(content))
     plain, unsized, full = data.records
     assert (plain.masks, plain.ignore, unsized.masks) == ((), None, ())
     expected = np.zeros((12, 20), bool)
@@ -209,9 +267,3 @@ def test_masks_and_ignored_regions(write, content) -> None:
     ignored[6:9, 2:11] = True  # of the label's class alone, as a box where it has no mask
     np.testing.assert_array_equal(decode([full.ignore], 20, 12), ignored)
     assert "1 masks left out: the file does not tell the size of their image" in data.notes
-
-
-def test_a_mask_of_another_size_is_refused(write, content) -> None:
-    content["annotations"][0]["segmentation"] = {"size": [20, 12], "counts": [240]}
-    with pytest.raises(DataError, match=r"annotations entry with id 0: its mask has the size \[20, 12\], its image"):
-        read_dataset("coco", write(content), "val")

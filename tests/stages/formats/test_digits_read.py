@@ -13,7 +13,7 @@ from stages.ingest.uris import read_bytes
 
 
 def test_eval_has_a_thousand_canvases_with_exact_boxes() -> None:
-    dataset = read_dataset("digits", "", "eval")
+    dataset = read_dataset("digits", None)
     assert [info.name for info in dataset.classes] == list("0123456789")
     assert [record.image_id for record in dataset.records] == list(range(1, 1001))
 
@@ -30,5 +30,6 @@ def test_eval_has_a_thousand_canvases_with_exact_boxes() -> None:
 
 
 def test_a_split_that_is_not_there_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"data\.split"):
-        read_dataset("digits", "", "val")
+    with pytest.raises(ConfigurationError, match="no split 'val'") as caught:
+        read_dataset("digits", None, split="val")
+    assert caught.value.about == "split"

@@ -11,7 +11,7 @@ import pytest
 from stages.classes import imagenet_classes
 from stages.errors import ConfigurationError, DataError
 from stages.formats import read_dataset
-from stages.formats.imagenet.read import read_annotations
+from stages.formats.imagenet.annotations import read_annotations
 from stages.ingest.sizes import fill_sizes
 from stages.ingest.uris import read_bytes
 
@@ -121,7 +121,7 @@ def test_every_layout_with_every_annotation(put, encode, tmp_path, layout: str, 
     root = put_images(put, tmp_path, encode, layout)
     put_annotations(put, tmp_path, form)
     before = sorted(tmp_path.rglob("*"))
-    data = read_dataset("imagenet", root, "val")
+    data = read_dataset("imagenet", root)
     assert [(record.image_id, record.label) for record in data.records] == [(1, 0), (3, 1)]
     for record in data.records:
         assert record.boxes.tolist() == BOXES[record.image_id]
@@ -140,7 +140,7 @@ def test_a_part_of_the_set_and_images_without_annotation(put, tmp_path) -> None:
     put(f"val/{stem(3)}.jpg")
     put(f"val/{stem(50000)}_{TENCH}.JPEG")
     put("val/holiday.jpg")
-    data = read_dataset("imagenet", str(tmp_path), "val")
+    data = read_dataset("imagenet", str(tmp_path))
     assert [(record.image_id, record.label, len(record.boxes)) for record in data.records] == [
         (3, 1, 2),
         (50000, 0, 0),
@@ -154,7 +154,7 @@ def test_a_part_of_the_set_and_images_without_annotation(put, tmp_path) -> None:
 
 def test_without_annotations(put, tmp_path) -> None:
     put(f"{stem(7)}.JPEG")
-    data = read_dataset("imagenet", str(tmp_path), "val")
+    data = read_dataset("imagenet", str(tmp_path))
     assert [(record.image_id, record.label) for record in data.records] == [(7, -1)]
     assert data.notes == [f"no annotations in {tmp_path}: no boxes, and no labels but those of the folders"]
 
@@ -169,12 +169,12 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     put(f"val/{GOLDFISH}/{stem(1)}.JPEG")
     put(f"val/n00000000/{stem(3)}.JPEG")
     put(f"val/{TENCH}/{stem(4)}.JPEG")
-    data = read_dataset("imagenet", str(tmp_path), "val")
+    data = read_dataset("imagenet", str(tmp_path))
     # The size of image 3 belongs to other boxes than the CSV's, so it is not taken.
     assert [(record.label, record.width) for record in data.records] == [(0, 20), (1, 0), (0, 20)]
     assert data.records[2].boxes.tolist() == [[0, 0, 6, 6]] and data.records[2].box_labels.tolist() == [-1]
     assert set(data.notes) == {
-        "2 XML files cannot be read: their images have no annotation from them",
+        "2 XML files cannot be read: their images have no annotation from them, such as: ILSVRC2012_val_00000005.xml",
         "1 boxes with a wnid outside the 1000 classes: they have no label",
         "1 labels differ between LOC_val_solution.csv and Annotations: the former is used",
         "1 images have other boxes between LOC_val_solution.csv and Annotations: the former is used",
@@ -187,7 +187,7 @@ def test_bad_boxes_are_dropped_and_counted(put, tmp_path) -> None:
     boxes = [(5, 5, 3, 9), (30, 2, 40, 5), (-4, 0, 25, 11), (7, 7, 7, 7)]
     put(f"Annotations/{stem(1)}.xml", xml(1, TENCH, *boxes))
     put(f"{stem(1)}.JPEG")
-    data = read_dataset("imagenet", str(tmp_path), "val")
+    data = read_dataset("imagenet", str(tmp_path))
     assert data.records[0].boxes.tolist() == [[0, 0, 20, 12], [7, 7, 8, 8]]
     assert data.notes == ["2 boxes dropped: inverted or outside their image"]
 
@@ -196,7 +196,7 @@ def test_two_files_of_one_image(put, tmp_path) -> None:
     put(f"val/{stem(1)}.JPEG")
     put(f"val/{TENCH}/{stem(1)}.JPEG")
     with pytest.raises(DataError, match=rf"image id 1 .*val/{stem(1)}\.JPEG and val/{TENCH}/{stem(1)}\.JPEG"):
-        read_dataset("imagenet", str(tmp_path), "val")
+        read_dataset("imagenet", str(tmp_path))
 
 
 def test_links_and_unsafe_names_in_the_tar_are_counted(put, encode, tmp_path) -> None:
@@ -205,7 +205,7 @@ def test_links_and_unsafe_names_in_the_tar_are_counted(put, encode, tmp_path) ->
         link = tarfile.TarInfo(f"{stem(2)}.JPEG")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    data = read_dataset("imagenet", root, "val")
+    data = read_dataset("imagenet", root)
     assert [record.image_id for record in data.records] == [1, 3]
     assert data.notes[0].startswith("1 links or unsafe names in ")
 
@@ -213,28 +213,25 @@ def test_links_and_unsafe_names_in_the_tar_are_counted(put, encode, tmp_path) ->
 def test_unusable_roots(put, tmp_path) -> None:
     put("holiday.jpg")
     with pytest.raises(DataError, match="imagefolder"):
-        read_dataset("imagenet", str(tmp_path), "val")
+        read_dataset("imagenet", str(tmp_path))
     with pytest.raises(DataError, match="neither a folder nor a tar"):
-        read_dataset("imagenet", str(tmp_path / "holiday.jpg"), "val")
+        read_dataset("imagenet", str(tmp_path / "holiday.jpg"))
     write_tar(tmp_path / "other.tar", {"a.txt": b"x"})
     with pytest.raises(DataError, match=r"no images under .*other\.tar \(skipped 1 files: \.txt 1\)"):
-        read_dataset("imagenet", str(tmp_path / "other.tar"), "val")
-    with pytest.raises(ConfigurationError, match=r"data\.split 'train'"):
-        read_dataset("imagenet", str(tmp_path), "train")
+        read_dataset("imagenet", str(tmp_path / "other.tar"))
+    with pytest.raises(ConfigurationError, match="no split 'train'; choose val") as caught:
+        read_dataset("imagenet", str(tmp_path), split="train")
+    assert caught.value.about == "split"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("LOC_val_solution.csv", "a,b\n", "line 1 is not ImageId,PredictionString"),
-        ("LOC_val_solution.csv", f"ImageId,PredictionString\nx,{TENCH} 1 2 3\n", "line 2"),
-        ("LOC_val_solution.csv", f"ImageId,PredictionString\nx,{TENCH} 1 2 3 b\n", "line 2"),
-        ("localization.txt", f"val/{stem(1)}.JPEG,1,2,3\n", "line 1 has not 4 integers"),
-        ("class_labels.txt", f"val/{stem(1)}.JPEG,1000\n", "class 1000"),
         ("image_sizes.txt.gz", "not gzip", "cannot read the annotations"),
     ],
 )
-def test_malformed_annotations_name_the_line(put, tmp_path, name: str, content: str, message: str) -> None:
+def test_annotations_that_are_not_what_their_name_says(put, tmp_path, name: str, content: str, message: str) -> None:
     put_wsol(put, "")
     if name.endswith(".gz"):
         (tmp_path / name.removesuffix(".gz")).unlink()
@@ -242,6 +239,36 @@ def test_malformed_annotations_name_the_line(put, tmp_path, name: str, content: 
     with pytest.raises(DataError, match=message) as caught:
         read_annotations(str(tmp_path))
     assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        (
+            "LOC_val_solution.csv",
+            f"ImageId,PredictionString\nx,{TENCH} 1 2 3\n{stem(3)},{GOLDFISH} 0 0 19 11\n{stem(1)},{TENCH} 1 2 3 b\n",
+            "2 lines of LOC_val_solution.csv are not 'image,wnid x y x y ...': left out, such as: line 2",
+        ),
+        (
+            "localization.txt",
+            f"val/{stem(3)}.JPEG,0,0,19,11\nval/{stem(1)}.JPEG,1,2,3\nval/{stem(1)}.JPEG,a,1,2,3\n",
+            "2 lines of localization.txt have not 4 integers behind the name: left out, such as: line 2",
+        ),
+        (
+            "class_labels.txt",
+            f"val/{stem(1)}.JPEG,1000\nval/{stem(3)}.JPEG,1\n",
+            "1 images of class_labels.txt have a class outside 0 to 999: they have no label, "
+            f"such as: val/{stem(1)}.JPEG with 1000",
+        ),
+    ],
+)
+def test_a_malformed_line_costs_one_image(put, tmp_path, name: str, content: str, note: str) -> None:
+    put_wsol(put, "")
+    put(name, content.encode())
+    annotations, notes = read_annotations(str(tmp_path))
+    assert note in notes.lines()
+    assert annotations[stem(3)].label == 1 and annotations[stem(3)].boxes[0].tolist() == [0, 0, 20, 12]
+    assert name != "class_labels.txt" or annotations[stem(1)].label == -1
 
 
 def test_incomplete_text_files(put, tmp_path) -> None:
@@ -254,7 +281,7 @@ def test_incomplete_text_files(put, tmp_path) -> None:
 @pytest.mark.skipif(not METADATA.is_dir(), reason="needs ../shared/data/wsol-metadata beside the repository")
 def test_annotations_of_the_whole_validation_set() -> None:
     annotations, notes = read_annotations(str(METADATA))
-    assert len(annotations) == 50_000 and notes == []
+    assert len(annotations) == 50_000 and notes.lines() == []
     assert sum(len(found.boxes) for found in annotations.values()) == 80_477
     assert np.bincount([found.label for found in annotations.values()]).tolist() == [50] * 1000
     first = annotations[stem(1)]

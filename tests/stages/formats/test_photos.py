@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from stages.errors import DataError
+from stages.formats import read_dataset
 from stages.formats.photos import read as photos
 from stages.ingest.uris import read_bytes
 
 
 def test_the_records_describe_the_installed_files() -> None:
-    dataset = photos.read("", "val")
+    dataset = read_dataset("photos", None)
     assert len(dataset.classes) == 1000
     names = {record.file_name: dataset.classes[record.label].name for record in dataset.records}
     assert names == {
@@ -34,7 +35,7 @@ def test_the_records_describe_the_installed_files() -> None:
 
 
 def test_the_rocket_stands_out_of_the_sky_at_its_box() -> None:
-    record = next(record for record in photos.read("", "").records if record.file_name == "rocket.jpg")
+    record = next(record for record in read_dataset("photos", None).records if record.file_name == "rocket.jpg")
     with Image.open(record.uri) as image:
         grey = np.asarray(image.convert("L"), np.float32)
     x0, y0, x1, _ = record.boxes[0].astype(int)
@@ -47,10 +48,10 @@ def test_the_rocket_stands_out_of_the_sky_at_its_box() -> None:
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install scikit-image"):
-        photos.read("", "")
+        read_dataset("photos", None)
 
 
 def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(photos, "_folder", lambda: tmp_path)
     with pytest.raises(DataError, match=r"chelsea\.png"):
-        photos.read("", "")
+        read_dataset("photos", None)

@@ -43,10 +43,10 @@ LARGER = rle.encode(np.ones((9, 9), np.uint8, order="F"))["counts"].decode()
 @pytest.mark.parametrize(
     ("segmentation", "what"),
     [
-        ([[1, 2, 3, 4]], "no list of polygons"),
-        ([[1, 2, 3, 4, 5]], "no list of polygons"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "no list of polygons"),
-        ("abc", "no list of polygons"),
+        ([[1, 2, 3, 4]], "not a list of polygons"),
+        ([[1, 2, 3, 4, 5]], "not a list of polygons"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "not a list of polygons"),
+        ("abc", "not a list of polygons"),
         ({"size": [5, 4], "counts": [20]}, r"size \[5, 4\], its image \[4, 5\]"),
         ({"size": [4, 5], "counts": [19]}, "do not add up"),
         ({"size": [4, 5], "counts": [25, -5]}, "do not add up"),

@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
+import sys
 import tarfile
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import quote
 
 import pytest
 
-from stages.errors import DataError
-from stages.ingest import uris as source
+from stages.errors import ConfigurationError, DataError, StorageError
+from stages.ingest import remote, uris
+from stages.ingest.outage import answering
+from stages.ingest.paths import basename, join, parent
 from stages.ingest.tar import tar_members
-from stages.ingest.uris import basename, is_file, is_folder, join, list_folder, parent, read_bytes, walk
+from stages.ingest.uris import is_file, is_folder, list_folder, read_bytes, walk
 
 
 @pytest.fixture
-def bucket() -> str:
+def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     """A remote folder on pyarrow's in-memory file system, with one file in a sub-folder."""
-    source._filesystem.cache_clear()
-    filesystem, _ = source._filesystem("mock:///")
+    monkeypatch.setitem(uris.SCHEMES, "mock://", "remote")
+    remote.filesystem_of.cache_clear()
+    filesystem, _ = remote.filesystem_of("mock:///")
     filesystem.create_dir("data/été 1")
     with filesystem.open_output_stream("data/été 1/a#b?.png") as file:
         file.write(b"remote")
@@ -96,7 +104,7 @@ def test_tar_members_are_read_in_place(tmp_path: Path) -> None:
 
 def test_tar_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"b.png": b"second"})
-    with source._filesystem("mock:///")[0].open_output_stream("data/a.tar") as file:
+    with remote.filesystem_of("mock:///")[0].open_output_stream("data/a.tar") as file:
         file.write((tmp_path / "a.tar").read_bytes())
     assert read_bytes(tar_members(join(bucket, "a.tar"))[0]["b.png"]) == b"second"
 
@@ -119,3 +127,44 @@ def test_digits_are_rendered_when_read() -> None:
     assert first.startswith(b"\x89PNG")
     assert first == read_bytes("digits://eval/0?seed=0")
     assert first != read_bytes("digits://eval/1?seed=0")
+
+
+def test_a_scheme_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = ModuleType("stages.ingest.toy")
+    toy.read_bytes = lambda uri, limit: uri.encode()[:limit]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stages.ingest.toy", toy)
+    monkeypatch.setitem(uris.SCHEMES, "toy://", "toy")
+    assert read_bytes("TOY://a") == b"TOY://a" and read_bytes("toy://a", 3) == b"toy"
+    with pytest.raises(ConfigurationError, match="toy:// leads to single images"):
+        walk("toy://a")
+
+
+@pytest.mark.parametrize("prefix", uris.SCHEMES)
+def test_every_scheme_has_a_module_that_reads_bytes(prefix: str) -> None:
+    assert prefix.endswith((":", "://"))
+    assert callable(import_module(f"stages.ingest.{uris.SCHEMES[prefix]}").read_bytes)
+
+
+def test_an_unknown_scheme_names_the_nearest() -> None:
+    for look in (read_bytes, is_file, list_folder):
+        with pytest.raises(ConfigurationError, match=r"unknown kind of uri 's3a://'; did you mean s3://"):
+            look("s3a://bucket/a.png")
+
+
+def test_a_pipe_is_not_a_file_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bytes(str(tmp_path / "a.png"))
+
+
+def test_an_outage_is_told_from_a_file_that_cannot_be_read() -> None:
+    for uri, error, kind in (
+        ("/mnt/a.png", OSError(errno.ESTALE, "Stale file handle"), StorageError),
+        ("/mnt/a.png", OSError(errno.EIO, "Input/output error"), OSError),
+        ("s3://bucket/a.png", OSError("SlowDown"), StorageError),
+        ("s3://bucket/a.png", OSError("Not a regular file: a.png"), OSError),
+        ("s3://bucket/a.png", FileNotFoundError("a.png"), FileNotFoundError),
+    ):
+        with pytest.raises(kind) as caught, answering(uri):
+            raise error
+        assert type(caught.value) is kind

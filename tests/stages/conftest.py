@@ -1,4 +1,4 @@
-"""Small real images, made here."""
+"""Small real images, made here, for the tests of several folders."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""What is said about an image: a class, a box, how sure, by whom. Readers give labels, writers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from stages.ingest.records import ImageRecord
+
+Status = Literal["given", "pseudo", "reviewed"]
+"""``given`` by the dataset, ``pseudo`` made from a map, ``reviewed`` by a person, which no run overwrites."""
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1: half-open pixel edges of the displayed image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One object of an image, or a class that the image shows somewhere.
+
+    Attributes:
+        image_id: Of its image, as in :class:`~stages.ingest.records.ImageRecord`.
+        class_index: Index into the classes that it is read or written with; -1 where it is none of them.
+        box: Where the object is; None where nobody says.
+        score: Probability of the class, in [0, 1]; None where the label is a fact or nobody says.
+        quality: How far the box can be trusted, in [0, 1], higher is better; None where nobody says.
+        source: Who says so, such as a format, an explainer or a reviewer.
+        status: How it came about.
+        mask: The object's pixels as run lengths of :mod:`stages.ingest.run_lengths`; empty where there is no mask.
+    """
+
+    image_id: int
+    class_index: int
+    box: Box | None
+    score: float | None
+    quality: float | None
+    source: str
+    status: Status
+    mask: bytes = b""
+
+
+class Labelled(NamedTuple):
+    """An image and all its labels."""
+
+    image: ImageRecord
+    labels: list[Label]
+
+
+Images = Callable[[], Iterable[Labelled]]
+"""Goes through the images, one by one and more than once: some formats have images and boxes in places apart."""
+
+Files = Iterator[tuple[str, Iterable[bytes]]]
+"""What a writer makes: relative POSIX names and pieces of the contents. Where they go is not the writer's concern."""
+
+
+def labelled(records: Iterable[ImageRecord], source: str) -> Iterator[Labelled]:
+    """Images with the labels that their dataset gave them.
+
+    Args:
+        records: Of one dataset.
+        source: Its format.
+    """
+    return (Labelled(record, given(record, source)) for record in records)
+
+
+def given(record: ImageRecord, source: str) -> list[Label]:
+    """The labels that a dataset gave an image: one a box, and one for its class where that has no box.
+
+    >>> [label.class_index for label in given(ImageRecord(1, "/data/a.png", "a.png", label=3), "imagefolder")]
+    [3]
+    """
+    masks = record.masks or (b"",) * len(record.boxes)
+    rows = zip(record.boxes.tolist(), record.box_labels.tolist(), masks, strict=True)
+    labels = [
+        Label(record.image_id, index, (x0, y0, x1, y1), None, None, source, "given", mask)
+        for (x0, y0, x1, y1), index, mask in rows
+    ]
+    if record.label >= 0 and all(label.class_index != record.label for label in labels):
+        labels.append(Label(record.image_id, record.label, None, None, None, source, "given"))
+    return labels

@@ -1,0 +1,142 @@
+"""The table of dataset formats: who reads and writes them, and what can be chosen about each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from stages.classes import ClassInfo
+from stages.errors import ConfigurationError, unknown
+from stages.formats import coco, digits, imagefolder, imagenet, photos
+from stages.formats.labels import Files, Images
+from stages.formats.source import Source
+
+Reader = Callable[[str, Any], Source]
+"""From a root, "" where the format needs none, and the format's options to the dataset."""
+
+Writer = Callable[[Images, Sequence[ClassInfo], str], Files]
+"""From images with their labels, the classes and a description of the data to files."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of the table.
+
+    Attributes:
+        title: What it is, in one line.
+        options: Dataclass of what its reader can be told, with a default for each field.
+        read: Module with a function ``read`` that is a :data:`Reader`, imported when it is used; None where the
+            format is only written.
+        write: Likewise with a function ``write`` that is a :data:`Writer`.
+        needs_root: Whether it is read from a folder or archive; if not, its images come with a package.
+    """
+
+    title: str
+    options: type[Any]
+    read: str | None
+    write: str | None = None
+    needs_root: bool = True
+
+    def reader(self) -> Reader:
+        """The function that reads it."""
+        assert self.read is not None, self.title
+        reader: Reader = import_module(self.read).read
+        return reader
+
+    def writer(self) -> Writer:
+        """The function that writes it."""
+        assert self.write is not None, self.title
+        writer: Writer = import_module(self.write).write
+        return writer
+
+
+FORMATS: dict[str, Format] = {
+    "coco": Format(
+        "An own dataset with boxes: images and one COCO annotation file.",
+        coco.Options,
+        read="stages.formats.coco.read",
+        write="stages.formats.coco.write",
+    ),
+    "digits": Format(
+        "The demo's dataset: handwritten digits on larger canvases, with exact boxes.",
+        digits.Options,
+        read="stages.formats.digits.read",
+        needs_root=False,
+    ),
+    "imagefolder": Format(
+        "A folder of class folders (labels only), or a flat folder (no labels).",
+        imagefolder.Options,
+        read="stages.formats.imagefolder.read",
+    ),
+    "imagenet": Format(
+        "The ILSVRC2012 validation set as people have it: a tar, a flat folder, class folders, Kaggle's tree.",
+        imagenet.Options,
+        read="stages.formats.imagenet.read",
+    ),
+    "photos": Format(
+        "A handful of photographs that scikit-image carries, with boxes drawn by hand.",
+        photos.Options,
+        read="stages.formats.photos.read",
+        needs_root=False,
+    ),
+}
+
+
+def readable() -> dict[str, Format]:
+    """The formats that can be read."""
+    return {name: one for name, one in FORMATS.items() if one.read}
+
+
+def defaults(format: str) -> dict[str, Any]:
+    """The names of a readable format's options and what holds where nothing is said.
+
+    Raises:
+        ConfigurationError: Unknown format.
+
+    >>> defaults("digits"), defaults("photos")
+    ({'split': 'eval'}, {})
+    """
+    options = _row(format).options
+    return {one.name: one.default for one in fields(options)}
+
+
+def choices(format: str) -> dict[str, tuple[Any, ...]]:
+    """The allowed values of those options of a readable format that take a few only.
+
+    Raises:
+        ConfigurationError: Unknown format.
+
+    >>> choices("digits"), choices("coco")
+    ({'split': ('eval', 'train')}, {})
+    """
+    hints = get_type_hints(_row(format).options)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
+def options_of(format: str, given: Mapping[str, object]) -> Any:
+    """A format's options, an instance of its row's ``options``.
+
+    Args:
+        format: The name of a readable one.
+        given: Values by name; the others keep their defaults.
+
+    Raises:
+        ConfigurationError: Unknown format, an option that it does not have, or a value that is not allowed.
+    """
+    row, known, allowed = _row(format), defaults(format), choices(format)
+    for name, value in given.items():
+        if name not in known:
+            listed = f"its options are {', '.join(known)}" if known else "it has none"
+            raise ConfigurationError(f"the format {format} has no option {name}; {listed}", about=name)
+        if name in allowed and value not in allowed[name]:
+            listed = " or ".join(map(str, allowed[name]))
+            raise ConfigurationError(f"the format {format} has no {name} {value!r}; choose {listed}", about=name)
+    return row.options(**given)
+
+
+def _row(format: str) -> Format:
+    if format not in readable():
+        raise unknown("format", format, list(readable()), about="format")
+    return FORMATS[format]

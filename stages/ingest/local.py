@@ -1,0 +1,86 @@
+"""Files and folders of this machine, by path or ``file://`` uri."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from stages.ingest.outage import answering
+from stages.ingest.paths import local_path
+
+
+def read_bytes(uri: str, limit: int | None) -> bytes:
+    """As :func:`stages.ingest.uris.read_bytes`."""
+    with answering(uri), open_file(uri) as file:
+        return file.read() if limit is None else file.read(limit)
+
+
+def open_file(uri: str) -> BinaryIO:
+    """As :func:`stages.ingest.uris.open_file`."""
+    path = _path(uri)
+    # Opened without waiting: a pipe that nobody writes to would block for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return os.fdopen(descriptor, "rb")
+
+
+def is_file(uri: str) -> bool:
+    """As :func:`stages.ingest.uris.is_file`."""
+    return os.path.isfile(_path(uri))
+
+
+def is_folder(uri: str) -> bool:
+    """As :func:`stages.ingest.uris.is_folder`."""
+    return os.path.isdir(_path(uri))
+
+
+def list_folder(uri: str) -> tuple[list[str], list[str]]:
+    """As :func:`stages.ingest.uris.list_folder`."""
+    path = _path(uri)
+    if not os.path.isdir(path):
+        return [], []
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(path) as found:
+        for entry in found:
+            (folders if _is_dir(entry) else files).append(entry.name)
+    return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
+
+
+def walk(uri: str) -> list[str]:
+    """As :func:`stages.ingest.uris.walk`."""
+    return sorted(_walk(_path(uri), "", ()), key=os.fsencode)
+
+
+def _path(uri: str) -> str:
+    path = local_path(uri)
+    assert path is not None, uri
+    return path
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads round in circles is neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _walk(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Names of the files below ``path``, each with the prefix; ``above`` are the folders on the way."""
+    status = os.stat(path)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(path) as found:
+        entries = list(found)
+    for entry in entries:
+        if _is_dir(entry):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
+        else:
+            yield prefix + entry.name

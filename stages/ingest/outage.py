@@ -1,0 +1,48 @@
+"""A disk or store that does not answer, told apart from a file that cannot be read."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stages.errors import StorageError
+from stages.ingest.paths import local_path
+
+# Errors of a machine, a network or a mount, which say nothing about the file that was asked for.
+_NOT_THE_FILE = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ECONNRESET", "ECONNREFUSED", "ECONNABORTED"),
+    )
+    if hasattr(errno, name)
+)
+# What stores say of one object: it is a folder, or it lies in an archive.
+_THE_OBJECT = ("Not a regular file", "INVALID_OBJECT_STATE", "InvalidObjectState")
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn the error of a disk or store that does not answer into its own kind.
+
+    A file that cannot be read costs one image. An outage must not, or a store that is away for a minute would
+    turn every image of that minute into an error for good.
+
+    Args:
+        uri: Local path or uri of the file that is read in the ``with`` block.
+
+    Raises:
+        StorageError: The disk or store does not answer.
+        OSError: Whatever else the block raised.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        local = local_path(uri) is not None
+        if error.errno in _NOT_THE_FILE or not (local or any(mark in str(error) for mark in _THE_OBJECT)):
+            what = " ".join((error.strerror or str(error)).split())
+            raise StorageError(f"cannot read {uri}: {what}; fix it and run the same command again") from error
+        raise
