@@ -241,7 +241,7 @@ def stages_of(config: Config, network: Network, protocol: Protocol, device: str)
             gpus,
             config.explain.dilate,
         ),
-        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, bool(asking), placed),
+        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, placed),
         *asking,
         *scoring_stages(config.evaluate, protocol, size),
     ]

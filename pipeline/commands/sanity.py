@@ -14,7 +14,8 @@ from pipeline.engine.executors import inline
 from pipeline.engine.plan import process
 from pipeline.engine.prepare import survey
 from pipeline.store.manifest import select
-from stages.batch import ragged
+from stages.batch import Stage, ragged
+from stages.classify.stage import Classify
 from stages.errors import DataError
 from stages.evaluate.sanity.similarity import MEASURES, similarities
 from stages.evaluate.statistics import bootstrap
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from stages.ingest.records import ImageRecord
     from stages.trace.cut import CutNetwork
-    from stages.trace.layers import LayeredNetwork
 
 IMAGES = 16
 """Images that are looked at where no number is given."""
@@ -71,22 +71,23 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     """
     import torch
 
-    from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
+    from stages.evaluate.sanity.cascade import parameter_groups, restored, shuffle
     from stages.explain.method_layers import layers_of
 
     protocol = protocol_of(config)
     found = survey(config)
     device, _ = place(config, inline)
     decode, classify = stages_of(config, found.network, protocol, device)[:2]
-    classify.fold = False  # type: ignore[attr-defined]  # Parameters are shuffled as they were learnt.
+    assert isinstance(classify, Classify)
+    classify.fold = False  # Parameters are shuffled as they were learnt.
     decode.setup()
     classify.setup()
     records = select(found.records, images, None, config.seed)
-    batches = list(_batches([decode, classify], records, config.seed))
+    batches = list(_batches(decode, classify, records, config.seed))
     done = sum(len(one.inputs) for one in batches)
     if not done:
         raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
-    network: CutNetwork | LayeredNetwork = classify.network  # type: ignore[attr-defined]
+    network = classify.network
     placed = layers_of(found.network, config.explain.methods, config.explain.layer, batches[0].inputs.shape[3])
 
     def maps(inputs: Tensor, target: Tensor) -> Maps:
@@ -104,9 +105,9 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     cascade: list[tuple[str, dict[str, dict[str, Any]]]] = []
     generator = torch.Generator().manual_seed(config.seed)
     with restored(network.module):
-        for stage, parameters in parameter_stages(network.module, batches[0].inputs.shape[3]):
+        for group, parameters in parameter_groups(network.module, batches[0].inputs.shape[3]):
             shuffle(parameters, generator)
-            cascade.append((stage, compare(lambda one: maps(one.inputs, one.target))))
+            cascade.append((group, compare(lambda one: maps(one.inputs, one.target))))
     return {
         "images": done,
         "failed": len(records) - done,
@@ -115,34 +116,35 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
             name: {
                 "class_sensitivity": another[name],
                 "flip_consistency": mirrored[name],
-                "randomization": [{"stage": stage} | scores[name] for stage, scores in cascade],
+                "randomization": [{"stage": group} | scores[name] for group, scores in cascade],
             }
             for name in config.explain.methods
         },
     }
 
 
-def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterator[_Images]:
+def _batches(decode: Stage, classify: Classify, records: list[ImageRecord], seed: int) -> Iterator[_Images]:
     """The images that can be decoded, with the first prediction and another class of each."""
     import torch
 
     for start in range(0, len(records), BATCH):
         chosen = records[start : start + BATCH]
         batch = {name: np.array([getattr(one, name) for one in chosen]) for name in ("image_id", "width", "height")}
-        rows = process(stages, batch | {"uri": ragged(one.uri for one in chosen)}).rows
-        if rows:
+        decoded = process([decode], batch | {"uri": ragged(one.uri for one in chosen)}).rows
+        if decoded:
+            answer = classify(decoded)
+            rows, inputs = answer.rows, answer.context["trace"].inputs
             target, outputs = rows["top_class"][:, 0].astype(np.int64), rows["probs"].shape[1]
             ids = [one % 2**64 for one in rows["image_id"].tolist()]
             steps = [int(np.random.default_rng([seed, one]).integers(1, max(outputs, 2))) for one in ids]
             other = (target + np.array(steps)) % outputs
-            inputs = rows["trace"].inputs
             yield _Images(inputs, *(torch.from_numpy(one).to(inputs.device) for one in (target, other)))
 
 
 def _maps(
     config: Config,
     placed: Mapping[str, Sequence[str]],
-    network: CutNetwork | LayeredNetwork,
+    network: CutNetwork,
     inputs: Tensor,
     target: Tensor,
 ) -> Maps:

@@ -107,7 +107,7 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
     from stages.evaluate.faithfulness.registry import get_metric
     from stages.explain.method_layers import all_layers, layers_of
     from stages.explain.registry import closed_form, get_explainer, same_maps
-    from stages.trace.layers import cut_at
+    from stages.trace.cut import CutNetwork
     from stages.trace.probe import check_repeatable
     from stages.trace.views import Views
 
@@ -123,7 +123,7 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
                 "explain.layer, and none in explain.methods; a sweep lists them one after the other, so give it one"
             )
         module = dilated(network.module, layers[0], size) if config.explain.dilate else network.module
-        cut = cut_at(module, layers, size)
+        cut = CutNetwork(module, layers, size)
         trace = cut.trace(torch.zeros(2, 3, size, size))
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))
@@ -145,7 +145,7 @@ def load_checked(config: Config) -> tuple[Network, str | list[str], int, dict[st
         raise ConfigurationError(
             "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
         )
-    kinds: dict[str, tuple] = {}
+    kinds: dict[str, tuple[str, ...]] = {}
     for method, names in placed.items():
         own = trace.at(names)
         has_linear_head = own.head is not None

@@ -8,15 +8,15 @@ from importlib import import_module
 
 from torch import Tensor
 
-from stages.errors import ConfigurationError, unknown
+from stages.errors import ConfigurationError
 from stages.explain.method_layers import method_of
+from stages.explain.methods import METHODS, check_methods
 from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
 
-_FAMILIES = (
-    *("ablation", "augmented", "augmented_authors", "cam", "contrast", "eigencam", "elementwise"),
-    *("fullgrad", "gradcam", "group", "liftcam", "opticam", "scorecam", "smooth"),
-)
+Method = Callable[[Trace, Tensor], Tensor]
+"""(trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
+
 _EXPLAINERS: dict[str, Explainer] = {}
 
 
@@ -25,8 +25,8 @@ class Explainer:
     """A method and what is to be known about it.
 
     Attributes:
-        name: As in ``explain.methods``.
-        function: (trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing.
+        name: By which users ask for it.
+        function: The method itself.
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
         cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
@@ -41,7 +41,7 @@ class Explainer:
     """
 
     name: str
-    function: Callable[[Trace, Tensor], Tensor]
+    function: Method
     formula: str
     needs_linear_head: bool
     cost: str
@@ -69,14 +69,14 @@ def explainer(
     per_cell: bool = False,
     check: Callable[[Trace], None] | None = None,
     fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima,
-) -> Callable:
-    """Register a function as an explainer.
+) -> Callable[[Method], Method]:
+    """Register a function as an explainer; :data:`stages.explain.methods.METHODS` must say where it stands.
 
     Raises:
         ValueError: The name is taken.
     """
 
-    def register(function: Callable[[Trace, Tensor], Tensor]) -> Callable[[Trace, Tensor], Tensor]:
+    def register(function: Method) -> Method:
         if name in _EXPLAINERS:
             raise ValueError(f"two explainers are called {name}")
         _EXPLAINERS[name] = Explainer(
@@ -89,26 +89,34 @@ def explainer(
 
 def explainers() -> dict[str, Explainer]:
     """All explainers by name."""
-    for family in _FAMILIES:
-        import_module(f"stages.explain.methods.{family}")
-    return _EXPLAINERS
+    return {name: _load(name) for name in METHODS}
 
 
 def get_explainer(name: str, has_linear_head: bool) -> Explainer:
-    """The explainer of an entry of ``explain.methods``, checked against what follows the layer that it explains.
+    """The explainer of that name, checked against what follows the layer that it explains.
+
+    Args:
+        name: ``METHOD`` or ``METHOD@LAYER``.
+        has_linear_head: Whether that is GAP + linear alone.
 
     Raises:
         ConfigurationError: There is none, or it cannot explain this network.
     """
-    table, entry, name = explainers(), name, method_of(name)
-    if name not in table:
-        raise unknown("method in explain.methods:", name, sorted(table))
-    if table[name].needs_linear_head and not has_linear_head:
+    check_methods([name])
+    found = _load(method_of(name))
+    if found.needs_linear_head and not has_linear_head:
         raise ConfigurationError(
-            f"explain.methods: {entry} needs a network that ends in GAP + linear after the explained layer; "
-            "take gradcam, or explain the layer before the pooling (explain.layer, or METHOD@LAYER)"
+            f"{name} needs a network that ends in GAP + linear after the explained layer; "
+            f"take gradcam, or explain the layer before the pooling, as in {found.name}@LAYER",
+            about="methods",
         )
-    return table[name]
+    return found
+
+
+def _load(method: str) -> Explainer:
+    """The explainer of that name, whose module alone is imported."""
+    import_module(f"stages.explain.methods.{METHODS[method]}")
+    return _EXPLAINERS[method]
 
 
 def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tuple[Explainer, bool]:
@@ -124,7 +132,7 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
     found, divided = get_explainer(name, has_linear_head), False
     while has_linear_head and found.same_as and (list(scales) == [1.0] or not found.per_cell):
         divided |= found.per_cell
-        found = _EXPLAINERS[found.same_as]
+        found = _load(found.same_as)
     return found, divided
 
 

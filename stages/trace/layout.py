@@ -23,7 +23,7 @@ def to_maps(output: object) -> Tensor | None:
         side = isqrt(output.shape[1])
         # More than the first row's length before the patches is no grid, but a sequence of some length.
         if side > 1 and output.shape[1] - side**2 <= side:
-            return output[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
+            return output[:, -(side**2) :].transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 

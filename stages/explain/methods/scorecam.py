@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from stages.explain.all_targets import for_all_targets
+from stages.explain.masking import logits_through
 from stages.explain.methods.cam import weighted_sum
 from stages.explain.registry import explainer
-from stages.explain.through import logits_through
 from stages.trace.trace import Trace
 
 
