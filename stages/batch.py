@@ -57,7 +57,7 @@ class Answer:
         rows: The batch.
         errors: By row of it, why its image leaves the run, with all its rows.
         seconds: What parts of the stage took, by name.
-        context: What is no column, by name, for the stages that come later: whichever of them lists the name
+        context: What is not a column, by name, for the stages that come later: whichever of them lists the name
             among its ``reads`` is given it as an argument of that name. It belongs to the batch as the stage saw
             it and stays whole when rows are taken out, so a column must say what of it belongs to which row.
     """

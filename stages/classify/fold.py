@@ -17,7 +17,7 @@ from stages.trace.probe import forward_noise, hooked
 TOLERANCE = 1e-3
 """Share of the largest value by which folding may move one. Rounding moves it by some 1e-6."""
 _CONVOLUTIONS = (nn.Conv2d, SameConv2d)
-"""Of exactly these types: what a stranger's does beside convolving, nobody knows."""
+"""Of exactly these types: what a stranger's does besides convolving, nobody knows."""
 
 
 def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Module:
@@ -25,7 +25,7 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
 
     In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which, and
     that nothing else reads it in between, is read off the network's graph; then the copy must give the logits and
-    explained maps of the original. Where there is no graph, or anything fails, or anybody's hook looks on, the
+    explained maps of the original. Where the graph cannot be recorded, or anything fails, or anybody's hook looks on, the
     network stays as it is. A convolution with a bias of its own keeps its normalisation, because FullGrad tells the
     two biases apart.
 

@@ -6,16 +6,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from torch import Tensor
-
 from stages.errors import ConfigurationError
 from stages.explain.method_layers import method_of
 from stages.explain.methods import METHODS, check_methods
 from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
-
-Method = Callable[[Trace, Tensor], Tensor]
-"""(trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
+from stages.trace.views import Fusion, Method
 
 _EXPLAINERS: dict[str, Explainer] = {}
 
@@ -32,7 +28,7 @@ class Explainer:
         cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
             network, f and b through the head alone, K channels; "F per 256" is one pass for each 256 heads'. A
             further class of the same image costs b and B again, in Group-CAM and Opti-CAM also F, and nothing
-            else. A GAP + linear head spares f and b, and the F that stand beside f or attention.
+            else. A GAP + linear head spares f and b, and the F that come with f or attention.
         source: Paper and equation.
         same_as: On a GAP + linear head its map is that method's.
         per_cell: ... divided by h w.
@@ -49,7 +45,7 @@ class Explainer:
     same_as: str | None = None
     per_cell: bool = False
     check: Callable[[Trace], None] | None = None
-    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima
+    fuse: Fusion = mean_of_maxima
 
     @property
     def needs(self) -> str:
@@ -68,7 +64,7 @@ def explainer(
     same_as: str | None = None,
     per_cell: bool = False,
     check: Callable[[Trace], None] | None = None,
-    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima,
+    fuse: Fusion = mean_of_maxima,
 ) -> Callable[[Method], Method]:
     """Register a function as an explainer; :data:`stages.explain.methods.METHODS` must say where it stands.
 
@@ -124,7 +120,7 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
 
     Behind a GAP + linear head the gradient is w_k / (h w) everywhere, and methods that differ elsewhere are
     one. Which of them computes follows from the network alone, never from what else is asked. At other sizes
-    than the network's own the views' h w differ, and a mean of quotients is no quotient of means.
+    than the network's own the views' h w differ, and a mean of quotients is not a quotient of means.
 
     Raises:
         ConfigurationError: As :func:`get_explainer`.

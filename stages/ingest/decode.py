@@ -141,7 +141,7 @@ class Decode:
         fit: ``squash``, ``center_crop`` or ``letterbox``.
         resample: ``bilinear`` or ``bicubic``, as Pillow does them: antialiased, on the full resolution.
         crop_ratio: Share of the short side that ``center_crop`` keeps.
-        fill: RGB beside a letterboxed image.
+        fill: RGB around a letterboxed image.
         max_pixels: Largest image, width x height.
 
     Raises:

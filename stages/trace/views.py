@@ -12,7 +12,9 @@ from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
 
 Method = Callable[[Trace, Tensor], Tensor]
+"""(trace of one layer, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
 Fusion = Callable[[Sequence[Tensor]], Tensor]
+"""Maps (N, h_l, w_l) of several layers to one map (N, h, w)."""
 
 
 class Views:

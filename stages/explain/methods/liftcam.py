@@ -83,7 +83,7 @@ def contributions(trace: Trace, image: int, maps: Tensor, targets: Tensor) -> Te
 
     Args:
         trace: Of a batch.
-        image: Number in the batch, for what passes beside the map.
+        image: Number in the batch, for what passes around the map.
         maps: (K, h, w) in place of that image's activations.
         targets: (T,) classes; one forward pass serves them all.
     """

@@ -40,7 +40,7 @@ def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
     """Score-CAM with the image itself as the baseline and no softmax, (N, h, w).
 
     A mask hardly ever raises the score, so nearly all weights are negative, and with activations >= 0 so is
-    the map: where nothing is left above zero the row is ``empty_map``. Under ``box.normalize: minmax`` the map
+    the map, and a threshold above zero finds nothing. Stretched between its minimum and its maximum the map
     is lowest where the channels are active. ``scorecam`` is the paper's, which does not suffer from it.
     """
     scores = _masked_scores(trace, target)
