@@ -25,7 +25,7 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
 
     In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which, and
     that nothing else reads it in between, is read off the network's graph; then the copy must give the logits and
-    explained maps of the original. Where the graph cannot be recorded, or anything fails, or anybody's hook looks on, the
+    explained maps of the original. Where the graph cannot be recorded, anything fails or anybody's hook looks on, the
     network stays as it is. A convolution with a bias of its own keeps its normalisation, because FullGrad tells the
     two biases apart.
 
