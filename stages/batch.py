@@ -2,12 +2,16 @@
 
 A batch is a dict of columns with one leading length. A column is a numpy array; what has another
 shape in every row (ground-truth boxes, maps, strings) is an object array, one entry a row.
+
+A stage that has nothing more to say than a batch gives back a batch, and is a function for
+``ray.data.Dataset.map_batches`` as it stands. One that gives images up, or has more to tell, gives an
+:class:`Answer`; :func:`pipeline.engine.plan.process` takes batches through any of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,7 +39,7 @@ class ImageError:
     Attributes:
         stage: Name of the stage that gave up, such as ``decode``.
         code: Stable CamelCase identifier that users filter by, such as ``Truncated``.
-        message: One line for people: what is wrong and how to mend it.
+        message: One line for people: what is wrong and how to fix it.
         attempts: Times that the image was tried before it was given up.
     """
 
@@ -45,21 +49,39 @@ class ImageError:
     attempts: int = 1
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a stage gives back where a batch does not say it all.
+
+    Attributes:
+        rows: The batch.
+        errors: By row of it, why its image leaves the run, with all its rows.
+        seconds: What parts of the stage took, by name.
+        context: What is not a column, by name, for the stages that come later: whichever of them lists the name
+            among its ``reads`` is given it as an argument of that name. It belongs to the batch as the stage saw
+            it and stays whole when rows are taken out, so a column must say what of it belongs to which row.
+    """
+
+    rows: Batch
+    errors: dict[int, ImageError] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+
+
 class Stage(Protocol):
     """A step from batch to batch.
 
-    A stage never raises because of one image: it sets that row of the object column ``error`` to an
-    :class:`ImageError`, and whoever runs the stage takes the row out before the next one. It may leave
-    ``seconds``, a dict of what its parts took, which is taken out, too.
+    A stage never raises because of one image: it lists the image's row in the ``errors`` of its
+    :class:`Answer`, and whoever runs the stage takes the image out before the next one.
     """
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Columns that the stage needs."""
+        """Columns and context that the stage needs."""
 
     @property
     def adds(self) -> tuple[str, ...]:
-        """Columns that it leaves behind, beside those that it read."""
+        """Columns and context that it leaves behind, in addition to those that it read."""
 
     @property
     def resources(self) -> Resources:
@@ -68,8 +90,8 @@ class Stage(Protocol):
     def setup(self) -> None:
         """Do what is done once per worker process, such as loading weights."""
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Transform one batch."""
+    def __call__(self, batch: Batch, *args: Any, **context: Any) -> Batch | Answer:
+        """Transform one batch. Only a stage that reads context has arguments for it."""
 
 
 def ragged(values: Iterable[Any]) -> np.ndarray:

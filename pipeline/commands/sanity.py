@@ -17,7 +17,8 @@ from pipeline.engine.prepare import survey
 from pipeline.engine.stages import seeing_stages
 from pipeline.engine.workers import place
 from pipeline.store.manifest import select
-from stages.batch import ragged
+from stages.batch import Stage, ragged
+from stages.classify.stage import Classify
 from stages.errors import DataError
 from stages.evaluate.sanity.similarity import MEASURES, similarities
 from stages.evaluate.statistics import bootstrap
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from stages.ingest.records import ImageRecord
     from stages.trace.cut import CutNetwork
-    from stages.trace.layers import LayeredNetwork
 
 IMAGES = 16
 """Images that are looked at where no number is given."""
@@ -75,7 +75,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     """
     import torch
 
-    from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
+    from stages.evaluate.sanity.cascade import parameter_groups, restored, shuffle
 
     found = survey(resolve(config))
     recipe = found.recipe
@@ -85,7 +85,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     decode.setup()
     classify.setup()
     records = select(found.records, images, None, config.seed)
-    batches = list(_batches([decode, classify], records, config.seed))
+    batches = list(_batches(decode, classify, records, config.seed))
     done = sum(len(one.inputs) for one in batches)
     if not done:
         raise DataError(f"data: none of the {len(records)} sampled images can be decoded; a run lists why in errors/")
@@ -106,9 +106,9 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     cascade: list[tuple[str, dict[str, dict[str, Any]]]] = []
     generator = torch.Generator().manual_seed(config.seed)
     with restored(network.module):
-        for stage, parameters in parameter_stages(network.module, batches[0].inputs.shape[3]):
+        for group, parameters in parameter_groups(network.module, batches[0].inputs.shape[3]):
             shuffle(parameters, generator)
-            cascade.append((stage, compare(lambda one: maps(one.inputs, one.target))))
+            cascade.append((group, compare(lambda one: maps(one.inputs, one.target))))
     return {
         "images": done,
         "failed": len(records) - done,
@@ -117,33 +117,34 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
             name: {
                 "class_sensitivity": another[name],
                 "flip_consistency": mirrored[name],
-                "randomization": [{"stage": stage} | scores[name] for stage, scores in cascade],
+                "randomization": [{"stage": group} | scores[name] for group, scores in cascade],
             }
             for name in config.explain.methods
         },
     }
 
 
-def _batches(stages: list[Any], records: list[ImageRecord], seed: int) -> Iterator[_Images]:
+def _batches(decode: Stage, classify: Classify, records: list[ImageRecord], seed: int) -> Iterator[_Images]:
     """The images that can be decoded, with the first prediction and another class of each."""
     import torch
 
     for start in range(0, len(records), BATCH):
         chosen = records[start : start + BATCH]
         batch = {name: np.array([getattr(one, name) for one in chosen]) for name in ("image_id", "width", "height")}
-        rows = process(stages, batch | {"uri": ragged(one.uri for one in chosen)}).rows
-        if rows:
+        decoded = process([decode], batch | {"uri": ragged(one.uri for one in chosen)}).rows
+        if decoded:
+            answer = classify(decoded)
+            rows, inputs = answer.rows, answer.context["trace"].inputs
             target, outputs = rows["top_class"][:, 0].astype(np.int64), rows["probs"].shape[1]
             ids = [one % 2**64 for one in rows["image_id"].tolist()]
             steps = [int(np.random.default_rng([seed, one]).integers(1, max(outputs, 2))) for one in ids]
             other = (target + np.array(steps)) % outputs
-            inputs = rows["trace"].inputs
             yield _Images(inputs, *(torch.from_numpy(one).to(inputs.device) for one in (target, other)))
 
 
 def _maps(
     recipe: FullRecipe,
-    network: CutNetwork | LayeredNetwork,
+    network: CutNetwork,
     inputs: Tensor,
     target: Tensor,
 ) -> Maps:

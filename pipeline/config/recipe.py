@@ -17,7 +17,7 @@ from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError
 from stages.evaluate.clsloc import digest, read_blacklist
-from stages.evaluate.faithfulness import check_metrics
+from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.methods import check_methods
 

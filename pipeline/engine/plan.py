@@ -6,10 +6,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from stages.batch import Batch, ImageError, Resources, Stage, concat, length, take
+from stages.batch import Answer, Batch, ImageError, Resources, Stage, concat, length, take
 from stages.errors import OutOfMemoryError, is_out_of_memory
 
 MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore")
@@ -51,13 +52,13 @@ class Outcome:
 
 
 def plan(stages: list[Stage]) -> list[Group]:
-    """Group neighbours that need a GPU, or need none, after checking that every column is there when read.
+    """Group neighbours that need a GPU, or need none, after checking that all that is read is there by then.
 
     Without a GPU everything is one group: a worker takes a shard from its bytes to its boxes, and no
     pixels travel between processes.
 
     Raises:
-        ValueError: A stage reads a column that neither the manifest nor an earlier stage adds.
+        ValueError: A stage reads what neither the manifest nor an earlier stage adds.
     """
     known = set(MANIFEST_COLUMNS)
     groups: list[Group] = []
@@ -78,8 +79,13 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
 
     A batch that does not fit in memory is taken through all stages again in two halves.
 
+    Args:
+        stages: Ready to be called, see :meth:`Group.setup`.
+        batch: Columns that the first stage reads, and ``image_id`` and ``uri``, by which errors are told.
+
     Raises:
         OutOfMemoryError: A half does not fit, either.
+        ValueError: A stage gave back something else than a batch.
     """
     try:
         return _process(stages, batch)
@@ -106,23 +112,58 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
 
 
 def _process(stages: list[Stage], batch: Batch) -> Outcome:
-    outcome = Outcome(dict(batch))  # A stage may take columns out of what it is given.
-    for stage in stages:
+    outcome = Outcome(batch)
+    context: dict[str, Any] = {}
+    for number, stage in enumerate(stages, start=1):
         if not length(outcome.rows):
             return Outcome({}, outcome.errors, outcome.seconds)
         started = time.perf_counter()
-        rows = stage(outcome.rows)
+        given = {name: value for name, value in context.items() if name in stage.reads}
+        found = stage(dict(outcome.rows), **given)  # A stage may take columns out of what it is given.
+        answer = found if isinstance(found, Answer) else Answer(found)
         outcome.seconds[type(stage).__name__.lower()] = time.perf_counter() - started
-        outcome.seconds |= rows.pop("seconds", {})
-        failed = rows.pop("error", None)
-        if failed is not None:
-            bad = np.array([error is not None for error in failed], dtype=bool)
-            outcome.errors += [
-                (int(rows["image_id"][row]), str(rows["uri"][row]), failed[row]) for row in np.flatnonzero(bad)
-            ]
-            rows = take(rows, ~bad) if bad.any() else rows
-        outcome.rows = rows
+        outcome.seconds |= answer.seconds
+        check_batch(answer.rows, type(stage).__name__)
+        outcome.rows, failed = _taken_out(answer)
+        outcome.errors += failed
+        wanted = {name for later in stages[number:] for name in later.reads}
+        # What nobody reads any more, such as a graph, is not held while the others run.
+        context = {name: value for name, value in (context | answer.context).items() if name in wanted}
     return outcome
+
+
+def check_batch(rows: Batch, source: str) -> None:
+    """See that columns are arrays of one length.
+
+    Args:
+        rows: What may be a batch.
+        source: What gave it, for the message.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> check_batch({"image": np.zeros((2, 8, 8)), "score": np.zeros(3)}, "Score")
+    Traceback (most recent call last):
+    ValueError: Score gave no batch, which is arrays of one length: image 2, score 3
+    """
+    lengths = {
+        name: str(len(column)) if isinstance(column, np.ndarray) and column.ndim else type(column).__name__
+        for name, column in rows.items()
+    }
+    if len(set(lengths.values())) > 1 or not all(one.isdigit() for one in lengths.values()):
+        listed = ", ".join(f"{name} {one}" for name, one in lengths.items())
+        raise ValueError(f"{source} gave no batch, which is arrays of one length: {listed}")
+
+
+def _taken_out(answer: Answer) -> tuple[Batch, list[tuple[int, str, ImageError]]]:
+    """The rows of the images that are left, and the first error of each of the others."""
+    if not answer.errors:
+        return answer.rows, []
+    rows, first = answer.rows, dict[int, tuple[int, str, ImageError]]()
+    for row, error in sorted(answer.errors.items()):
+        image = int(rows["image_id"][row])
+        first.setdefault(image, (image, str(rows["uri"][row]), error))
+    return take(rows, ~np.isin(rows["image_id"], list(first))), list(first.values())
 
 
 def total(seconds: Iterable[dict[str, float]]) -> dict[str, float]:

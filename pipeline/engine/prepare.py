@@ -105,7 +105,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     from stages.classify.dilate import dilated
     from stages.explain.method_layers import layers_of
     from stages.explain.registry import closed_form, get_explainer, same_maps
-    from stages.trace.layers import cut_at
+    from stages.trace.cut import CutNetwork
     from stages.trace.probe import check_repeatable
     from stages.trace.views import Views
 
@@ -118,7 +118,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
         full = recipe.with_network(replace(facts, layers=placed))
         check_repeatable(network.module, size)
         module = dilated(network.module, full.layers[0], size) if explain.dilate else network.module
-        cut = cut_at(module, full.layers, size)
+        cut = CutNetwork(module, full.layers, size)
         trace = cut.trace(torch.zeros(2, 3, size, size))
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))

@@ -59,7 +59,7 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
         [Faithfulness(metrics, explain.flip, explain.scales, recipe.seed, gpus, layers)] if metrics else []
     )
     return [
-        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, bool(asking), layers),
+        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers),
         *asking,
     ]
 

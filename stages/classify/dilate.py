@@ -9,6 +9,7 @@ halving is a strided convolution or pool may have it, if a trial shows that it h
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,14 +53,16 @@ def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
         larger = original
     if not halvings or not _contains(larger, original):
         raise ConfigurationError(
-            f"explain.dilate: {layer} has no a trous form that contains the original map; it needs one strided "
-            "convolution or pool before the layer and plain convolutions or maximum pools behind that, as in ResNet "
-            "and GoogLeNet; set it to false"
+            f"{layer} has no a trous form that contains the original map; it needs one strided convolution or pool "
+            "before the layer and plain convolutions or maximum pools behind that, as in ResNet and GoogLeNet; "
+            "do not dilate it",
+            about="dilate",
         )
     if gap_linear_head(found, found.get_submodule(layer), size) is None:
         raise ConfigurationError(
-            f"explain.dilate: behind {layer} the network does not end in GAP + linear, which alone takes maps of any "
-            "size; set explain.dilate to false"
+            f"behind {layer} the network does not end in GAP + linear, which alone takes maps of any size; "
+            "do not dilate it",
+            about="dilate",
         )
     return found
 
@@ -69,7 +72,7 @@ def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple
     windows: list[tuple[str, int, int]] = []
     maps: list[Tensor] = []
 
-    def watch(name: str):
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if not maps:
                 windows.append((name, inputs[0].shape[2], output.shape[2]))
@@ -89,7 +92,7 @@ def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple
     return maps[0], windows
 
 
-def _spread(part: Any) -> nn.Module:
+def _spread(part: Any) -> Any:
     """The window, looking at every second cell; an average pool cannot, and the trial will say so."""
     if isinstance(part, nn.AvgPool2d):
         return part

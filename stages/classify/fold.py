@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from stages.classify.architectures.lite0 import SameConv2d
-from stages.classify.graph import graph_of
 from stages.trace.probe import forward_noise, hooked
 
 TOLERANCE = 1e-3
 """Share of the largest value by which folding may move one. Rounding moves it by some 1e-6."""
 _CONVOLUTIONS = (nn.Conv2d, SameConv2d)
-"""Of exactly these types: what a stranger's does beside convolving, nobody knows."""
+"""Of exactly these types: what a stranger's does besides convolving, nobody knows."""
 
 
 def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Module:
@@ -25,7 +25,7 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
 
     In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which, and
     that nothing else reads it in between, is read off the network's graph; then the copy must give the logits and
-    explained maps of the original. Where there is no graph, or anything fails, or anybody's hook looks on, the
+    explained maps of the original. Where the graph cannot be recorded, anything fails or anybody's hook looks on, the
     network stays as it is. A convolution with a bias of its own keeps its normalisation, because FullGrad tells the
     two biases apart.
 
@@ -48,9 +48,19 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
     return found if pairs and same else module
 
 
+class _Tracer(fx.Tracer):
+    """Records a network's operations in the order of running; a convolution of any type is one, as is a normalisation.
+
+    It raises an exception of any type where what runs depends on the images.
+    """
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _pairs(module: nn.Module, explained: Collection[str]) -> list[tuple[str, str]]:
     """Names of convolutions, and of the normalisations that alone read their outputs."""
-    calls = [node for node in graph_of(module).graph.nodes if node.op == "call_module"]
+    calls = [node for node in _Tracer().trace(module).nodes if node.op == "call_module"]
     runs = Counter(node.target for node in calls)
     pairs = []
     for norm in calls:
@@ -79,7 +89,7 @@ def _outputs(module: nn.Module, explained: Collection[str], size: int) -> list[T
     """The logits of noise, and what the explained layers gave for it."""
     found: list[Tensor] = []
 
-    def watch(name: str, _part: nn.Module, _inputs: tuple, output: object) -> None:
+    def watch(name: str, _part: nn.Module, _inputs: tuple[Any, ...], output: object) -> None:
         if name in explained and isinstance(output, Tensor):
             found.append(output.clone())  # What follows may work in place.
 

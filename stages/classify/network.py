@@ -61,14 +61,13 @@ class Network:
         self.layer = layer
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
 
-    def resolve_layer(self, name: str, size: int | None = None, key: str = "explain.layer") -> str:
+    def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.
 
         Args:
-            name: As in ``explain.layer``.
+            name: ``last``, or the dotted name itself.
             size: Side of the input in pixels, which decides what still has spatial extent; the network's own
                 where not given.
-            key: Where the name was given, for errors.
 
         Raises:
             ConfigurationError: There is none; the message names the nearest.
@@ -83,7 +82,7 @@ class Network:
         import difflib
 
         near = difflib.get_close_matches(name, list(modules), n=3, cutoff=0.3) or [one for one in modules if one][-3:]
-        raise ConfigurationError(f"{key}: the network has no layer {name!r}; nearest: {', '.join(near)}")
+        raise ConfigurationError(f"the network has no layer {name!r}; nearest: {', '.join(near)}", about="layer")
 
     def resolve_layers(self, names: str | Sequence[str], size: int | None = None) -> list[str]:
         """The dotted names of one layer or of several, see :meth:`resolve_layer`.
@@ -94,5 +93,5 @@ class Network:
         found = [self.resolve_layer(name, size) for name in ([names] if isinstance(names, str) else names)]
         for name in found:
             if found.count(name) > 1:
-                raise ConfigurationError(f"explain.layer: {name} stands twice; name every layer once")
+                raise ConfigurationError(f"{name} stands twice; name every layer once", about="layer")
         return found

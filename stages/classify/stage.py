@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from stages.batch import Batch, Resources
+from stages.batch import Answer, Batch, Resources
 from stages.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stages.trace.cut import CutNetwork
 
 TOP_K = 5
 
@@ -13,8 +18,12 @@ TOP_K = 5
 class Classify:
     """Runs the network once per batch, cut at the explained layer.
 
+    Adds ``probs`` (N, C) float32, ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the
+    :class:`stages.trace.trace.Trace` of the whole batch, with ``trace_row`` (N,) int64, the image's place in it:
+    images that a later stage gives up leave the batch, but not the trace.
+
     Args:
-        spec: ``model.spec``.
+        spec: Of the network, as :func:`stages.classify.sources.load_network` reads it.
         weights_sha256: Of the weights that every worker must find under it.
         layer: Dotted name of the explained layer, or ``last``; a list for several.
         size: Side of the input in pixels.
@@ -25,14 +34,17 @@ class Classify:
             probabilities stay those of the network as it is, so a run classifies alike with it and without.
 
     Attributes:
-        fold: Whether normalisations become part of the convolutions before them, and Score-CAM may run the network
-            in parts; whoever changes parameters afterwards wants neither.
+        fold: Whether normalisations become part of the convolutions before them; whoever changes parameters
+            afterwards does not want it.
+        network: Once it is set up.
     """
+
+    network: CutNetwork
 
     fold = True
 
     reads = ("image",)
-    adds = ("trace", "probs", "top_class")
+    adds = ("trace", "trace_row", "probs", "top_class")
 
     def __init__(
         self,
@@ -59,40 +71,36 @@ class Classify:
 
         from stages.classify.dilate import dilated
         from stages.classify.fold import folded
-        from stages.classify.parts import parts
         from stages.classify.sources import load_network
-        from stages.trace.layers import cut_at
+        from stages.trace.cut import CutNetwork
 
         network = load_network(self.spec)
         if network.weights_sha256 != self.weights_sha256:
             raise ConfigurationError(
-                f"model.spec: {self.spec} gave a worker other weights than the run began with; "
-                "it must give the same ones every time and everywhere"
+                f"{self.spec} gave a worker other weights than the run began with; "
+                "it must give the same ones every time and everywhere",
+                about="network",
             )
+        scale, shape = 255.0, (1, 3, 1, 1)
+        mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
+        std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
+        self._mean, self._std = mean * scale, std * scale
         names = network.resolve_layers(self.layer, self.size)
         module = folded(network.module, names, self.size) if self.fold else network.module
         explained = dilated(module, names[0], self.size) if self.dilate else module
         module, explained = (one.to(self.device).to(memory_format=torch.channels_last) for one in (module, explained))
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        self.network = cut_at(explained, names, self.size, precision)
-        if self.fold and precision is None and torch.device(self.device).type == "cpu":
-            # Now, because recording a graph disturbs threads that run a network.
-            self.network.parts = parts(explained, self.size)
+        self.network = CutNetwork(explained, names, self.size, precision, black=-mean / std)
         if self.dilate:
-            self._classifier = cut_at(module, names, self.size, precision)
+            self._classifier = CutNetwork(module, names, self.size, precision)
         if torch.device(self.device).type == "cpu":
             # Workers share the cores batch by batch: faster than sharing them inside every operator,
             # and the bits do not depend on the number of cores.
             torch.set_num_threads(1)
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-        scale, shape = 255.0, (1, 3, 1, 1)
-        mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
-        std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
-        self._mean, self._std = mean * scale, std * scale
-        self.network.black = -mean / std
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Add ``trace``, ``probs`` (N, C) and the best five classes, (N, 5)."""
+    def __call__(self, batch: Batch) -> Answer:
+        """Classify one batch, and leave its pixels behind."""
         import torch
 
         pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
@@ -102,8 +110,9 @@ class Classify:
         probs = logits.detach().softmax(1)
         top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
-        return kept | {
-            "trace": trace,
+        rows = kept | {
+            "trace_row": np.arange(len(probs)),
             "probs": probs.cpu().numpy(),
             "top_class": top.cpu().numpy().astype(np.int32),
         }
+        return Answer(rows, context={"trace": trace})

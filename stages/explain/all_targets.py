@@ -30,7 +30,8 @@ def for_all_targets(function: Callable[[Trace, Tensor], Computed]) -> Callable[[
             return _column(function(trace, target[:, None]), 0)
         if function not in trace.kept:
             trace.kept[function] = function(trace, asked)
-        return _column(trace.kept[function], columns[0])
+        found: Computed = trace.kept[function]
+        return _column(found, columns[0])
 
     return of_one
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from stages.classify.network import Network
+from stages.errors import ConfigurationError
 
 AT = "@"
 
 
 def method_of(entry: str) -> str:
-    """The explainer of an entry of ``explain.methods``.
+    """The explainer of what a method is asked for by.
 
     >>> method_of("gradcam@features.3"), method_of("cam")
     ('gradcam', 'cam')
@@ -20,23 +21,26 @@ def method_of(entry: str) -> str:
 
 
 def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[str], size: int) -> dict[str, list[str]]:
-    """Dotted names of the layers of each entry of ``explain.methods``.
+    """Dotted names of the layers that each method explains.
 
     Args:
         network: That has them.
         methods: ``METHOD`` or ``METHOD@LAYER``.
-        layer: ``explain.layer``, for entries that name none.
+        layer: Of the methods that name none: one or several, or ``last``.
         size: Side of the input in pixels.
 
     Raises:
-        ConfigurationError: A layer is unknown, or stands in ``explain.layer`` twice.
+        ConfigurationError: A layer is unknown, or stands in ``layer`` twice.
     """
     of_run: list[str] | None = None
     found: dict[str, list[str]] = {}
     for entry in methods:
         own = entry.partition(AT)[2]
         if own:
-            found[entry] = [network.resolve_layer(own, size, key=f"explain.methods: {entry}")]
+            try:
+                found[entry] = [network.resolve_layer(own, size)]
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{entry}: {error}", about="methods") from None
         else:
             of_run = of_run or network.resolve_layers(layer, size)
             found[entry] = of_run

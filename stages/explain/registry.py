@@ -6,17 +6,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from torch import Tensor
-
-from stages.errors import ConfigurationError, unknown
+from stages.errors import ConfigurationError
 from stages.explain.method_layers import method_of
+from stages.explain.methods import METHODS, check_methods
 from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
+from stages.trace.views import Fusion, Method
 
-_FAMILIES = (
-    *("ablation", "augmented", "augmented_authors", "cam", "contrast", "eigencam", "elementwise"),
-    *("fullgrad", "gradcam", "group", "liftcam", "opticam", "scorecam", "smooth"),
-)
 _EXPLAINERS: dict[str, Explainer] = {}
 
 
@@ -25,14 +21,14 @@ class Explainer:
     """A method and what is to be known about it.
 
     Attributes:
-        name: As in ``explain.methods``.
-        function: (trace, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing.
+        name: By which users ask for it.
+        function: The method itself.
         formula: One line.
         needs_linear_head: It is defined for GAP + linear heads only.
         cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
             network, f and b through the head alone, K channels; "F per 256" is one pass for each 256 heads'. A
             further class of the same image costs b and B again, in Group-CAM and Opti-CAM also F, and nothing
-            else. A GAP + linear head spares f and b, and the F that stand beside f or attention.
+            else. A GAP + linear head spares f and b, and the F that come with f or attention.
         source: Paper and equation.
         same_as: On a GAP + linear head its map is that method's.
         per_cell: ... divided by h w.
@@ -41,7 +37,7 @@ class Explainer:
     """
 
     name: str
-    function: Callable[[Trace, Tensor], Tensor]
+    function: Method
     formula: str
     needs_linear_head: bool
     cost: str
@@ -49,7 +45,7 @@ class Explainer:
     same_as: str | None = None
     per_cell: bool = False
     check: Callable[[Trace], None] | None = None
-    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima
+    fuse: Fusion = mean_of_maxima
 
     @property
     def needs(self) -> str:
@@ -68,15 +64,15 @@ def explainer(
     same_as: str | None = None,
     per_cell: bool = False,
     check: Callable[[Trace], None] | None = None,
-    fuse: Callable[[Sequence[Tensor]], Tensor] = mean_of_maxima,
-) -> Callable:
-    """Register a function as an explainer.
+    fuse: Fusion = mean_of_maxima,
+) -> Callable[[Method], Method]:
+    """Register a function as an explainer; :data:`stages.explain.methods.METHODS` must say where it stands.
 
     Raises:
         ValueError: The name is taken.
     """
 
-    def register(function: Callable[[Trace, Tensor], Tensor]) -> Callable[[Trace, Tensor], Tensor]:
+    def register(function: Method) -> Method:
         if name in _EXPLAINERS:
             raise ValueError(f"two explainers are called {name}")
         _EXPLAINERS[name] = Explainer(
@@ -89,26 +85,34 @@ def explainer(
 
 def explainers() -> dict[str, Explainer]:
     """All explainers by name."""
-    for family in _FAMILIES:
-        import_module(f"stages.explain.methods.{family}")
-    return _EXPLAINERS
+    return {name: _load(name) for name in METHODS}
 
 
 def get_explainer(name: str, has_linear_head: bool) -> Explainer:
-    """The explainer of an entry of ``explain.methods``, checked against what follows the layer that it explains.
+    """The explainer of that name, checked against what follows the layer that it explains.
+
+    Args:
+        name: ``METHOD`` or ``METHOD@LAYER``.
+        has_linear_head: Whether that is GAP + linear alone.
 
     Raises:
         ConfigurationError: There is none, or it cannot explain this network.
     """
-    table, entry, name = explainers(), name, method_of(name)
-    if name not in table:
-        raise unknown("method in explain.methods:", name, sorted(table))
-    if table[name].needs_linear_head and not has_linear_head:
+    check_methods([name])
+    found = _load(method_of(name))
+    if found.needs_linear_head and not has_linear_head:
         raise ConfigurationError(
-            f"explain.methods: {entry} needs a network that ends in GAP + linear after the explained layer; "
-            "take gradcam, or explain the layer before the pooling (explain.layer, or METHOD@LAYER)"
+            f"{name} needs a network that ends in GAP + linear after the explained layer; "
+            f"take gradcam, or explain the layer before the pooling, as in {found.name}@LAYER",
+            about="methods",
         )
-    return table[name]
+    return found
+
+
+def _load(method: str) -> Explainer:
+    """The explainer of that name, whose module alone is imported."""
+    import_module(f"stages.explain.methods.{METHODS[method]}")
+    return _EXPLAINERS[method]
 
 
 def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tuple[Explainer, bool]:
@@ -116,7 +120,7 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
 
     Behind a GAP + linear head the gradient is w_k / (h w) everywhere, and methods that differ elsewhere are
     one. Which of them computes follows from the network alone, never from what else is asked. At other sizes
-    than the network's own the views' h w differ, and a mean of quotients is no quotient of means.
+    than the network's own the views' h w differ, and a mean of quotients is not a quotient of means.
 
     Raises:
         ConfigurationError: As :func:`get_explainer`.
@@ -124,7 +128,7 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
     found, divided = get_explainer(name, has_linear_head), False
     while has_linear_head and found.same_as and (list(scales) == [1.0] or not found.per_cell):
         divided |= found.per_cell
-        found = _EXPLAINERS[found.same_as]
+        found = _load(found.same_as)
     return found, divided
 
 

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.batch import Batch, Resources, ragged, take
+from stages.batch import Answer, Batch, Resources, ragged, take
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.explain.registry import Explainer
-    from stages.trace.trace import LayeredTrace, Trace
+    from stages.trace.trace import Trace
     from stages.trace.views import Views
 
 LABEL = "label"
 
 
 class Explain:
-    """Applies every method to every target of a batch that :class:`Classify` traced.
+    """Applies every method to every target of a batch that :class:`stages.classify.stage.Classify` traced.
+
+    Replaces the image rows by prediction rows, sorted by image, method and rank. Adds ``method`` and ``map``,
+    object, ``target_rank`` (R,) int8, ``class_index`` (R,) int32, ``prob`` and ``map_scale`` (R,) float32.
+    ``map`` is (h, w) float16, divided by ``map_scale``, its largest absolute value, so that every later number
+    follows from what is stored. A map that is not finite keeps its values.
 
     Args:
         methods: Names of explainers.
@@ -31,12 +36,11 @@ class Explain:
         flip: Average every map with the mirrored image's.
         scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
-        keep_trace: Leave ``trace`` for the next stage, with ``trace_row``, the image of each row in it.
         layers: Names of the layers that a method explains, of those that were traced; all where it is not listed.
     """
 
-    reads = ("trace", "probs", "top_class", "label")
-    adds: tuple[str, ...] = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
+    reads = ("trace", "trace_row", "probs", "top_class", "label")
+    adds = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
 
     def __init__(
         self,
@@ -45,14 +49,10 @@ class Explain:
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
         gpus: float = 0,
-        keep_trace: bool = False,
         layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.methods = methods
         self.layers = layers
-        self.keep_trace = keep_trace
-        if keep_trace:
-            self.adds = (*self.adds, "trace", "trace_row")
         self.flip, self.scales = flip, scales
         self.with_label = LABEL in targets
         self.top_k = max((int(name.removeprefix("top")) for name in targets if name != LABEL), default=0)
@@ -61,28 +61,30 @@ class Explain:
     def setup(self) -> None:
         """Nothing to prepare: methods are functions."""
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Replace the image rows by prediction rows, sorted by image, method and rank.
+    def __call__(self, batch: Batch, trace: Trace) -> Answer:
+        """Explain one batch.
 
-        ``map`` is divided by ``map_scale``, its largest absolute value, and rounded to float16, so that
-        every later number follows from what is stored. A map that is not finite keeps its values.
+        Args:
+            batch: Images, each with its place in the trace; those that left since it was made are missing.
+            trace: Explained as a whole, so that no map depends on which images have left.
         """
         import torch
 
         from stages.explain.registry import closed_form
         from stages.trace.views import Views
 
-        trace: Trace | LayeredTrace = batch.pop("trace")
-        probs = batch.pop("probs")
-        top_class, label = batch.pop("top_class"), batch["label"]
+        probs, top_class, label = batch.pop("probs"), batch.pop("top_class"), batch["label"]
+        traced = batch["trace_row"]
         count = len(label)
         ranks = ([0] if self.with_label else []) + list(range(1, min(self.top_k, top_class.shape[1]) + 1))
         # An image without a label is explained for class 0 like the others and the row dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
-        targets = torch.from_numpy(classes.astype(np.int64)).to(trace.logits.device)
+        of_all = np.zeros((len(trace.inputs), len(ranks)), np.int64)
+        of_all[traced] = classes
+        targets = torch.from_numpy(of_all).to(trace.logits.device)
         views = Views(trace, self.flip, self.scales, targets)
         explained, seconds = [], {}
-        computed: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+        computed: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
         for name in self.methods:
             started = time.perf_counter()
             names = self.layers.get(name)
@@ -91,8 +93,8 @@ class Explain:
             kind = method.name, *(names or ())
             if kind not in computed:
                 computed[kind] = self._explain(views, method, targets, names)
-            maps, scales = computed[kind]
-            explained.append((maps, scales / own.layers[0].locations if divided else scales))
+            maps, scales = (one[traced] for one in computed[kind])
+            explained.append((maps, scales / own.locations if divided else scales))
             seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
         rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
@@ -107,13 +109,15 @@ class Explain:
             "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),
         }
         kept = (rank_column > 0) | (label[image_rows] >= 0)
-        passed_on = {"trace": trace, "trace_row": image_rows[kept]} if self.keep_trace else {}
-        return take(rows, kept) | passed_on | {"seconds": seconds}
+        return Answer(take(rows, kept), seconds=seconds)
 
     def _explain(
         self, views: Views, method: Explainer, targets: Tensor, names: Sequence[str] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32."""
+        """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32.
+
+        N are the images of the trace.
+        """
         import torch
 
         found = [views.explain(method.function, target, method.fuse, names).float() for target in targets.unbind(1)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stages.batch import Batch, ImageError, Resources, length
+from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
 from stages.ingest.uris import read_bytes
@@ -133,7 +133,7 @@ class Decode:
 
     Reads ``uri`` and the manifest's ``width`` and ``height`` (0 where unknown). Adds ``image`` (N, size,
     size, 3) uint8 RGB, ``transform`` (N, 4) float64 (see :mod:`stages.ingest.geometry`), ``width`` and
-    ``height`` int32 of the displayed image, ``error`` object. A row with an error has a black image, the
+    ``height`` int32 of the displayed image. A row that its answer lists among the errors has a black image, the
     identity as its transform and the manifest's size.
 
     Args:
@@ -141,7 +141,7 @@ class Decode:
         fit: ``squash``, ``center_crop`` or ``letterbox``.
         resample: ``bilinear`` or ``bicubic``, as Pillow does them: antialiased, on the full resolution.
         crop_ratio: Share of the short side that ``center_crop`` keeps.
-        fill: RGB beside a letterboxed image.
+        fill: RGB around a letterboxed image.
         max_pixels: Largest image, width x height.
 
     Raises:
@@ -149,7 +149,7 @@ class Decode:
     """
 
     reads = ("image_id", "uri", "width", "height")
-    adds = ("image", "transform", "width", "height", "error")
+    adds = ("image", "transform", "width", "height")
     resources = Resources(cpus=1)
 
     def __init__(
@@ -162,7 +162,7 @@ class Decode:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         if fit not in FITS:
-            raise unknown("fit", fit, list(FITS))
+            raise unknown("fit", fit, list(FITS), about="fit")
         if resample not in _RESAMPLE:
             raise unknown("resample", resample, list(_RESAMPLE))
         self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
@@ -174,24 +174,22 @@ class Decode:
         if Image.MAX_IMAGE_PIXELS is not None:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> Answer:
         """Decode one batch; the order of its rows is kept."""
         columns = batch["uri"], batch["width"].tolist(), batch["height"].tolist()
         rows = list(map(self._row, *columns))
         count = length(batch)
         image = np.zeros((count, self.size, self.size, 3), dtype=np.uint8)
-        error = np.full(count, None, dtype=object)
         for index, row in enumerate(rows):
-            error[index] = row.error
             if row.pixels is not None:
                 image[index] = row.pixels
-        return batch | {
+        decoded = batch | {
             "image": image,
             "transform": np.array([row.transform for row in rows], dtype=np.float64).reshape(count, 4),
             "width": np.array([row.width for row in rows], dtype=np.int32),
             "height": np.array([row.height for row in rows], dtype=np.int32),
-            "error": error,
         }
+        return Answer(decoded, {index: row.error for index, row in enumerate(rows) if row.error})
 
     def _row(self, uri: str, width: int, height: int) -> _Row:
         try:

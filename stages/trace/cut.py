@@ -1,105 +1,156 @@
-"""A network that is cut at one layer: everything before it runs once, everything after it can be asked again."""
+"""A network that is cut at its explained layers: what comes before runs once, what follows can be asked again."""
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from stages.classify.parts import Parts
 from stages.errors import ConfigurationError
 from stages.trace.layout import from_maps, to_maps
-from stages.trace.probe import checked_logits, gap_linear_head
+from stages.trace.probe import checked_logits, gap_linear_head, order_of_running
 from stages.trace.trace import Trace
 
 
 class CutNetwork:
-    """A frozen network with one hook.
+    """A frozen network with one hook at each of its explained layers.
 
-    With every parameter frozen autograd records nothing until the hook replaces the layer's output by a
-    detached leaf that requires a gradient. What follows is the head, so a backward pass costs the head
-    alone, and the trunk's activations are freed as it runs.
+    With every parameter frozen autograd records nothing until the hook of the first layer replaces its output by
+    a detached leaf that requires a gradient. What follows is the head, so a backward pass costs the head alone,
+    and the trunk's activations are freed as it runs. Deeper layers hang on the graph that the first has begun.
 
     Threads may share it, each with a batch of its own.
 
     Args:
         module: In eval mode, its parameters frozen.
-        layer: The module whose output is explained.
-        name: The layer's dotted name.
+        names: Dotted names of the layers whose outputs are explained, in any order.
         size: Side of the input in pixels.
         precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits
             leave it in the precision of the inputs.
+        black: (1, 3, 1, 1) a black pixel as the network is given it; 0, which is the mean colour of the usual
+            normalisation, where nobody says how pixels are normalised.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> trace = CutNetwork(network.eval().requires_grad_(False), ["0"], size=8).trace(torch.zeros(2, 3, 8, 8))
+        >>> trace.activations.shape, trace.gradients(torch.tensor([0, 4])).shape
+        (torch.Size([2, 5, 6, 6]), torch.Size([2, 5, 6, 6]))
     """
 
     def __init__(
-        self, module: nn.Module, layer: nn.Module, name: str, size: int, precision: torch.dtype | None = None
+        self,
+        module: nn.Module,
+        names: Sequence[str],
+        size: int,
+        precision: torch.dtype | None = None,
+        black: Tensor | None = None,
     ) -> None:
         self.module = module
-        self._precision = precision
-        self.head = gap_linear_head(module, layer, size)
-        self.black = torch.zeros(1, 3, 1, 1)
-        """A black pixel as the network is given it; mid-grey where nobody said how pixels are normalised."""
-        self.parts: Parts | None = None
-        """The same network in parts, for many passes at once, if somebody made them."""
+        self.black = torch.zeros(1, 3, 1, 1) if black is None else black
+        self._size, self._precision = size, precision
+        ordered = order_of_running(module, names, size) if len(names) > 1 else names
+        self._layers = [_Layer(module, name, size) for name in ordered]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the layers, in the order of running."""
+        return [layer.name for layer in self._layers]
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer, if GAP + linear alone follows the only layer.
+
+        What needs its weights makes no sense of several layers: at most one lies before it.
+        """
+        return self._layers[0].head if len(self._layers) == 1 else None
+
+    def at(self, names: Collection[str]) -> CutNetwork:
+        """The same network with the same hooks, explained at some of the layers."""
+        found = copy.copy(self)
+        found._layers = [layer for layer in self._layers if layer.name in names]
+        return found
+
+    def trace(self, inputs: Tensor, asked: Tensor | None = None) -> Trace:
+        """Run (N, 3, S, S) inputs through the network once and keep what explainers need.
+
+        Args:
+            inputs: Normalised images.
+            asked: (N, T) classes that will be explained, where that is known.
+
+        Raises:
+            ConfigurationError: A layer gives no map, or more than one.
+        """
+        alone = len(self._layers) == 1
+        with ExitStack() as caught:
+            for layer in self._layers:
+                caught.enter_context(layer.catching(inputs.dtype, alone))
+            logits = self.logits(inputs)
+            return Trace([layer.caught() for layer in self._layers], logits, inputs, self, asked)
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
+        with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
+            logits = checked_logits(self.module(inputs))
+        return logits.to(inputs.dtype)
+
+    def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
+        """(M, C) logits of (M, K, h, w) activations through the head alone; of a network cut at one layer.
+
+        Args:
+            activations: Replace the layer's output.
+            image: (1, 3, S, S) input of the trunk, which matters where anything passes around the map:
+                a shortcut, a class token. A black one where nothing does.
+        """
+        (layer,) = self._layers
+        with layer.replaced(activations):
+            return self.logits(activations.new_zeros(1, 3, self._size, self._size) if image is None else image)
+
+
+class _Layer:
+    """One explained layer and its hook, which does in each thread what that thread is about.
+
+    Attributes:
+        name: Dotted.
+        head: The linear layer, if GAP + linear alone follows this layer.
+    """
+
+    def __init__(self, module: nn.Module, name: str, size: int) -> None:
+        layer = module.get_submodule(name)
         self.name = name
-        self._size = size
+        self.head = gap_linear_head(module, layer, size)
         self._thread = threading.local()
         layer.register_forward_hook(self._hook)
 
-    def trace(self, inputs: Tensor) -> Trace:
-        """Run (N, 3, S, S) inputs through the network and keep what explainers need.
-
-        Raises:
-            ConfigurationError: The layer gives no map, or more than one.
-        """
-        with self.watching(inputs.dtype, "cut"):
-            logits = self._run(inputs)
-            return Trace(self.seen(), logits, inputs, self)
-
     @contextmanager
-    def watching(self, dtype: torch.dtype, mode: str) -> Iterator[None]:
-        """Catch the layer's maps in forward passes of this thread.
+    def catching(self, dtype: torch.dtype, alone: bool) -> Iterator[None]:
+        """Catch the layer's maps in a forward pass.
 
         Args:
             dtype: Of the maps.
-            mode: ``cut`` begins the graph at this layer, ``join`` only if no other layer has begun it.
+            alone: Begin the graph here; else only if no other layer has begun it.
         """
         self._thread.dtype = dtype
-        with self._mode(mode):
+        with self._mode("begin" if alone else "join"):
             yield
 
-    def seen(self) -> Tensor:
-        """The maps of the pass that was watched.
+    def caught(self) -> Tensor:
+        """The maps of the pass that is being caught.
 
         Raises:
             ConfigurationError: The layer did not run.
         """
-        if self._thread.activations is None:
-            raise ConfigurationError(f"explain.layer: the network never runs {self.name!r}; name another layer")
-        return self._thread.activations
+        maps: Tensor | None = self._thread.activations
+        if maps is None:
+            raise ConfigurationError(f"the network never runs {self.name!r}; name another layer", about="layer")
+        return maps
 
-    def logits(self, inputs: Tensor) -> Tensor:
-        """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
-        return self._run(inputs)
-
-    def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
-        """(M, C) logits of (M, K, h, w) activations through the head alone.
-
-        Args:
-            activations: Replace the layer's output.
-            image: (1, 3, S, S) input of the trunk, which matters where anything passes beside the map:
-                a shortcut, a class token. A black one where nothing does.
-        """
-        with self._mode("replace", activations):
-            return self._run(activations.new_zeros(1, 3, self._size, self._size) if image is None else image)
-
-    def _run(self, inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
-            logits = checked_logits(self.module(inputs))
-        return logits.to(inputs.dtype)
+    def replaced(self, activations: Tensor) -> AbstractContextManager[None]:
+        """Put (M, K, h, w) activations in the place of the layer's output."""
+        return self._mode("replace", activations)
 
     @contextmanager
     def _mode(self, mode: str, activations: Tensor | None = None) -> Iterator[None]:
@@ -119,13 +170,14 @@ class CutNetwork:
         if maps is None:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigurationError(
-                f"explain.layer: the output of {self.name!r} has shape {shape}, not (N, K, h, w); "
-                "name a convolutional layer"
+                f"the output of {self.name!r} has shape {shape}, not (N, K, h, w); name a convolutional layer",
+                about="layer",
             )
         if self._thread.activations is not None:
             raise ConfigurationError(
-                f"explain.layer: {self.name!r} runs more than once in a pass; name a layer that runs once, "
-                "such as the block around it"
+                f"{self.name!r} runs more than once in a pass; name a layer that runs once, such as the block "
+                "around it",
+                about="layer",
             )
         # With several layers the deeper ones hang on the graph that the first of them began.
         if not (mode == "join" and maps.requires_grad):

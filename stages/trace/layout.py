@@ -21,14 +21,14 @@ def to_maps(output: object) -> Tensor | None:
         return maps if maps.shape[2] * maps.shape[3] > 1 else None
     if output.ndim == 3:
         side = isqrt(output.shape[1])
-        # More than the first row's length before the patches is no grid, but a sequence of some length.
+        # More than the first row's length before the patches is not a grid, but a sequence of some length.
         if side > 1 and output.shape[1] - side**2 <= side:
-            return output[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
+            return output[:, -(side**2) :].transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 
 def from_maps(maps: Tensor, output: Tensor) -> Tensor:
-    """``maps`` (M, K, h, w) in the layout of ``output``, whose tokens that are no patch come along.
+    """``maps`` (M, K, h, w) in the layout of ``output``, whose tokens that are not patches come along.
 
     Args:
         maps: Those of ``output``, changed.

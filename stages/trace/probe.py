@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 
 from stages.errors import ConfigurationError
 from stages.trace.layout import to_maps
+
+Watch = Callable[[str, nn.Module, tuple[Any, ...], object], None]
+"""Gets the name, the module, the inputs and the output of a part that has run."""
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d)
 _IMAGES = 2
@@ -33,7 +37,7 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
     attended: list[object] = []
     runs: Counter[str] = Counter()
 
-    def watch(name: str, part: nn.Module, inputs: tuple, output: object) -> None:
+    def watch(name: str, part: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
         runs[name] += 1
         if "attention" in type(part).__name__.lower() and inputs:
             attended.append(inputs[0])
@@ -54,14 +58,15 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
             if runs[name] == 1 and to_maps(output) is not None and attended and output is attended[-1]:
                 return name
         raise ConfigurationError(
-            f"model.spec: behind its last map the network works on tokens ({tokens[0][0]}), which have no map; "
-            "name a convolutional layer in explain.layer"
+            f"behind its last map the network works on tokens ({tokens[0][0]}), which have no map; "
+            "name a convolutional layer to explain",
+            about="layer",
         )
     for name, output in reversed(maps):
         # A container that ends in a pool gives the pool's output under its own name.
         if runs[name] == 1 and not any(output is pool for pool in pooled):
             return name
-    raise ConfigurationError("model.spec: no layer of the network gives a map (N, K, h, w) to explain")
+    raise ConfigurationError("no layer of the network gives a map (N, K, h, w) to explain", about="network")
 
 
 def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear | None:
@@ -114,8 +119,9 @@ def check_repeatable(module: nn.Module, size: int) -> None:
     first, second = forward_noise(module, size), forward_noise(module, size)
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.nan_to_num().abs().max()), equal_nan=True):
         raise ConfigurationError(
-            "model.spec: two passes over the same image differ: the network draws random numbers in eval mode; "
-            "make its dropout depend on self.training"
+            "two passes over the same image differ: the network draws random numbers in eval mode; "
+            "make its dropout depend on self.training",
+            about="network",
         )
 
 
@@ -137,14 +143,14 @@ def checked_logits(output: object) -> Tensor:
     if isinstance(output, Tensor) and output.ndim == 2:
         return output
     what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-    raise ConfigurationError(f"model.spec: the network returns {what}, not logits (N, C)")
+    raise ConfigurationError(f"the network returns {what}, not logits (N, C)", about="network")
 
 
 @contextmanager
-def hooked(module: nn.Module, watch: Callable[[str, nn.Module, tuple, object], None]) -> Iterator[None]:
-    """Call ``watch`` with name, module, inputs and output of every part that runs."""
+def hooked(module: nn.Module, watch: Watch) -> Iterator[None]:
+    """Call ``watch`` for every part that runs."""
 
-    def hook(name: str) -> Callable[[nn.Module, tuple, object], None]:
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
         return lambda part, inputs, output: watch(name, part, inputs, output)
 
     handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
@@ -162,7 +168,7 @@ def _is_square(maps: Tensor | None) -> bool:
 def _identity(like: Tensor) -> nn.Linear:
     """A linear layer that changes nothing."""
     size = like.shape[1]
-    head = nn.utils.skip_init(nn.Linear, size, size, device=like.device, dtype=like.dtype).requires_grad_(False)
+    head = nn.Linear(size, size, device="meta", dtype=like.dtype).to_empty(device=like.device).requires_grad_(False)
     nn.init.eye_(head.weight)
     nn.init.zeros_(head.bias)
     return head

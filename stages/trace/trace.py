@@ -2,66 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from stages.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from stages.trace.cut import CutNetwork
-    from stages.trace.layers import LayeredNetwork
+
+class Traced(Protocol):
+    """What a trace, and the methods that read it, ask of the network that it passed through.
+
+    :class:`stages.trace.cut.CutNetwork` is one.
+    """
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The explained layers, in the order of running."""
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer, if GAP + linear alone follows the only layer."""
+
+    @property
+    def black(self) -> Tensor:
+        """(1, 3, 1, 1) a black pixel as the network is given it."""
+
+    def at(self, names: Collection[str]) -> Traced:
+        """The same network, explained at some of the layers."""
+
+    def trace(self, inputs: Tensor, asked: Tensor | None = None) -> Trace:
+        """Another pass."""
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(M, C) of (M, 3, S, S) inputs."""
+
+    def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
+        """(M, C) logits, were the only layer's output these (M, K, h, w)."""
 
 
 class Trace:
-    """One batch's forward pass, cut at the explained layer.
+    """One batch's forward pass, cut at one or several explained layers.
+
+    A method explains one layer: it reads ``activations``, ``head``, ``weights`` and ``gradients``, which a trace
+    of several layers has not. That one is taken apart by :attr:`layers`, or by :meth:`at`.
 
     Attributes:
-        activations: (N, K, h, w) output of the explained layer. It is a leaf that requires a gradient,
-            so a backward pass from the logits stops there. (Beside a shallower explained layer it hangs on
-            that one's leaf.)
+        maps: (N, K, h, w) output of each explained layer, in the order of running. The first is a leaf that
+            requires a gradient, so a backward pass from the logits stops there; deeper ones hang on it.
         logits: (N, C).
         inputs: (N, 3, S, S) what the network was given.
         network: The network, for methods that ask it again.
         asked: (N, T) classes that will be explained, where that is known; one pass may serve them all.
         kept: What was computed for all of them, see :mod:`stages.explain.all_targets`.
+
+    Args:
+        gradients: Those of the pass that this trace is a part of; its own where not given.
     """
 
     def __init__(
         self,
-        activations: Tensor,
+        maps: Sequence[Tensor],
         logits: Tensor,
         inputs: Tensor,
-        network: CutNetwork,
-        shared: Gradients | None = None,
+        network: Traced,
+        asked: Tensor | None = None,
+        gradients: _Gradients | None = None,
     ) -> None:
-        self.activations = activations
-        self.logits = logits
-        self.inputs = inputs
-        self.network = network
-        self.asked: Tensor | None = None
-        self.kept: dict[Any, Any] = {}
-        self._gradients = shared or Gradients([activations])
-
-    @property
-    def head(self) -> nn.Linear | None:
-        """The linear layer of a GAP + linear head on ``activations``; None for any other head."""
-        return self.network.head
+        self.maps, self.logits, self.inputs = tuple(maps), logits, inputs
+        self.network, self.asked = network, asked
+        self.kept: dict[Callable[..., Any], Any] = {}
+        self._gradients = gradients or _Gradients(self.maps)
 
     @property
     def layers(self) -> list[Trace]:
-        """One trace per explained layer: this."""
-        return [self]
+        """One trace per explained layer, in the order of running; a backward pass of one serves all."""
+        # Not kept where it is the trace itself: a circle would keep the graph in memory until it is found.
+        return [self] if len(self.maps) == 1 else self._parts
 
     def at(self, names: Collection[str] | None) -> Trace:
-        """As of a trace of several layers: this."""
-        return self
+        """The same pass, explained at some of the layers; None is all of them."""
+        if names is None or set(names) == set(self.network.names):
+            return self
+        chosen = [at for at, name in enumerate(self.network.names) if name in names]
+        if len(chosen) == 1:
+            return self.layers[chosen[0]]
+        return self._part([self.maps[at] for at in chosen], self.network.at(names))
+
+    def asking(self, targets: Tensor | None) -> Trace:
+        """The same pass, of which these (N, T) classes will be asked."""
+        return Trace(self.maps, self.logits, self.inputs, self.network, targets)
+
+    @property
+    def activations(self) -> Tensor:
+        """(N, K, h, w) output of the only explained layer.
+
+        Raises:
+            ValueError: There are several.
+        """
+        if len(self.maps) > 1:
+            raise ValueError(f"the trace is cut at {len(self.maps)} layers: take one by layers or at()")
+        return self.maps[0]
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer of a GAP + linear head on ``activations``; None for any other, or several layers."""
+        return self.network.head
 
     @property
     def locations(self) -> int:
-        """h w, the number of cells of a map."""
+        """The number of cells of a map, h w."""
         return self.activations.shape[2] * self.activations.shape[3]
 
     def weights(self, target: Tensor) -> Tensor:
@@ -105,6 +157,14 @@ class Trace:
         """(M, C) logits of the batch's image of that number, were its activations these (M, K, h, w)."""
         return self.network.decide(activations, self.inputs[image : image + 1])
 
+    @cached_property
+    def _parts(self) -> list[Trace]:
+        names = self.network.names
+        return [self._part([one], self.network.at([name])) for one, name in zip(self.maps, names, strict=True)]
+
+    def _part(self, maps: Sequence[Tensor], network: Traced) -> Trace:
+        return Trace(maps, self.logits, self.inputs, network, self.asked, self._gradients)
+
     def _checked(self, target: Tensor) -> Tensor:
         count = self.logits.shape[1]
         if ((target < 0) | (target >= count)).any():
@@ -113,15 +173,15 @@ class Trace:
         return target
 
 
-class Gradients:
+class _Gradients:
     """The gradients of the last targets at one or several layers, of all layers from one backward pass.
 
     Args:
-        activations: Of each layer, parts of one graph.
+        maps: Of each layer, parts of one graph.
     """
 
-    def __init__(self, activations: Sequence[Tensor]) -> None:
-        self._activations = activations
+    def __init__(self, maps: Sequence[Tensor]) -> None:
+        self._maps = maps
         self._kept: list[tuple[Tensor, tuple[Tensor, ...]]] = []
 
     def of(self, activations: Tensor, target: Tensor, score: Tensor, room: int) -> Tensor:
@@ -135,38 +195,6 @@ class Gradients:
         """
         found = next((gradients for kept, gradients in self._kept if torch.equal(kept, target)), None)
         if found is None:
-            found = torch.autograd.grad(score.sum(), list(self._activations), retain_graph=True)
+            found = torch.autograd.grad(score.sum(), list(self._maps), retain_graph=True)
             self._kept = [*self._kept, (target, found)][-room:]
-        return next(one for layer, one in zip(self._activations, found, strict=True) if layer is activations)
-
-
-class LayeredTrace:
-    """One batch's forward pass, explained at several layers.
-
-    Attributes:
-        layers: One trace each, in the order of running.
-        network: The network at all its layers.
-    """
-
-    head = None
-
-    def __init__(self, layers: list[Trace], network: LayeredNetwork) -> None:
-        self.layers = layers
-        self.network = network
-
-    def at(self, names: Collection[str] | None) -> Trace | LayeredTrace:
-        """The same pass, explained at some of the layers; None is all of them."""
-        if names is None or len(names) == len(self.layers):
-            return self
-        layers = [one for one in self.layers if one.network.name in names]
-        return layers[0] if len(layers) == 1 else LayeredTrace(layers, self.network)
-
-    @property
-    def logits(self) -> Tensor:
-        """(N, C)."""
-        return self.layers[0].logits
-
-    @property
-    def inputs(self) -> Tensor:
-        """(N, 3, S, S) what the network was given."""
-        return self.layers[0].inputs
+        return next(one for layer, one in zip(self._maps, found, strict=True) if layer is activations)

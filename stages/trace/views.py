@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from stages.errors import ConfigurationError, is_out_of_memory
 from stages.trace.fuse import mean_of_maxima
-from stages.trace.trace import LayeredTrace, Trace
+from stages.trace.trace import Trace
 
 Method = Callable[[Trace, Tensor], Tensor]
+"""(trace of one layer, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
 Fusion = Callable[[Sequence[Tensor]], Tensor]
+"""Maps (N, h_l, w_l) of several layers to one map (N, h, w)."""
 
 
 class Views:
@@ -25,20 +27,15 @@ class Views:
         asked: (N, T) classes that will be explained, where they are known.
     """
 
-    def __init__(
-        self, trace: Trace | LayeredTrace, flip: bool, scales: Sequence[float], asked: Tensor | None = None
-    ) -> None:
-        self._trace = trace
-        self._shapes = [one.activations.shape[2:] for one in trace.layers]
+    def __init__(self, trace: Trace, flip: bool, scales: Sequence[float], asked: Tensor | None = None) -> None:
+        self._names = list(trace.network.names)
+        self._shapes = [maps.shape[2:] for maps in trace.maps]
         self._views: list[tuple[list[Trace], bool]] = []
         for scale in scales:
-            sized = trace if scale == 1 else _at_scale(trace, scale)
+            sized = trace.asking(asked) if scale == 1 else _at_scale(trace, scale, asked)
             self._views.append((sized.layers, False))
             if flip:
-                self._views.append((trace.network.trace(sized.inputs.flip(3)).layers, True))
-        for layers, _ in self._views:
-            for layer in layers:
-                layer.asked = asked
+                self._views.append((trace.network.trace(sized.inputs.flip(3), asked).layers, True))
 
     def explain(
         self,
@@ -55,9 +52,8 @@ class Views:
             fuse: Makes one map of those of several layers.
             names: Of the layers that are explained; None is all of them.
         """
-        chosen = self._trace.at(names).layers
-        positions = [at for at, one in enumerate(self._trace.layers) if any(one is layer for layer in chosen)]
-        maps = [self._at(layer, method, target) for layer in positions]
+        chosen = [at for at, name in enumerate(self._names) if names is None or name in names]
+        maps = [self._at(layer, method, target) for layer in chosen]
         return maps[0] if len(maps) == 1 else fuse(maps)
 
     def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:
@@ -78,14 +74,14 @@ class Views:
         return total / len(self._views)
 
 
-def _at_scale(trace: Trace | LayeredTrace, scale: float) -> Trace | LayeredTrace:
+def _at_scale(trace: Trace, scale: float, asked: Tensor | None) -> Trace:
     side = round(trace.inputs.shape[3] * scale)
     inputs = F.interpolate(trace.inputs, (side, side), mode="bilinear", antialias=True)
     try:
-        return trace.network.trace(inputs)
+        return trace.network.trace(inputs, asked)
     except (RuntimeError, AssertionError, ValueError) as error:  # How networks of one size refuse another.
         if is_out_of_memory(error):
             raise
         raise ConfigurationError(
-            f"explain.scales: the network does not run at {side} pixels; leave explain.scales at [1]"
+            f"the network does not run at {side} pixels; leave the only scale at 1", about="scales"
         ) from error

@@ -17,7 +17,7 @@ from pipeline.engine.job import Job
 from pipeline.engine.plan import Group, plan
 from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
 from pipeline.store.rundir import RunDir, encode
-from stages.batch import Batch, ImageError, Resources, Stage, ragged
+from stages.batch import Answer, Batch, ImageError, Resources, Stage, ragged
 from stages.ingest.records import ImageRecord
 from tests.runs import commits
 
@@ -32,12 +32,12 @@ class Load:
     def setup(self) -> None:
         """Nothing to prepare."""
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> Answer:
         """Add ``image``, (N, 6, 6)."""
         ids = batch["image_id"]
         bad = ImageError("load", "Unlucky", "every 13th image is broken")
         pixels = np.stack([np.random.default_rng(image).random((6, 6), dtype=np.float32) for image in ids])
-        return batch | {"image": pixels, "error": ragged(bad if image % 13 == 5 else None for image in ids)}
+        return Answer(batch | {"image": pixels}, {row: bad for row, image in enumerate(ids) if image % 13 == 5})
 
 
 class Explain:
@@ -105,7 +105,7 @@ class Around:
         """Prepare the stage."""
         self.stage.setup()
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> Batch | Answer:
         """What happens, then the stage."""
         self.happens(batch)
         return self.stage(batch)

@@ -51,7 +51,7 @@ class Case:
 def case(module: nn.Module, layer: str, images: Tensor, head: Callable[[Tensor], Tensor]) -> Case:
     """The network for both sides, neither sharing a tensor with the other."""
     frozen = copy.deepcopy(module).eval().requires_grad_(False)
-    cut = CutNetwork(frozen, frozen.get_submodule(layer), layer, images.shape[3])
+    cut = CutNetwork(frozen, [layer], images.shape[3])
     return Case(module.eval().requires_grad_(True), layer, images, head, cut, cut.trace(images))
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.trace.cut import CutNetwork
-from stages.trace.layers import LayeredNetwork
+from stages.trace.trace import Traced
 
 CHUNK = 64
 """Altered images that the network sees at a time; bounds the memory."""
@@ -37,7 +36,7 @@ class Explained:
         target: Tensor,
         maps: Tensor,
         confidence: Tensor,
-        network: CutNetwork | LayeredNetwork,
+        network: Traced,
         explain: Callable[[Tensor, Tensor], Tensor],
         seeds: Sequence[int],
     ) -> None:
@@ -89,7 +88,7 @@ class Explained:
         image = torch.arange(count, device=device).repeat_interleave(versions)
         version = torch.arange(versions, device=device).repeat(count)
         found = []
-        for images, numbers in zip(image.split(CHUNK), version.split(CHUNK), strict=True):
+        for images, numbers in zip(torch.split(image, CHUNK), torch.split(version, CHUNK), strict=True):
             probs = self.network.logits(alter(images, numbers)).softmax(1)
             found.append(probs.gather(1, self.target[images, None])[:, 0])
         return torch.cat(found).view(count, versions)

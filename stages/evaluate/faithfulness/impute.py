@@ -18,7 +18,7 @@ _COARSEST = 4
 def imputed(images: Tensor, gone: Tensor) -> Tensor:
     """Images whose missing pixels are the weighted mean of their neighbours, solved jointly (Rong et al. 2022).
 
-    A missing pixel is x_i = sum_j w_ij x_j / sum_j w_ij over its neighbours within the image, w = 1/6 beside
+    A missing pixel is x_i = sum_j w_ij x_j / sum_j w_ij over its neighbours within the image, w = 1/6 next to
     it and 1/12 across the corner. The system is symmetric and positive definite as long as a pixel is left,
     so conjugate gradients solve all images and channels at once; each stops for itself, whatever the
     others need. What is wrong on large scales is corrected on coarser grids (Bramble, Pasciak, Xu 1990).

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.batch import Batch, Resources, length
+from stages.batch import Answer, Batch, Resources, length
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stages.evaluate.faithfulness.explained import Explained
-    from stages.trace.trace import LayeredTrace, Trace
+    from stages.trace.trace import Trace
 
 
 class Faithfulness:
@@ -52,17 +52,16 @@ class Faithfulness:
     def setup(self) -> None:
         """Nothing to prepare: metrics are functions."""
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Add ``faithfulness`` (R, len(metrics)) float32, NaN where there is none; drop the trace."""
+    def __call__(self, batch: Batch, trace: Trace) -> Answer:
+        """Add ``faithfulness`` (R, len(metrics)) float32, NaN where there is none, and drop ``trace_row``."""
         from stages.evaluate.faithfulness.registry import get_metric
         from stages.explain.registry import closed_form
 
-        trace: Trace | LayeredTrace = batch.pop("trace")
         images = batch.pop("trace_row")
         values = np.full((length(batch), len(self.metrics)), np.nan, np.float32)
         seconds = dict.fromkeys((f"faithfulness/{name}" for name in self.metrics), 0.0)
         usable = (batch["target_rank"] == 1) & np.isfinite(batch["map_scale"])
-        computed: dict[tuple, np.ndarray] = {}
+        computed: dict[tuple[str, ...], np.ndarray] = {}
         for method in sorted(set(batch["method"][usable])):
             rows = np.flatnonzero(usable & (batch["method"] == method))
             # Methods that are one on this network give the same maps but for their scale, which no metric sees.
@@ -76,11 +75,9 @@ class Faithfulness:
                     seconds[f"faithfulness/{name}"] += time.perf_counter() - started
                 computed[kind] = values[rows]
             values[rows] = computed[kind]
-        return batch | {"faithfulness": values, "seconds": seconds}
+        return Answer(batch | {"faithfulness": values}, seconds=seconds)
 
-    def _explained(
-        self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace | LayeredTrace
-    ) -> Explained:
+    def _explained(self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace) -> Explained:
         """The maps of those rows, with what the metrics need to know of their images."""
         import torch
 

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from stages.trace.probe import forward_noise
 
 MOST = 24
-"""Stages into which a network is cut at most."""
+"""Groups into which a network's parameters are put at most."""
 
 
-def parameter_stages(module: nn.Module, size: int) -> list[tuple[str, list[nn.Parameter]]]:
-    """The parameters in the reverse order of their use, grouped by the parts of the network that own them.
+def parameter_groups(module: nn.Module, size: int) -> list[tuple[str, list[nn.Parameter]]]:
+    """The parameters in the reverse order of their use, in groups by the parts of the network that own them.
 
     Parts are named as deep in the network as gives no more than :data:`MOST` of them: ``fc``, ``layer4.2``,
     ``layer4.1`` ... for a ResNet-50. What a forward pass does not use is left out.
@@ -28,14 +29,14 @@ def parameter_stages(module: nn.Module, size: int) -> list[tuple[str, list[nn.Pa
     depths = range(1, 1 + max((name.count(".") + 1 for name, _ in used), default=0))
     fits = [depth for depth in depths if len({_part(name, depth) for name, _ in used}) <= MOST]
     depth = max(fits, default=1)
-    stages: dict[str, list[nn.Parameter]] = {}
+    groups: dict[str, list[nn.Parameter]] = {}
     seen: set[int] = set()
     for name, owner in reversed(used):
         for parameter in owner.parameters(recurse=False):
             if id(parameter) not in seen:  # Parts may share one.
                 seen.add(id(parameter))
-                stages.setdefault(_part(name, depth), []).append(parameter)
-    return list(stages.items())
+                groups.setdefault(_part(name, depth), []).append(parameter)
+    return list(groups.items())
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def shuffle(parameters: Iterable[Tensor], generator: torch.Generator) -> None:
     """Put the entries of each tensor in random order: their distribution stays, what was learnt goes.
 
     The scale of the activations stays with the distribution, so that a map changes for what the network has
-    forgotten, not because it vanished. Statistics of batch normalisation are no parameters and stay, too.
+    forgotten, not because it vanished. Statistics of batch normalisation are not parameters and stay, too.
     """
     for parameter in parameters:
         order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
@@ -66,8 +67,8 @@ def _used(module: nn.Module, size: int) -> list[tuple[str, nn.Module]]:
     """The parts that own parameters, in the order of their last use."""
     last: dict[str, nn.Module] = {}
 
-    def watch(name: str, part: nn.Module):
-        def hook(_module, _inputs):
+    def watch(name: str, part: nn.Module) -> RemovableHandle:
+        def hook(_module: nn.Module, _inputs: object) -> None:
             last.pop(name, None)
             last[name] = part
 

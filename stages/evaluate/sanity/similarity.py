@@ -92,4 +92,5 @@ def hog(image: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.sqrt((vectors**2).sum(1, keepdims=True) + 1e-10)
+    unit: np.ndarray = vectors / np.sqrt((vectors**2).sum(1, keepdims=True) + 1e-10)
+    return unit

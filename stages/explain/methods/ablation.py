@@ -52,7 +52,7 @@ def reciprocam(trace: Trace, targets: Tensor) -> Tensor:
     else:
         logits = torch.stack([_decide(trace, image, trace.locations, _alone) for image in range(len(maps))])
     every = targets[:, None].expand(-1, trace.locations, -1)
-    return logits.softmax(2).gather(2, every).mT.unflatten(2, maps.shape[2:])
+    return logits.softmax(2).gather(2, every).mT.reshape(*targets.shape, *maps.shape[2:])
 
 
 @for_all_targets
@@ -81,5 +81,5 @@ def _alone(maps: Tensor, locations: Tensor) -> Tensor:
 def _decide(trace: Trace, image: int, count: int, alter: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """(count, C) logits of an image's maps, altered in that many ways, a chunk of them in memory at a time."""
     maps = trace.activations[image].detach()
-    chunks = torch.arange(count, device=maps.device).split(CHUNK)
+    chunks = torch.split(torch.arange(count, device=maps.device), CHUNK)
     return torch.cat([trace.decide(image, alter(maps, chunk)) for chunk in chunks])

@@ -81,7 +81,7 @@ def transformations(like: Tensor) -> Tensor:
 @for_all_targets
 def augmented_maps(trace: Trace, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Grad-CAMs of all copies after ReLU and division by their maximum (N, T, L, h, w), and p_c (N, T, L)."""
-    # Reflection, because black wedges beside a rotated copy would be explained, too.
+    # Reflection, because black wedges next to a rotated copy would be explained, too.
     return maps_of_copies(trace, targets, transformations(trace.inputs), "reflection")
 
 

@@ -1,4 +1,4 @@
-"""Augmented Grad-CAM with every setting as its authors released it, beside the converged one.
+"""Augmented Grad-CAM with every setting as its authors released it, in addition to the converged one.
 
 Read in diegocarrera89/AugmentedGradCAM (lib_aug_gradcam.py, generate_all_gradcam.py). What differs from
 ``augmented-gradcam``: 100 copies instead of 16, black where a copy looks beyond the image, D that takes the

@@ -35,4 +35,4 @@ def eigencam(trace: Trace, targets: Tensor) -> Tensor:
         projection = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
     agreement = (projection * centred.mean(1)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection).where(finite, torch.nan)
-    return signed.unflatten(1, maps.shape[2:])[:, None].expand(-1, targets.shape[1], -1, -1)
+    return signed.view(len(maps), 1, *maps.shape[2:]).expand(-1, targets.shape[1], -1, -1)

@@ -41,9 +41,10 @@ def check_complete(trace: Trace) -> None:
     ((score, of_input, of_biases),) = contributions(trace, noise, first)
     if not _add_up(score, [of_input, *of_biases]):
         raise ConfigurationError(
-            "explain.methods: fullgrad cannot explain this network: its input's and biases' shares do not add up to "
+            "fullgrad cannot explain this network: its input's and biases' shares do not add up to "
             "the score; it covers convolutions, linear layers, batch normalisation and elementwise activations, but "
-            "no attention, other normalisation or gates (squeeze and excitation); take layercam"
+            "no attention, other normalisation or gates (squeeze and excitation); take layercam",
+            about="methods",
         )
 
 
@@ -71,7 +72,7 @@ def fullgrad(trace: Trace, targets: Tensor) -> Tensor:
     left out. Channels are summed before they are resized, which is linear.
     """
     side = [length // 2 for length in trace.inputs.shape[2:]]
-    parts = zip(trace.inputs.split(CHUNK), targets.split(CHUNK), strict=True)
+    parts = zip(torch.split(trace.inputs, CHUNK), torch.split(targets, CHUNK), strict=True)
     return torch.cat(
         [
             torch.stack([_map([of_input, *of_biases], side) for _, of_input, of_biases in found], 1)
@@ -159,14 +160,14 @@ def _normalisation_bias(*args: Any, **kwargs: Any) -> Tensor:
     mean, variance = given.arguments["running_mean"], given.arguments["running_var"]
     gamma, beta = given.arguments["weight"], given.arguments["bias"]
     scale = (variance + given.arguments["eps"]).rsqrt() * (1 if gamma is None else gamma)
-    bias = (0 if beta is None else beta) - mean * scale
+    bias: Tensor = (0 if beta is None else beta) - mean * scale
     return bias.view(-1, *[1] * (given.arguments["input"].ndim - 2))
 
 
 def _implicit_bias(func: Any, *args: Any, **kwargs: Any) -> Tensor:
     """a(z) - a'(z) z of an activation that is not homogeneous, such as ReLU6 beyond 6."""
-    z = args[0].detach().clone().requires_grad_()
-    value = func(z.clone(), *args[1:], **kwargs)
+    z: Tensor = args[0].detach().clone().requires_grad_()
+    value: Tensor = func(z.clone(), *args[1:], **kwargs)
     (slope,) = torch.autograd.grad(value.sum(), z)
     return value.detach() - slope * z.detach()
 

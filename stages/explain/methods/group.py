@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from stages.explain.all_targets import for_all_targets
-from stages.explain.masks import stretched
+from stages.explain.masking import stretched
 from stages.explain.registry import explainer
 from stages.trace.trace import Trace
 

@@ -45,9 +45,10 @@ def check_complete(trace: Trace) -> None:
     difference = heard - silent
     if not (difference - shares.sum()).abs() <= TOLERANCE * (difference.abs() + shares.abs().sum()):
         raise ConfigurationError(
-            "explain.methods: liftcam cannot explain this network at this layer: the channels' shares do not add up "
+            "liftcam cannot explain this network at this layer: the channels' shares do not add up "
             "to the score; behind the layer it covers convolutions, linear layers, batch normalisation, pooling and "
-            "elementwise activations, but no attention, other normalisation or gates; take gradcam"
+            "elementwise activations, but no attention, other normalisation or gates; take gradcam",
+            about="methods",
         )
 
 
@@ -82,7 +83,7 @@ def contributions(trace: Trace, image: int, maps: Tensor, targets: Tensor) -> Te
 
     Args:
         trace: Of a batch.
-        image: Number in the batch, for what passes beside the map.
+        image: Number in the batch, for what passes around the map.
         maps: (K, h, w) in place of that image's activations.
         targets: (T,) classes; one forward pass serves them all.
     """
@@ -112,7 +113,7 @@ def _is_pair(value: Any) -> bool:
 
 def _elementwise(func: Any, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     inside = z.detach().clone().requires_grad_()
-    value = func(inside.clone(), *args, **kwargs)  # A copy, because it may work in place.
+    value: Tensor = func(inside.clone(), *args, **kwargs)  # A copy, because it may work in place.
     (derivative,) = torch.autograd.grad(value.sum(), inside)
     value, rise, run = value.detach(), value.detach().diff(dim=0), inside.detach().diff(dim=0)
     slope = (rise / run).where(_apart(run, z), derivative)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stages.explain.masks import stretched
+from stages.explain.masking import stretched
 from stages.explain.methods.cam import weighted_sum
 from stages.explain.registry import explainer
 from stages.trace.trace import Trace

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from stages.explain.all_targets import for_all_targets
+from stages.explain.masking import logits_through
 from stages.explain.methods.cam import weighted_sum
 from stages.explain.registry import explainer
-from stages.explain.through import logits_through
 from stages.trace.trace import Trace
 
 
@@ -40,7 +40,7 @@ def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
     """Score-CAM with the image itself as the baseline and no softmax, (N, h, w).
 
     A mask hardly ever raises the score, so nearly all weights are negative, and with activations >= 0 so is
-    the map: where nothing is left above zero the row is ``empty_map``. Under ``box.normalize: minmax`` the map
+    the map, and a threshold above zero finds nothing. Stretched between its minimum and its maximum the map
     is lowest where the channels are active. ``scorecam`` is the paper's, which does not suffer from it.
     """
     scores = _masked_scores(trace, target)

@@ -64,7 +64,10 @@ def test_without_asking_nothing_is_there(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["evaluate.faithfulness=[insrtion]"], r"evaluate\.faithfulness: 'insrtion'; did you mean insertion\?"),
+        (
+            ["evaluate.faithfulness=[insrtion]"],
+            r"evaluate\.faithfulness: unknown .* 'insrtion'; did you mean insertion\?",
+        ),
         ([ASKED, "explain.targets=[label]"], r"evaluate\.faithfulness: .*add top1 to explain\.targets"),
         (["evaluate.faithfulness=[adcc,adcc]"], r"evaluate\.faithfulness: the same name stands twice"),
     ],

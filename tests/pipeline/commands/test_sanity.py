@@ -16,8 +16,8 @@ from stages.classify.network import Preprocess
 from stages.errors import DataError
 from stages.evaluate.sanity.similarity import MEASURES
 from stages.explain.registry import get_explainer
+from stages.trace.cut import CutNetwork
 from stages.trace.fuse import maximum_of_scaled, mean_of_maxima
-from stages.trace.layers import cut_at
 from tests.runs import wsl
 
 
@@ -98,7 +98,7 @@ def test_the_command_line_on_a_trained_network():
 def test_several_layers_are_fused_as_the_method_does(tiny):
     config = tiny("explain.methods=[gradcam,layercam]", "explain.layer=[features.1,features.3]")
     layers = config.explain.layer
-    network = cut_at(sources.load_network(config.model.spec).module, layers, 32)
+    network = CutNetwork(sources.load_network(config.model.spec).module, layers, 32)
     inputs, target = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 5])
     facts = NetworkFacts("", Preprocess(), dict.fromkeys(config.explain.methods, layers))
     found = _maps(resolve(config).with_network(facts), network, inputs, target)

@@ -14,7 +14,7 @@ import resource, sys
 import numpy as np
 import torch
 from pipeline.engine.plan import process
-from stages.batch import ImageError, Resources, ragged
+from stages.batch import Answer, ImageError, Resources, ragged
 
 class Hungry:
     reads, adds, resources = ("image_id",), ("sum",), Resources()
@@ -22,13 +22,13 @@ class Hungry:
     def setup(self): pass
 
     def __call__(self, batch):
-        batch.pop("label")  # as Explain takes the trace out
+        batch.pop("label")  # as Explain takes columns out
         count = len(batch["image_id"])
         sizes.append(count)
         big = ALLOCATE(count * MEGABYTES * 2**20)
         big[:: 4096] = 1
-        odd = ragged(ImageError("hungry", "Odd", "odd") if one == 5 else None for one in batch["image_id"])
-        return batch | {"sum": batch["image_id"] * 10, "error": odd, "seconds": {"eat": 1.0}}
+        odd = {row: ImageError("hungry", "Odd", "odd") for row, one in enumerate(batch["image_id"]) if one == 5}
+        return Answer(batch | {"sum": batch["image_id"] * 10}, odd, {"eat": 1.0}, {"graph": object()})
 
 def virtual():
     return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from pipeline.engine.plan import plan, process
-from stages.batch import ImageError, Resources, ragged
+from stages.batch import Answer, Batch, ImageError, Resources, Stage, ragged, take
+from stages.classify.stage import Classify
 from stages.errors import OutOfMemoryError
+from stages.evaluate.faithfulness.stage import Faithfulness
+from stages.explain.stage import Explain
+from tests.stages.toys import tiny_network
 
 
 class Add:
@@ -19,11 +25,9 @@ class Add:
         pass
 
     def __call__(self, batch):
-        odd = batch["image_id"] % 2 == 1
-        errors = (
-            {"error": ragged(ImageError("add", "Odd", "odd") if bad else None for bad in odd)} if self.fails else {}
-        )
-        return batch | dict.fromkeys(self.adds, batch["image_id"] * 2) | errors
+        odd = np.flatnonzero(batch["image_id"] % 2 == 1) if self.fails else []
+        errors = {int(row): ImageError("add", "Odd", "odd") for row in odd}
+        return Answer(batch | dict.fromkeys(self.adds, batch["image_id"] * 2), errors)
 
 
 def test_without_a_gpu_everything_is_one_group():
@@ -51,7 +55,7 @@ def test_a_column_that_nobody_adds_is_found_before_any_image():
 def test_failed_images_leave_and_the_others_go_on():
     batch = {"image_id": np.arange(5), "uri": ragged(f"/{number}" for number in range(5))}
     outcome = process([Add((), ("a",), fails=True), Add(("a",), ("b",))], batch)
-    assert outcome.rows["b"].tolist() == [0, 4, 8] and "error" not in outcome.rows
+    assert outcome.rows["b"].tolist() == [0, 4, 8]
     assert [(image, uri, error.code) for image, uri, error in outcome.errors] == [(1, "/1", "Odd"), (3, "/3", "Odd")]
 
 
@@ -86,3 +90,117 @@ def test_other_errors_pass_through_at_once():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         process([stage], {"image_id": np.arange(4)})
     assert stage.calls == 1
+
+
+class Seen:
+    """Notes what it is given, and gives it back."""
+
+    def __init__(self, *reads: str) -> None:
+        self.reads, self.adds, self.resources = reads, (), Resources()
+        self.given: list[dict[str, object]] = []
+
+    def setup(self) -> None:
+        pass
+
+    def __call__(self, batch: Batch, **context: object) -> Batch:
+        self.given.append(context)
+        return batch
+
+
+class Making(Seen):
+    """Makes context."""
+
+    def __call__(self, batch: Batch, **context: object) -> Answer:
+        super().__call__(batch, **context)
+        return Answer(batch, seconds={"half": 0.5}, context={"first": 1, "second": 2})
+
+
+def test_context_reaches_the_stages_that_read_it():
+    blind, one, both = Seen(), Seen("second"), Seen("first", "second")
+    outcome = process([Making(), blind, one, both], {"image_id": np.arange(2)})
+    assert (blind.given, one.given, both.given) == ([{}], [{"second": 2}], [{"first": 1, "second": 2}])
+    assert list(outcome.rows) == ["image_id"] and outcome.seconds["half"] == 0.5
+
+
+class Graph:
+    """Something that is large."""
+
+
+def test_context_is_let_go_behind_the_last_stage_that_reads_it():
+    held = []
+
+    class Growing(Making):
+        def __call__(self, batch: Batch) -> Answer:
+            graph = Graph()
+            held.append(weakref.ref(graph))
+            return Answer(batch, context={"graph": graph})
+
+    class Looking(Seen):
+        def __call__(self, batch: Batch, **context: object) -> Batch:
+            held.append(held[0]() is not None)
+            return batch
+
+    process([Growing(), Looking(), Looking("graph"), Looking()], {"image_id": np.arange(2)})
+    assert held[1:] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"score": np.zeros(3)}, "image_id 2, score 3"),
+        ({"score": [1, 2]}, "image_id 2, score list"),
+        ({"score": np.array(1)}, "image_id 2, score ndarray"),
+        ({"graph": Graph()}, "image_id 2, graph Graph"),
+    ],
+)
+def test_a_stage_that_gives_no_batch_is_named(columns, told):
+    class Wrong(Seen):
+        def __call__(self, batch: Batch) -> Batch:
+            return batch | columns
+
+    with pytest.raises(ValueError, match=f"^Wrong gave no batch, which is arrays of one length: {told}$"):
+        process([Wrong()], {"image_id": np.arange(2)})
+
+
+class Refuse(Seen):
+    """A toy stage that gives one image up, whichever of its rows it finds."""
+
+    def __init__(self, image: int) -> None:
+        super().__init__("image_id")
+        self.image = image
+
+    def __call__(self, batch: Batch) -> Answer:
+        bad = ImageError("refuse", "Disliked", "not this one")
+        return Answer(batch, {row: bad for row, image in enumerate(batch["image_id"]) if image == self.image})
+
+
+@pytest.fixture(scope="module")
+def traced() -> list[Stage]:
+    """The network's stages, ready."""
+    network = tiny_network()
+    classify = Classify("python:tests.stages.toys:tiny_network", network.weights_sha256, ["features.1", "last"], 32)
+    classify.setup()
+    layers = {"cam": ["features"], "layercam": ["features.1", "features"], "gradcam++": ["features.1"]}
+    methods = [*layers, "scorecam", "smooth-gradcam++"]
+    scales = [1.0, 1.5]
+    placed = layers | {name: ["features"] for name in methods[3:]}
+    explain = Explain(methods, ["label", "top2"], True, scales, layers=placed)
+    return [classify, explain, Faithfulness(["average_drop", "road", "coherency"], True, scales, 3, layers=placed)]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
+def test_an_image_that_fails_anywhere_changes_no_other(traced, position):
+    """Before the network, behind it, behind the maps and behind what is asked about them."""
+    pixels = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    batch = {"image_id": np.arange(10, 14), "uri": ragged("abcd"), "image": pixels, "label": np.array([4, -1, 0, 6])}
+    whole = process(traced, dict(batch)).rows
+    outcome = process([*traced[:position], Refuse(12), *traced[position:]], dict(batch))
+    assert [(image, uri, error.code) for image, uri, error in outcome.errors] == [(12, "c", "Disliked")]
+    others = take(whole, whole["image_id"] != 12)
+    assert outcome.rows.keys() == others.keys() and len(set(others["image_id"])) == 3
+    for name, column in others.items():
+        for mine, expected in zip(outcome.rows[name], column, strict=True):
+            if position == 0 and name in ("prob", "map", "map_scale", "faithfulness"):
+                np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4)  # Another batch rounds otherwise.
+            else:
+                np.testing.assert_array_equal(mine, expected)

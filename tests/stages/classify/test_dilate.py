@@ -118,7 +118,7 @@ class Gated(GapLinear):
 def test_a_network_without_one_is_refused_in_one_line(factory, layer, size, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         dilated(seeded(factory).requires_grad_(False), layer, size)
-    assert str(caught.value).startswith("explain.dilate: ") and "\n" not in str(caught.value)
+    assert caught.value.about == "dilate" and "\n" not in str(caught.value)
 
 
 def test_a_run_classifies_alike_with_it_and_without():
@@ -128,8 +128,8 @@ def test_a_run_classifies_alike_with_it_and_without():
     for stage in (plain, larger):
         stage.setup()
     one, other = (stage({"image_id": np.arange(3), "image": pixels}) for stage in (plain, larger))
-    assert np.array_equal(one["probs"], other["probs"]) and np.array_equal(one["top_class"], other["top_class"])
-    maps, more = one["trace"].activations, other["trace"].activations
+    assert all(np.array_equal(one.rows[name], other.rows[name]) for name in ("probs", "top_class"))
+    maps, more = (answer.context["trace"].activations for answer in (one, other))
     assert maps.shape[2:] == (8, 8) and more.shape[2:] == (16, 16)
     torch.testing.assert_close(more[..., ::2, ::2], maps)
-    assert other["trace"].head is not None
+    assert other.context["trace"].head is not None

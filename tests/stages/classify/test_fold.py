@@ -180,7 +180,7 @@ def test_networks_that_cannot_be_folded_stay_as_they_are(make: Callable[[], nn.M
 def test_a_network_that_was_explained_before_stays_as_it_is() -> None:
     """A factory may give the same module each time; it has the hook of the run's trial by then."""
     module = trained(Block()).float()
-    CutNetwork(module, module.second, "second", SIZE)
+    CutNetwork(module, ["second"], SIZE)
     assert folded(module, ["second"], SIZE) is module
 
 

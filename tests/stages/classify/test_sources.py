@@ -86,8 +86,8 @@ def test_the_default_layer_is_the_last_map_at_the_size_that_is_asked_for(tiny):
     spec = "python:tests.stages.classify.test_sources:deep_network"
     stage = Classify(spec, "none", "last", 64)
     stage.setup()
-    batch = stage({"image": np.zeros((2, 64, 64, 3), dtype=np.uint8)})
-    assert batch["trace"].activations.shape == (2, 3, 2, 2)
+    answer = stage({"image": np.zeros((2, 64, 64, 3), dtype=np.uint8)})
+    assert answer.context["trace"].activations.shape == (2, 3, 2, 2)
     overrides = (f"model.spec={spec}", "model.size=64", "explain.methods=[cam]")
     assert load_checked(tiny(*overrides))[1] == "0"
 

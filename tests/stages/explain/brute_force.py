@@ -13,10 +13,10 @@ TARGET = torch.tensor([2, 5, 0, 6, 3])
 HEADS = {"gap": (GapLinear, "features"), "flatten": (FlattenHead, "features.2")}
 
 
-def network(head: str) -> CutNetwork:
+def network(head: str, black: torch.Tensor | None = None) -> CutNetwork:
     factory, layer = HEADS[head]
     module = seeded(factory).requires_grad_(False)
-    cut = CutNetwork(module, module.get_submodule(layer), layer, 32)  # the probe runs in float32
+    cut = CutNetwork(module, [layer], 32, black=black)  # the probe runs in float32
     module.double()
     return cut
 

@@ -7,10 +7,9 @@ import weakref
 import pytest
 import torch
 
-from stages.explain import through
+from stages.explain import masking
 from stages.explain.registry import get_explainer
 from stages.trace.cut import CutNetwork
-from stages.trace.layers import cut_at
 from stages.trace.views import Views
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 from tests.stages.trace.test_heads import vit
@@ -30,7 +29,7 @@ SHARING = {
 def cut(request):
     factory, layer = request.param
     module = seeded(factory).requires_grad_(False)
-    made = CutNetwork(module, module.get_submodule(layer), layer, 32)
+    made = CutNetwork(module, [layer], 32)
     made.passes = []
     module.register_forward_pre_hook(lambda *_: made.passes.append(1))
     return made
@@ -38,11 +37,10 @@ def cut(request):
 
 @pytest.mark.parametrize("name", SHARING)
 def test_all_classes_at_once(cut, name, few_steps, monkeypatch):
-    monkeypatch.setattr(through, "CHUNK", {"cpu": 1000})
+    monkeypatch.setattr(masking, "CHUNK", {"cpu": 1000})
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     method = get_explainer(name, cut.head is not None).function
-    alone, together = cut.trace(images), cut.trace(images)
-    together.asked = TARGETS
+    alone, together = cut.trace(images), cut.trace(images, TARGETS)
     cut.passes.clear()
     expected = [method(alone, target).detach() for target in TARGETS.unbind(1)]
     assert len(cut.passes) == SHARING[name][1]
@@ -61,13 +59,12 @@ BEHIND = {"ablationcam": 2, "reciprocam": 2, "liftcam": 2, "groupcam": 1 + 3 * 6
 @pytest.mark.parametrize("name", BEHIND)
 def test_heads_are_asked_about_all_classes_at_once(name):
     module = seeded(FlattenHead).requires_grad_(False)
-    cut = CutNetwork(module, module.features[2], "features.2", 32)
+    cut = CutNetwork(module, ["features.2"], 32)
     passes = []
     module.register_forward_pre_hook(lambda *_: passes.append(1))
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     method = get_explainer(name, False).function
-    alone, together = cut.trace(images), cut.trace(images)
-    together.asked = TARGETS
+    alone, together = cut.trace(images), cut.trace(images, TARGETS)
     expected = [method(alone, target).detach() for target in TARGETS.unbind(1)]
     passes.clear()
     for target, maps in zip(TARGETS.unbind(1), expected, strict=True):
@@ -78,13 +75,13 @@ def test_heads_are_asked_about_all_classes_at_once(name):
 def test_attention_is_run_again_once_for_all_classes():
     """Its fused kernel has no second derivative, so ShapleyCAM makes a pass with the plain one."""
     module = seeded(vit).requires_grad_(False)
-    cut = CutNetwork(module, module.encoder.layers[1].ln_1, "encoder.layers.encoder_layer_1.ln_1", 32)
+    cut = CutNetwork(module, ["encoder.layers.encoder_layer_1.ln_1"], 32)
     passes = []
     module.register_forward_pre_hook(lambda *_: passes.append(1))
-    trace = cut.trace(torch.randn(2, 3, 32, 32))
-    trace.asked = torch.tensor([[0, 1, 2], [3, 4, 0]])
+    targets = torch.tensor([[0, 1, 2], [3, 4, 0]])
+    trace = cut.trace(torch.randn(2, 3, 32, 32), targets)
     passes.clear()
-    maps = [get_explainer("shapleycam", False).function(trace, target) for target in trace.asked.unbind(1)]
+    maps = [get_explainer("shapleycam", False).function(trace, target) for target in targets.unbind(1)]
     assert len(passes) == 1 and all(one.any() for one in maps)
 
 
@@ -94,7 +91,7 @@ GRADIENTS = ["gradcam", "gradcam++", "sharpen-focus", "xgradcam", "hirescam", "l
 @pytest.mark.parametrize("layers", [["features.2"], ["features.0", "features.2"]])
 def test_one_backward_pass_a_class_serves_all_methods_and_layers(layers, monkeypatch):
     """In the stage's order: every target of a method before the next method, each time a new tensor."""
-    trace = cut_at(seeded(FlattenHead).requires_grad_(False), layers, 32).trace(torch.randn(2, 3, 32, 32))
+    trace = CutNetwork(seeded(FlattenHead).requires_grad_(False), layers, 32).trace(torch.randn(2, 3, 32, 32))
     targets = torch.tensor([[0, 1, 2, 3, 4, 5], [6, 6, 1, 0, 2, 3]])
     views = Views(trace, False, [1.0], targets)
     calls, grad = [], torch.autograd.grad
@@ -109,7 +106,7 @@ def test_one_backward_pass_a_class_serves_all_methods_and_layers(layers, monkeyp
 
 
 def test_gradients_of_classes_that_nobody_announced_do_not_pile_up():
-    trace = cut_at(seeded(FlattenHead).requires_grad_(False), ["features.2"], 32).trace(torch.randn(2, 3, 32, 32))
+    trace = CutNetwork(seeded(FlattenHead).requires_grad_(False), ["features.2"], 32).trace(torch.randn(2, 3, 32, 32))
     first = weakref.ref(trace.gradients(TARGETS[:, 0]))
     assert first() is not None
     trace.gradients(TARGETS[:, 1])
@@ -119,8 +116,7 @@ def test_gradients_of_classes_that_nobody_announced_do_not_pile_up():
 def test_methods_share_what_they_have_in_common(cut, few_steps):
     images = torch.randn(2, 3, 32, 32)
     for pair in (("scorecam", "scorecam-lecture"), ("augmented-gradcam", "weighted-augmented-gradcam")):
-        trace = cut.trace(images)
-        trace.asked = TARGETS
+        trace = cut.trace(images, TARGETS)
         get_explainer(pair[0], True).function(trace, TARGETS[:, 0])
         cut.passes.clear()
         get_explainer(pair[1], True).function(trace, TARGETS[:, 1])

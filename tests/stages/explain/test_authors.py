@@ -81,8 +81,7 @@ def test_the_solver_takes_adams_first_steps(transforms, monkeypatch):
 
 
 def test_what_lies_beyond_the_image_is_black():
-    cut = network("gap")
-    cut.black = torch.tensor([-2.0, -1.0, 0.5]).view(1, 3, 1, 1)
+    cut = network("gap", black=torch.tensor([-2.0, -1.0, 0.5]).view(1, 3, 1, 1))
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     shift = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]], dtype=torch.float64)  # a quarter of the image
     maps, probs = maps_of_copies(cut.trace(images), TARGET[:2, None], shift, "zeros")

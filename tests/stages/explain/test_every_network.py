@@ -51,7 +51,7 @@ def test_every_method_gives_a_map_or_refuses_in_one_line(spec, few_steps, one_th
     known, side = NETWORKS[spec], SIDES.get(spec, 64)
     torch.manual_seed(0)
     module = build(spec, side)
-    cut = CutNetwork(module, module.get_submodule(known.layer), known.layer, side)
+    cut = CutNetwork(module, [known.layer], side)
     assert (cut.head is not None) == (known.head in (GAP_LINEAR, CLASS_MAPS))
     image = torch.randn(1, 3, side, side)
     trace = cut.trace(image)

@@ -62,7 +62,7 @@ NETWORKS = {
 def cut_of(name, factory=None, layer="block"):
     factory, layer = (factory, layer) if factory else NETWORKS[name]
     module = seeded(factory).requires_grad_(False)
-    cut = CutNetwork(module, module.get_submodule(layer), layer, 32)
+    cut = CutNetwork(module, [layer], 32)
     module.double()
     return cut
 

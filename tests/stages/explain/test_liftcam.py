@@ -41,7 +41,7 @@ class Gated(Deep):
 
 def trace(factory, layer):
     module = seeded(factory).requires_grad_(False)
-    cut = CutNetwork(module, module.get_submodule(layer), layer, 32)
+    cut = CutNetwork(module, [layer], 32)
     module.double()
     noise = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     return cut.trace(noise)

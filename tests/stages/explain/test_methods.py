@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +14,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from stages.errors import ConfigurationError
-from stages.explain.methods import ablation
+from stages.explain import methods, registry
+from stages.explain.methods import METHODS, ablation, check_methods
 from stages.explain.registry import explainer, explainers, get_explainer
 from stages.trace.cut import CutNetwork
 from stages.trace.probe import gap_linear_head
@@ -84,14 +90,15 @@ def test_eigencam_is_the_singular_vector_whichever_side_is_longer(channels, monk
     module = seeded(lambda: GapLinear(CLASSES)).requires_grad_(False)
     module.features[2], module.features[3] = nn.Conv2d(8, channels, 3, 2, 1).requires_grad_(False), nn.Identity()
     module.fc = nn.Linear(channels, CLASSES).requires_grad_(False)
-    cut = CutNetwork(module, module.features, "features", 16)
+    cut = CutNetwork(module, ["features"], 16)
     module.double()
-    trace = cut.trace(torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    asked = torch.stack([TARGET[:3], TARGET[1:4]], 1)
+    trace = cut.trace(images, asked)
     assert trace.activations.shape[1:] == (channels, 4, 4)
     sides, eigh = [], torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda gram: sides.append(gram.shape[1]) or eigh(gram))
-    trace.asked = torch.stack([TARGET[:3], TARGET[1:4]], 1)
-    found, again = (get_explainer("eigencam", True).function(trace, target) for target in trace.asked.unbind(1))
+    found, again = (get_explainer("eigencam", True).function(trace, target) for target in asked.unbind(1))
     assert sides == [min(channels, 16)] and torch.equal(found, again)
     for row, maps in enumerate(trace.activations.detach()):
         centred = maps.flatten(1).T - maps.flatten(1).T.mean(0)
@@ -114,7 +121,7 @@ def test_finercam_without_another_class_is_gradcam(images):
             module.fc = one
         else:
             last[3] = one
-        trace = CutNetwork(module, module.get_submodule(layer), layer, 32).trace(images.float())
+        trace = CutNetwork(module, [layer], 32).trace(images.float())
         target = torch.zeros(5, dtype=torch.int64)
         maps = [get_explainer(name, trace.head is not None).function(trace, target) for name in ("finercam", "gradcam")]
         torch.testing.assert_close(*maps)
@@ -156,7 +163,7 @@ def test_the_head_alone_decides_as_the_whole_network(images, head):
 
 def test_an_inplace_activation_after_the_layer_does_not_disturb_the_cut(images):
     module = seeded(FlattenHead).requires_grad_(False)
-    cut = CutNetwork(module, module.features[1], "features.1", 32)
+    cut = CutNetwork(module, ["features.1"], 32)
     module.double()
     before = cut.trace(images)
     maps = get_explainer("gradcam", False).function(before, TARGET)
@@ -181,12 +188,38 @@ def test_the_head_is_found_by_trying():
 
 def test_names():
     assert {"cam", *BRUTE_FORCE} <= set(explainers())
-    with pytest.raises(ConfigurationError, match=r"did you mean gradcam\?"):
-        get_explainer("gradcan", True)
-    with pytest.raises(ConfigurationError, match="cam needs a network that ends in GAP"):
-        get_explainer("cam", False)
+    for ask in (lambda: get_explainer("gradcan@features", True), lambda: check_methods(["cam", "gradcan"])):
+        with pytest.raises(ConfigurationError, match=r"^unknown method 'gradcan'; did you mean gradcam\?") as caught:
+            ask()
+        assert caught.value.about == "methods"
+    with pytest.raises(ConfigurationError, match="cam@features needs a network that ends in GAP"):
+        get_explainer("cam@features", False)
     with pytest.raises(ValueError, match="two explainers are called cam"):
         explainer("cam", formula="", source="")(lambda trace, target: None)
+
+
+def test_the_table_and_the_decorators_name_the_same_methods():
+    files = {one.name for one in iter_modules(methods.__path__)}
+    for file in files:
+        import_module(f"{methods.__name__}.{file}")
+    found = {name: one.function.__module__.rpartition(".")[2] for name, one in registry._EXPLAINERS.items()}
+    assert found == METHODS and set(METHODS.values()) == files
+
+
+def test_names_are_checked_without_torch_and_a_method_imports_its_own_family_alone():
+    program = """
+import sys
+from stages.explain.methods import check_methods
+from stages.evaluate.faithfulness.registry import check_metrics
+check_methods(["gradcam@layer4", "scorecam"]), check_metrics(["adcc"])
+assert "torch" not in sys.modules
+from stages.explain.registry import get_explainer
+get_explainer("eigencam", False)
+print(*sorted(one.rpartition(".")[2] for one in sys.modules if one.startswith("stages.explain.methods.")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["eigencam"]
 
 
 def test_every_class_can_be_explained(images):

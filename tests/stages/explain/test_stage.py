@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.batch import Batch
+from stages.batch import Batch, take
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from stages.explain.registry import closed_form, explainers, same_maps
@@ -29,9 +29,10 @@ def image_batch(count: int) -> Batch:
 
 
 def test_rows_are_sorted_and_reproduce_the_raw_maps(classify):
-    batch = classify(image_batch(4))
-    trace, top = batch["trace"], batch["top_class"].copy()
-    rows = Explain(["cam", "gradcam"], ["label", "top3"])(batch)
+    seen = classify(image_batch(4))
+    trace, top = seen.context["trace"], seen.rows["top_class"]
+    answer = Explain(["cam", "gradcam"], ["label", "top3"])(dict(seen.rows), trace)
+    rows = answer.rows
     keys = [(image, method, rank) for image in range(4) for method in ("cam", "gradcam") for rank in range(4)]
     keys = [key for key in keys if not (key[0] == 1 and key[2] == 0)]  # image 1 has no label
     assert list(zip(rows["image_id"], rows["method"], rows["target_rank"], strict=True)) == keys
@@ -49,22 +50,21 @@ def test_rows_are_sorted_and_reproduce_the_raw_maps(classify):
             rows["map"][row].astype(float) * rows["map_scale"][row], raw, atol=2e-3 * np.abs(raw).max()
         )
     assert "trace" not in rows and "probs" not in rows
-    assert set(rows["seconds"]) == {"explain/cam", "explain/gradcam"}
+    assert set(answer.seconds) == {"explain/cam", "explain/gradcam"}
 
 
 def test_a_map_that_is_not_finite_keeps_its_row(classify):
-    batch = classify(image_batch(3))
+    seen = classify(image_batch(3))
     with torch.no_grad():
-        batch["trace"].activations[0, 0, 0, 0] = float("inf")
-    rows = Explain(["cam"], ["top1"])(batch)
+        seen.context["trace"].activations[0, 0, 0, 0] = float("inf")
+    rows = Explain(["cam"], ["top1"])(seen.rows, **seen.context).rows
     assert len(rows["map"]) == 3
     assert not np.isfinite(rows["map"][0]).all() and np.isfinite(rows["map"][1]).all()
 
 
 def test_predictions_do_not_depend_on_the_batch(classify):
-    whole = classify(image_batch(4))
-    single = image_batch(4)
-    single = classify({name: column[2:3] for name, column in single.items()})
+    whole = classify(image_batch(4)).rows
+    single = classify(take(image_batch(4), slice(2, 3))).rows
     np.testing.assert_allclose(single["probs"][0], whole["probs"][2], rtol=1e-5)
 
 
@@ -82,8 +82,11 @@ def test_a_layer_that_cannot_be_explained(layer, message):
 @pytest.mark.parametrize("name", ["gradcam", "xgradcam", "hirescam", "layercam", "sharpen-focus"])
 def test_equals_are_computed_once_and_their_bytes_do_not_depend_on_the_company(classify, name):
     representative = "positive-cam" if name in ("layercam", "sharpen-focus") else "cam"
-    alone = Explain([name], ["top2"])(classify(image_batch(4)))
-    company = Explain(["cam", "positive-cam", name], ["top2"])(classify(image_batch(4)))
+    seen = classify(image_batch(4))
+    alone, company = (
+        Explain(names, ["top2"])(dict(seen.rows), **seen.context).rows
+        for names in ([name], ["cam", "positive-cam", name])
+    )
     own, other = company["method"] == name, company["method"] == representative
     for column in ("map", "map_scale"):
         assert b"".join(map(bytes, alone[column])) == b"".join(map(bytes, company[column][own]))
@@ -116,9 +119,9 @@ def test_closed_forms_of_several_views_are_the_methods_own(classify):
         for name, one in explainers().items():
             if not one.same_as:
                 continue
-            batch = classify(image_batch(3))
-            trace, top = batch["trace"], torch.from_numpy(batch["top_class"][:, 0].astype(np.int64))
+            seen = classify(image_batch(3))
+            trace, top = seen.context["trace"], torch.from_numpy(seen.rows["top_class"][:, 0].astype(np.int64))
             expected = Views(trace, True, scales).explain(one.function, top).numpy()
-            rows = Explain([name], ["top1"], True, scales)(batch)
+            rows = Explain([name], ["top1"], True, scales)(seen.rows, trace).rows
             found = np.stack(list(rows["map"])).astype(np.float32) * rows["map_scale"][:, None, None]
             np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())

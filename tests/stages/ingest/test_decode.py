@@ -159,10 +159,10 @@ def test_bad_images_are_rows(put, encode, tmp_path) -> None:
         put("a folder/x.png").parent,
         put("really a jpeg.png", encode("JPEG")),
     ]
-    out = Decode(8, "squash", "bilinear", 0.875, BLACK)(batch(paths))
-    codes = [error and (error.stage, error.code) for error in out["error"]]
+    answer = Decode(8, "squash", "bilinear", 0.875, BLACK)(batch(paths))
+    out, codes = answer.rows, {row: (error.stage, error.code) for row, error in answer.errors.items()}
     bad = [("decode", name) for name in ("Missing", "Empty", "NotAnImage", "Truncated", "Unreadable")]
-    assert codes == [None, *bad, None]
+    assert codes == dict(enumerate(bad, start=1))
     assert out["width"].tolist() == [20, 0, 0, 0, 0, 0, 20]
     assert out["height"].tolist() == [12, 0, 0, 0, 0, 0, 12]
     assert out["transform"][1].tolist() == [1, 1, 0, 0]
@@ -172,13 +172,13 @@ def test_bad_images_are_rows(put, encode, tmp_path) -> None:
 def test_another_version_of_the_image_is_refused(put) -> None:
     path = put("a.png")
     decoder = Decode(8, "squash", "bilinear", 0.875, BLACK)
-    assert decoder(batch([path], 20, 12))["error"][0] is None
-    error = decoder(batch([path], 40, 24))["error"][0]
+    assert not decoder(batch([path], 20, 12)).errors
+    error = decoder(batch([path], 40, 24)).errors[0]
     assert error.code == "SizeMismatch" and "40 x 24" in error.message and "20 x 12" in error.message
 
 
 def test_squash_is_pillows_resize_of_the_whole_image(put, pixels) -> None:
-    out = Decode(7, "squash", "bicubic", 0.875, BLACK)(batch([put("a.png")]))
+    out = Decode(7, "squash", "bicubic", 0.875, BLACK)(batch([put("a.png")])).rows
     expected = Image.fromarray(pixels).resize((7, 7), Image.Resampling.BICUBIC)
     assert np.array_equal(out["image"][0], expected)
     assert out["image"].dtype == np.uint8 and out["transform"].dtype == np.float64
@@ -186,7 +186,7 @@ def test_squash_is_pillows_resize_of_the_whole_image(put, pixels) -> None:
 
 
 def test_center_crop_is_resize_then_crop(put, pixels) -> None:
-    out = Decode(7, "center_crop", "bilinear", 0.875, BLACK)(batch([put("a.png")]))
+    out = Decode(7, "center_crop", "bilinear", 0.875, BLACK)(batch([put("a.png")])).rows
     expected = Image.fromarray(pixels).resize((13, 8), Image.Resampling.BILINEAR).crop((3, 0, 10, 7))
     assert np.array_equal(out["image"][0], expected)
     assert out["transform"][0].tolist() == [13 / 20, 8 / 12, -3, 0]
@@ -197,7 +197,7 @@ def test_center_crop_is_exact_on_noise(put, encode, size: tuple[int, int]) -> No
     noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     out = Decode(56, "center_crop", "bicubic", 0.875, BLACK)(
         batch([put("a.png", encode("PNG", Image.fromarray(noise)))])
-    )
+    ).rows
     width, height = (int(64 * size[0] / size[1]), 64) if size[0] > size[1] else (64, int(64 * size[1] / size[0]))
     left, top = round((width - 56) / 2), round((height - 56) / 2)
     resized = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
@@ -205,7 +205,7 @@ def test_center_crop_is_exact_on_noise(put, encode, size: tuple[int, int]) -> No
 
 
 def test_letterbox_fills_beside_the_image(put, pixels) -> None:
-    out = Decode(10, "letterbox", "bilinear", 0.875, (1, 2, 3))(batch([put("a.png")]))
+    out = Decode(10, "letterbox", "bilinear", 0.875, (1, 2, 3))(batch([put("a.png")])).rows
     assert np.array_equal(out["image"][0, 2:8], Image.fromarray(pixels).resize((10, 6), Image.Resampling.BILINEAR))
     assert (out["image"][0, [0, 1, 8, 9]] == [1, 2, 3]).all()
     assert out["transform"][0].tolist() == [0.5, 0.5, 0, 2]
@@ -215,8 +215,9 @@ def test_letterbox_fills_beside_the_image(put, pixels) -> None:
 @pytest.mark.parametrize("size", [(20000, 1), (1, 20000), (1, 1), (3, 2)])
 def test_odd_shapes(put, encode, fit: str, size: tuple[int, int]) -> None:
     path = put("a.png", encode("PNG", Image.new("RGB", size, (50, 100, 150))))
-    out = Decode(32, fit, "bicubic", 0.875, (50, 100, 150))(batch([path]))
-    assert out["error"][0] is None
+    answer = Decode(32, fit, "bicubic", 0.875, (50, 100, 150))(batch([path]))
+    out = answer.rows
+    assert not answer.errors
     assert (out["image"][0] == [50, 100, 150]).all()
     assert (out["width"][0], out["height"][0]) == size
 
@@ -226,12 +227,12 @@ def test_long_image_is_cropped_at_its_middle(put, encode) -> None:
     line[0, 10_000] = 255
     out = Decode(32, "center_crop", "bilinear", 0.875, BLACK)(
         batch([put("a.png", encode("PNG", Image.fromarray(line)))])
-    )
+    ).rows
     assert out["image"][0, :, 16].mean() > 200 > out["image"][0, :, 0].mean() + 50
 
 
 def test_no_rows(put) -> None:
-    out = Decode(16, "squash", "bicubic", 0.875, BLACK)(batch([]))
+    out = Decode(16, "squash", "bicubic", 0.875, BLACK)(batch([])).rows
     assert out["image"].shape == (0, 16, 16, 3) and out["transform"].shape == (0, 4)
 
 

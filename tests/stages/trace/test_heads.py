@@ -80,7 +80,7 @@ def cut(request):
     size = 128 if request.param is nin else 32
     network = Network(seeded(request.param))
     assert last_spatial_layer(network.module, size) == layer
-    made = CutNetwork(network.module, network.module.get_submodule(layer), layer, size)
+    made = CutNetwork(network.module, [layer], size)
     assert (made.head is not None) == closed
     made.images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
     made.grid, made.refused = (grid, grid), refused
@@ -122,7 +122,7 @@ def test_every_method_runs_or_refuses_in_one_line(cut):
 
 def test_the_map_of_class_maps_is_the_class():
     module = seeded(nin).requires_grad_(False)
-    cut = CutNetwork(module, module.features, "features", 96)
+    cut = CutNetwork(module, ["features"], 96)
     trace = cut.trace(torch.randn(2, 3, 96, 96))
     found = get_explainer("cam", True).function(trace, TARGET)
     torch.testing.assert_close(found, trace.activations[torch.arange(2), TARGET])
@@ -181,7 +181,7 @@ class Mistaken(GapLinear):
 def test_layers_that_cannot_be_explained(layer, message):
     module = seeded(lambda: Mistaken("")).requires_grad_(False)
     with pytest.raises(ConfigurationError, match=message):
-        CutNetwork(module, module.get_submodule(layer), layer, 32).trace(torch.randn(2, 3, 32, 32))
+        CutNetwork(module, [layer], 32).trace(torch.randn(2, 3, 32, 32))
 
 
 def test_randomness_in_eval_mode_is_found():
@@ -193,7 +193,7 @@ def test_randomness_in_eval_mode_is_found():
 @pytest.mark.parametrize("wrong", [-1, 7])
 def test_classes_out_of_range(wrong):
     module = seeded(GapLinear).requires_grad_(False)
-    trace = CutNetwork(module, module.features, "features", 32).trace(torch.randn(2, 3, 32, 32))
+    trace = CutNetwork(module, ["features"], 32).trace(torch.randn(2, 3, 32, 32))
     for ask in (trace.weights, trace.score, trace.gradients):
         with pytest.raises(ConfigurationError, match=f"class {wrong} cannot .* classes 0 to 6"):
             ask(torch.tensor([0, wrong]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -13,7 +15,6 @@ from stages.errors import ConfigurationError
 from stages.explain.registry import explainers, get_explainer
 from stages.trace.cut import CutNetwork
 from stages.trace.fuse import maximum_of_scaled, mean_of_maxima
-from stages.trace.layers import LayeredNetwork
 from stages.trace.views import Views
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 
@@ -28,11 +29,11 @@ def images():
 
 def alone(name: str) -> CutNetwork:
     module = seeded(GapLinear).requires_grad_(False)
-    return CutNetwork(module, module.get_submodule(name), name, 32)
+    return CutNetwork(module, [name], 32)
 
 
-def together() -> LayeredNetwork:
-    return LayeredNetwork(seeded(GapLinear).requires_grad_(False), NAMES, 32)
+def together() -> CutNetwork:
+    return CutNetwork(seeded(GapLinear).requires_grad_(False), NAMES, 32)
 
 
 def test_one_pass_sees_what_each_layer_alone_sees(images):
@@ -46,7 +47,7 @@ def test_one_pass_sees_what_each_layer_alone_sees(images):
 
 def test_one_backward_pass_serves_all_layers(images, monkeypatch):
     module = seeded(FlattenHead).requires_grad_(False)
-    trace = LayeredNetwork(module, ["features.2", "features.0"], 32).trace(images)
+    trace = CutNetwork(module, ["features.2", "features.0"], 32).trace(images)
     calls, grad = [], torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **named: calls.append(1) or grad(*args, **named))
     assert all(one.gradients(TARGET).any() for one in trace.layers)
@@ -65,6 +66,40 @@ def test_every_method_is_the_fusion_of_its_maps(images, flip, few_steps):
         maps = [Views(alone(at).trace(images), flip, [1.0]).explain(one.function, TARGET) for at in sorted(NAMES)]
         torch.testing.assert_close(found, one.fuse(maps), rtol=1e-3, atol=1e-4, msg=name)
         assert found.shape[1:] == (16, 16) or "augmented" in name
+
+
+def test_a_trace_is_cut_down_to_some_of_its_layers(images):
+    cut = CutNetwork(seeded(GapLinear).requires_grad_(False), ["features", "features.0", "features.1"], 32)
+    assert cut.names == ["features.0", "features.1", "features"] and cut.head is None
+    trace = cut.trace(images)
+    assert trace.at(None) is trace and trace.at(["features", "features.0", "features.1"]) is trace
+    assert trace.head is None
+    with pytest.raises(ValueError, match="cut at 3 layers"):
+        _ = trace.activations
+    last = trace.at(["features"])
+    assert last is trace.layers[2] and last.head is cut.module.fc and last.network.names == ["features"]
+    two = trace.at(["features", "features.0"])
+    assert two.head is None and two.network.names == ["features.0", "features"]
+    assert [one.activations for one in two.layers] == [trace.maps[0], trace.maps[2]]
+    again = last.network.trace(images)  # at that layer alone, with the hooks that are there
+    torch.testing.assert_close(again.activations, last.activations)
+    assert again.activations.is_leaf and not last.activations.is_leaf
+    assert all(len(part._forward_hooks) < 2 for part in cut.module.modules())
+
+
+@pytest.mark.parametrize("names", [["features.2"], ["features.2", "features.0"]])
+def test_a_trace_is_gone_when_nobody_holds_it(images, names):
+    """At once, not when circles are looked for: it holds the graph of a batch."""
+    trace = CutNetwork(seeded(FlattenHead).requires_grad_(False), names, 32).trace(images)
+    seen = Views(trace, True, [1.0], TARGET[:, None])
+    seen.explain(get_explainer("gradcam", False).function, TARGET)
+    found = weakref.ref(trace), weakref.ref(trace.maps[0])
+    gc.disable()
+    try:
+        del trace, seen
+        assert [one() for one in found] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_mean_of_what_is_positive():

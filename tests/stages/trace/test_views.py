@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import load_checked
 from stages.classify.network import Network, Preprocess
 from stages.errors import ConfigurationError
@@ -14,11 +15,6 @@ from stages.trace.cut import CutNetwork
 from stages.trace.views import Views
 from tests.stages.explain.brute_force import TARGET, network
 from tests.stages.toys import CLASSES, seeded
-
-
-@pytest.fixture
-def images():
-    return torch.randn(5, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def test_one_view_is_the_method_itself(images):
@@ -53,8 +49,8 @@ def test_a_network_of_one_size_says_so(images):
             return self.fc(self.conv(x).flatten(1))
 
     module = seeded(OneSize).requires_grad_(False)
-    cut = CutNetwork(module, module.conv, "conv", 32)
-    with pytest.raises(ConfigurationError, match=r"does not run at 64 pixels; leave explain\.scales at \[1\]"):
+    cut = CutNetwork(module, ["conv"], 32)
+    with pytest.raises(ConfigurationError, match=r"does not run at 64 pixels; leave the only scale at 1"):
         Views(cut.trace(images.float()), False, [1.0, 2.0])
 
 
@@ -73,7 +69,7 @@ class FixedSize(torch.nn.Module):
 
 def cut_of(refusal: Exception) -> CutNetwork:
     module = FixedSize(refusal).eval().requires_grad_(False)
-    return CutNetwork(module, module.conv, "conv", 32)
+    return CutNetwork(module, ["conv"], 32)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +123,9 @@ def one_size() -> Network:
 
 def test_a_size_that_the_network_does_not_run_at_is_found_before_any_image(tiny):
     spec = "model.spec=python:tests.stages.trace.test_views:one_size"
-    load_checked(tiny(spec, "explain.methods=[gradcam]", "explain.flip=true"))
-    with pytest.raises(ConfigurationError, match=r"explain\.scales: the network does not run at 48 pixels"):
-        load_checked(tiny(spec, "explain.methods=[gradcam]", "explain.scales=[1,1.5]"))
+    load_checked(resolve(tiny(spec, "explain.methods=[gradcam]", "explain.flip=true")))
+    with pytest.raises(ConfigurationError, match=r"the network does not run at 48 pixels"):
+        load_checked(resolve(tiny(spec, "explain.methods=[gradcam]", "explain.scales=[1,1.5]")))
 
 
 def test_opticam_finds_a_mask_that_the_network_likes_better(images):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.errors import ConfigurationError
-from stages.evaluate.faithfulness import curves, road
+from stages.evaluate import faithfulness
+from stages.evaluate.faithfulness import curves, registry, road
 from stages.evaluate.faithfulness.explained import Explained, saliency
-from stages.evaluate.faithfulness.registry import get_metric, metrics
+from stages.evaluate.faithfulness.registry import METRICS, get_metric, metrics
 from stages.explain.methods.gradcam import gradcam
 from stages.trace.cut import CutNetwork
 from tests.stages.evaluate.faithfulness import slow
@@ -46,7 +49,7 @@ def network(request) -> CutNetwork:
     # Tiny random heads are never sure of anything; this one has something to lose.
     linear = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
     linear.weight.mul_(30)
-    return CutNetwork(module, module.features, "features", SIZE)
+    return CutNetwork(module, ["features"], SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +135,16 @@ def test_saliency_of_degenerate_maps():
 
 
 def test_an_unknown_metric_is_refused():
-    with pytest.raises(ConfigurationError, match=r"evaluate\.faithfulness: 'adc'; did you mean adcc\?"):
+    with pytest.raises(ConfigurationError, match=r"unknown faithfulness metric 'adc'; did you mean adcc\?"):
         get_metric("adc")
+
+
+def test_the_table_and_the_decorators_name_the_same_metrics():
+    files = {one.name for one in iter_modules(faithfulness.__path__)}
+    for file in files:
+        import_module(f"{faithfulness.__name__}.{file}")
+    found = {name: one.function.__module__.rpartition(".")[2] for name, one in registry._METRICS.items()}
+    assert found == METRICS
 
 
 class Pixels(nn.Module):
@@ -154,7 +165,7 @@ def linear_subject(logit_map: np.ndarray, raw: np.ndarray) -> Explained:
     weights = torch.from_numpy(logit_map)[None].repeat(3, 1, 1) / 3
     module = Pixels(weights)
     inputs = torch.ones(1, *weights.shape, dtype=torch.float64)
-    network = CutNetwork(module, module.see, "see", len(raw))
+    network = CutNetwork(module, ["see"], len(raw))
     return Explained(
         inputs,
         torch.tensor([0]),

@@ -11,6 +11,7 @@ from stages.evaluate.faithfulness import counts
 from stages.evaluate.faithfulness.stage import Faithfulness
 from stages.evaluate.statistics import bootstrap
 from stages.explain.stage import Explain
+from stages.trace.trace import Trace
 from tests.stages.evaluate.faithfulness import slow
 from tests.stages.toys import tiny_network
 
@@ -30,16 +31,20 @@ def images(rows: list[int]) -> Batch:
     return {"image_id": np.arange(10, 14)[rows], "image": pixels[rows], "label": labels[rows]}
 
 
-def explained(classify: Classify, rows: list[int]) -> Batch:
-    return Explain(["cam", "layercam"], ["label", "top2"], keep_trace=True)(classify(images(rows)))
+def explained(
+    classify: Classify, rows: list[int], methods: tuple[str, ...] = ("cam", "layercam"), top: str = "top2"
+) -> tuple[Batch, Trace]:
+    seen = classify(images(rows))
+    trace = seen.context["trace"]
+    return Explain(list(methods), ["label", top])(seen.rows, trace).rows, trace
 
 
 def test_the_first_predictions_map_is_scored(classify):
-    batch = explained(classify, [0, 1, 2, 3])
-    trace = batch["trace"]
-    rows = Faithfulness(METRICS, seed=5)(batch)
-    assert "trace" not in rows and "trace_row" not in rows
-    assert set(rows["seconds"]) == {f"faithfulness/{name}" for name in METRICS}
+    batch, trace = explained(classify, [0, 1, 2, 3])
+    answer = Faithfulness(METRICS, seed=5)(batch, trace)
+    rows = answer.rows
+    assert "trace_row" not in rows
+    assert set(answer.seconds) == {f"faithfulness/{name}" for name in METRICS}
     first = rows["target_rank"] == 1
     assert np.isfinite(rows["faithfulness"][first]).all() and np.isnan(rows["faithfulness"][~first]).all()
     inputs = trace.inputs.double().numpy()
@@ -56,30 +61,32 @@ def test_the_first_predictions_map_is_scored(classify):
 
 def test_an_images_values_do_not_depend_on_its_batch(classify):
     stage = Faithfulness(METRICS, seed=5)
-    together, alone = stage(explained(classify, [0, 1, 2, 3])), stage(explained(classify, [2]))
+    together, alone = (stage(*explained(classify, rows)).rows for rows in ([0, 1, 2, 3], [2]))
     own = together["image_id"] == 12
     np.testing.assert_allclose(together["faithfulness"][own], alone["faithfulness"], atol=2e-5)
 
 
 def test_what_is_random_depends_on_the_seed(classify):
-    one, other = (Faithfulness(["road"], seed=seed)(explained(classify, [0])) for seed in (1, 2))
+    one, other = (Faithfulness(["road"], seed=seed)(*explained(classify, [0])).rows for seed in (1, 2))
     assert not np.array_equal(one["faithfulness"], other["faithfulness"], equal_nan=True)
 
 
 def test_methods_that_are_one_on_this_network_are_asked_about_once(classify):
-    both = Explain(["cam", "gradcam"], ["top1"], keep_trace=True)(classify(images([0, 2])))
-    alone = Explain(["gradcam"], ["top1"], keep_trace=True)(classify(images([0, 2])))
-    both, alone = Faithfulness(METRICS)(both), Faithfulness(METRICS)(alone)
+    both, alone = (
+        Faithfulness(METRICS)(*explained(classify, [0, 2], methods, "top1")).rows
+        for methods in (("cam", "gradcam"), ("gradcam",))
+    )
     for method in ("cam", "gradcam"):
-        assert np.array_equal(both["faithfulness"][both["method"] == method], alone["faithfulness"])
+        own = both["faithfulness"][both["method"] == method]
+        assert np.array_equal(own, alone["faithfulness"], equal_nan=True)
 
 
 def test_a_map_that_is_not_finite_has_no_value_and_harms_no_other(classify):
-    batch, whole = explained(classify, [0, 1, 2]), explained(classify, [0, 1, 2])
+    (batch, trace), whole = explained(classify, [0, 1, 2]), explained(classify, [0, 1, 2])
     bad = np.flatnonzero((batch["image_id"] == 11) & (batch["target_rank"] == 1))
     for row in bad:
         batch["map"][row], batch["map_scale"][row] = np.full_like(batch["map"][row], np.nan), np.nan
-    rows, expected = Faithfulness(METRICS)(batch), Faithfulness(METRICS)(whole)
+    rows, expected = Faithfulness(METRICS)(batch, trace).rows, Faithfulness(METRICS)(*whole).rows
     assert np.isnan(rows["faithfulness"][bad]).all()
     expected["faithfulness"][bad] = np.nan
     np.testing.assert_allclose(rows["faithfulness"], expected["faithfulness"], atol=2e-5)

@@ -1,4 +1,4 @@
-"""The cut of a network into stages, and what shuffling does to it."""
+"""The cut of a network into groups of parameters, and what shuffling does to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stages.evaluate.sanity import cascade
-from stages.evaluate.sanity.cascade import parameter_stages, restored, shuffle
+from stages.evaluate.sanity.cascade import parameter_groups, restored, shuffle
 from tests.stages.toys import FlattenHead, GapLinear, seeded
 
 
@@ -20,15 +20,15 @@ from tests.stages.toys import FlattenHead, GapLinear, seeded
 )
 def test_from_the_logits_to_the_input(factory, names):
     module = seeded(factory)
-    stages = parameter_stages(module, 32)
-    assert [name for name, _ in stages] == names
-    found = [id(parameter) for _, parameters in stages for parameter in parameters]
+    groups = parameter_groups(module, 32)
+    assert [name for name, _ in groups] == names
+    found = [id(parameter) for _, parameters in groups for parameter in parameters]
     assert sorted(found) == sorted(id(parameter) for parameter in module.parameters())
 
 
 def test_deep_networks_are_cut_at_their_blocks(monkeypatch):
     monkeypatch.setattr(cascade, "MOST", 3)
-    assert [name for name, _ in parameter_stages(seeded(FlattenHead), 32)] == ["classifier", "features"]
+    assert [name for name, _ in parameter_groups(seeded(FlattenHead), 32)] == ["classifier", "features"]
 
 
 def test_what_a_pass_does_not_use_or_uses_twice():
@@ -37,9 +37,9 @@ def test_what_a_pass_does_not_use_or_uses_twice():
     module.features[2].bias = module.features[0].bias = nn.Parameter(torch.zeros(8))
     module.features[2].weight = nn.Parameter(torch.randn(8, 8, 3, 3))
     module.fc = nn.Linear(8, 7)
-    stages = dict(parameter_stages(module, 32))
-    assert list(stages) == ["fc", "features.2", "features.0"]
-    assert [len(parameters) for parameters in stages.values()] == [2, 2, 1]
+    groups = dict(parameter_groups(module, 32))
+    assert list(groups) == ["fc", "features.2", "features.0"]
+    assert [len(parameters) for parameters in groups.values()] == [2, 2, 1]
 
 
 def test_shuffled_parameters_keep_their_values_in_another_order():

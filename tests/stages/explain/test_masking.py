@@ -1,11 +1,13 @@
-"""Masks against minmax of the upsampled map, and the maps that they are the upsampling of."""
+"""Masks against minmax of the upsampled map, and the network behind them, asked about each image alone."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
 
-from stages.explain.masks import stretched
+from stages.explain import masking
+from stages.explain.masking import logits_through, stretched
+from tests.stages.explain.brute_force import network
 
 
 def test_a_mask_spans_0_to_1_and_is_the_upsampled_map():
@@ -25,3 +27,15 @@ def test_a_constant_map_masks_everything():
     assert up.amax() > up.amin()
     large, small = stretched(maps, (50, 50))
     assert large.abs().max() < 1e-6 and small.abs().max() < 1e-6
+
+
+def test_the_network_is_asked_about_a_few_masked_images_at_a_time(monkeypatch):
+    monkeypatch.setattr(masking, "CHUNK", {"cpu": 4})
+    cut, generator = network("flatten"), torch.Generator().manual_seed(1)
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=generator)
+    maps = torch.randn(9, 4, 4, dtype=torch.float64, generator=generator)
+    expected = torch.cat([cut.logits(image * stretched(one[None], (32, 32))[0]) for one in maps])
+    seen = []
+    cut.module.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    torch.testing.assert_close(logits_through(cut, image, maps), expected)
+    assert seen == [4, 4, 1] and expected.std(0).max() > 0
