@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from stages.batch import Batch, Resources
@@ -14,7 +16,8 @@ class Classify:
     """Runs the network once per batch, cut at the explained layer.
 
     Args:
-        spec: ``model.spec``.
+        spec: A name for :func:`stages.classify.sources.load_network`; what is relative in it begins in the folder
+            that is current when the stage is made.
         weights_sha256: Of the weights that every worker must find under it.
         layer: Dotted name of the explained layer, or ``last``; a list for several.
         size: Side of the input in pixels.
@@ -46,6 +49,7 @@ class Classify:
         dilate: bool = False,
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
+        self.folder = Path.cwd()  # A worker may stand elsewhere.
         self.device, self.precision, self.dilate = device, precision, dilate
         self.resources = Resources(cpus=1, gpus=gpus)
 
@@ -63,7 +67,7 @@ class Classify:
         from stages.classify.sources import load_network
         from stages.trace.layers import cut_at
 
-        network = load_network(self.spec)
+        network = load_network(self.spec, self.folder)
         if network.weights_sha256 != self.weights_sha256:
             raise ConfigurationError(
                 f"model.spec: {self.spec} gave a worker other weights than the run began with; "
