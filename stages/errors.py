@@ -71,6 +71,16 @@ def unknown(kind: str, name: str, known: list[str], about: str | None = None) ->
     return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}", about)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, or its type where it says nothing.
+
+    >>> first_line(ValueError("too large\\n  at line 3")), first_line(KeyboardInterrupt())
+    ('too large', 'KeyboardInterrupt')
+    """
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether numpy or torch could not allocate; torch has a type of its own on GPUs alone."""
     text = str(error)

@@ -70,6 +70,8 @@ def commits(run: Path) -> dict[Path, int]:
 def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.Popen[str]:
     """``wsl-pipeline`` with these arguments as a process group of its own.
 
+    As the installed command, it does not begin with the current folder on its path.
+
     Args:
         *arguments: Of the command line.
         prelude: Python to run in the process first.
@@ -78,7 +80,7 @@ def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.P
     path = os.pathsep.join(entry for entry in sys.path if entry)
     code = f"{prelude}\nfrom pipeline.shell.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-P", "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
         start_new_session=True,
         text=True,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from pipeline.config.keys import named_keys
+from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, interrupt
 from stages.errors import UserError
 
@@ -279,6 +280,7 @@ def _print(value: dict[str, Any], as_json: bool) -> None:
 
 def main() -> None:
     """Entry point of ``wsl-pipeline``: runs a command and turns errors into one line and an exit code."""
+    leave_out_current_folder()
     arguments = [one for one in sys.argv[1:] if one != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

@@ -15,7 +15,7 @@ def examine() -> dict[str, Any]:
     """Versions, cores, memory, disk, GPUs and the optional packages that are here."""
     import torch
 
-    from stages.classify.architectures.lite0 import weights_file
+    from stages.classify.sources.lite0 import weights_file
     from stages.errors import UserError
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -67,7 +67,9 @@ def _models() -> dict[str, Any]:
     from stages.classify.catalog import NETWORKS
     from stages.classify.sources import SOURCES
 
-    sources: dict[str, Any] = {prefix: {"source": _first_line(loader)} for prefix, loader in SOURCES.items()}
+    sources: dict[str, Any] = {
+        prefix: {"source": one.summary, "example": one.example} for prefix, one in SOURCES.items()
+    }
     for name, known in NETWORKS.items():
         described = {"layer": known.layer, "maps": "x".join(map(str, known.maps)), "head": known.head}
         sources[name] = sources.get(name, {}) | described

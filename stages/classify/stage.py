@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,8 @@ class Classify:
     images that a later stage gives up leave the batch, but not the trace.
 
     Args:
-        spec: Of the network, as :func:`stages.classify.sources.load_network` reads it.
+        spec: Of the network, as :func:`stages.classify.sources.load_network` reads it; what is relative in it begins
+            in the folder that is current when the stage is made.
         weights_sha256: Of the weights that every worker must find under it.
         layer: Dotted name of the explained layer, or ``last``; a list for several.
         size: Side of the input in pixels.
@@ -58,6 +60,7 @@ class Classify:
         dilate: bool = False,
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
+        self.folder = Path.cwd()  # A worker may stand elsewhere.
         self.device, self.precision, self.dilate = device, precision, dilate
         self.resources = Resources(cpus=1, gpus=gpus)
 
@@ -74,7 +77,7 @@ class Classify:
         from stages.classify.sources import load_network
         from stages.trace.cut import CutNetwork
 
-        network = load_network(self.spec)
+        network = load_network(self.spec, self.folder)
         if network.weights_sha256 != self.weights_sha256:
             raise ConfigurationError(
                 f"{self.spec} gave a worker other weights than the run began with; "

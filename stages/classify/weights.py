@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.errors import ConfigurationError, WeightsUnavailableError
+from stages.errors import ConfigurationError, WeightsUnavailableError, first_line
 
 
 def file_sha256(path: Path) -> str:
@@ -35,10 +35,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         WeightsUnavailableError: The file does not exist.
-        ConfigurationError: The file holds something else than tensors, or is damaged.
+        ConfigurationError: The file holds something other than tensors, or is damaged.
     """
     if not path.is_file():
-        raise WeightsUnavailableError(f"model.spec: no weights at {path}")
+        raise WeightsUnavailableError(f"no weights at {path}", about="network")
     state: object
     try:
         if path.suffix == ".safetensors":
@@ -48,21 +48,21 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
-        raise ConfigurationError(f"model.spec: {path} needs pip install safetensors") from None
+        raise ConfigurationError(f"{path} needs pip install safetensors", about="network") from None
     except pickle.UnpicklingError:
         raise ConfigurationError(
-            f"model.spec: {path} is no readable checkpoint of tensors; save model.state_dict(), not the model"
+            f"{path} is not a readable checkpoint of tensors; save model.state_dict(), not the model", about="network"
         ) from None
-    except Exception as error:  # Bytes that are no checkpoint make the readers raise anything.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigurationError(f"model.spec: {path} is no readable checkpoint of tensors: {reason}") from None
+    except Exception as error:  # Bytes that are not a checkpoint make the readers raise anything.
+        message = f"{path} is not a readable checkpoint of tensors: {first_line(error)}"
+        raise ConfigurationError(message, about="network") from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(nested := state.get(key), dict):
             state = nested
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise ConfigurationError(f"model.spec: {path} holds no dict of tensors")
+        raise ConfigurationError(f"{path} does not hold a dict of tensors", about="network")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -76,15 +76,16 @@ def load_into(module: nn.Module, path: Path) -> None:
     own = module.state_dict()
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     extra = [name for name in state if name not in own]
-    for what, names in (("lacks", missing), ("has beside the network's", extra)):
+    for what, names in (("lacks", missing), ("has in addition to the network's", extra)):
         if names:
             raise ConfigurationError(
-                f"model.spec: {path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}"
+                f"{path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}", about="network"
             )
     for name in own:
         if name in state and own[name].shape != state[name].shape:
             raise ConfigurationError(
-                f"model.spec: {path} does not fit the network: {name} has shape {tuple(state[name].shape)}, "
-                f"the network's {tuple(own[name].shape)}; is num_classes right?"
+                f"{path} does not fit the network: {name} has shape {tuple(state[name].shape)}, "
+                f"the network's {tuple(own[name].shape)}; is num_classes right?",
+                about="network",
             )
     module.load_state_dict(state, strict=False)

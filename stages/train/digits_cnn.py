@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 from stages.classify.network import Network, Preprocess
+from stages.classify.sources import nothing_follows
 from stages.classify.weights import load_into
 from stages.errors import ConfigurationError, WeightsUnavailableError
 from stages.ingest import digits
@@ -27,7 +28,12 @@ _THREADS = 2  # sums, and so weights, depend on it
 _log = logging.getLogger("wsl_pipeline")
 
 
-def load() -> Network:
+def check(rest: str) -> None:
+    """Refuse anything behind ``digits-cnn``."""
+    nothing_follows("digits-cnn", rest)
+
+
+def load(rest: str = "", folder: Path | None = None) -> Network:
     """A CNN with global average pooling that names the digit on a canvas; layer ``features`` is 24x24.
 
     It learns from class labels, of digits that are not evaluated. Training takes most of a minute on two
@@ -49,8 +55,9 @@ def load() -> Network:
                     load_into(module, path)
         except OSError as error:
             raise WeightsUnavailableError(
-                f"model.spec digits-cnn: cannot write to {path.parent}: {error.strerror or error}; "
-                "set XDG_CACHE_HOME to a folder that can be written"
+                f"cannot keep the weights of digits-cnn in {path.parent}: {error.strerror or error}; "
+                "set XDG_CACHE_HOME to a folder that can be written",
+                about="network",
             ) from None
     preprocess = Preprocess(digits.SIZE, "bilinear", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return Network(module, digits.CLASSES, preprocess, "features")

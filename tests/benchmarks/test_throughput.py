@@ -23,9 +23,9 @@ BATCH = 32
 # Prepared tensors, nothing but the forward pass: eval, inference mode, channels_last, all cores.
 BARE = f"""
 import os, time, torch
-from stages.classify.architectures import lite0
+from stages.classify.sources import load_network
 torch.set_num_threads(len(os.sched_getaffinity(0)))
-module = lite0.load().module.to(memory_format=torch.channels_last)
+module = load_network('lite0').module.to(memory_format=torch.channels_last)
 x = torch.randn({BATCH}, 3, 224, 224).contiguous(memory_format=torch.channels_last)
 with torch.inference_mode():
     for _ in range(3):

@@ -4,7 +4,7 @@ A child process takes the shard through all stages, first batch by batch, then i
 was its end, and says before each step where it is, through a pipe, which outlives it. What it dies of, a
 segmentation fault or a call that never comes back, cannot be caught inside.
 
-``python -m pipeline.engine.executors.examine`` is that child.
+``python -P -m pipeline.engine.executors.examine`` is that child.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import TracebackType
 import numpy as np
 
 from pipeline.engine.executors.deadline import deadline
+from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job
 from pipeline.engine.plan import Group, process
 from pipeline.store.manifest import Shard, read_shard
@@ -139,10 +140,10 @@ class _Child:
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
         child = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(writing)],
+            [sys.executable, "-P", "-m", __name__, str(writing)],  # -P: not from the current folder
             stdin=subprocess.PIPE,
             pass_fds=[writing],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
         )
         os.close(writing)
         self.notes = os.fdopen(reading, encoding="utf-8")

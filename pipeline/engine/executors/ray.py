@@ -13,16 +13,18 @@ from typing import Any
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
+from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job, Report, advance
 from pipeline.engine.journal import journal
 from pipeline.engine.plan import Group, Outcome, total
 from pipeline.store.manifest import Shard
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.job_config import JobConfig
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -241,7 +243,7 @@ class _Pool:
         except RayError as error:
             self.failed_starts += 1
             # An error of the process's own, such as a module that is not there, stands at the end of Ray's story.
-            cause = f"{_first_line(error)} {str(error).strip().splitlines()[-1]}"
+            cause = f"{first_line(error)} {str(error).strip().splitlines()[-1]}"
             log.warning("a worker died while it started: %s", cause)
             if self.failed_starts >= ATTEMPTS and not self.load:
                 raise ShardFailedError(f"workers die while they start: {cause}") from None
@@ -254,11 +256,11 @@ class _Pool:
 
     def _lost(self, task: Task, actor: ray.actor.ActorHandle, error: RayError) -> Lost:
         """Let go of the worker if it was the worker that died."""
-        log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, _first_line(error))
+        log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, first_line(error))
         if isinstance(error, RayActorError) and actor in self.load:
             ray.kill(actor)
             del self.load[actor]
-        return Lost(_first_line(error))
+        return Lost(first_line(error))
 
     def stop(self) -> None:
         """Let go of the workers."""
@@ -266,25 +268,35 @@ class _Pool:
             ray.kill(actor)
 
 
+class _OwnPath(JobConfig):
+    """Has workers look for modules where this process does, and not in its current folder.
+
+    Ray puts that folder before the standard library in every worker, unless it sends a working directory along,
+    which :meth:`_runtime_env_has_working_dir` tells. A Ray that asks otherwise would do so again.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 def _connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Through Ray's client the driver is a process on the cluster, which reads the configuration before any path.
+    config = JobConfig if address and address.startswith("ray://") else _OwnPath
+    path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": path}
     try:
         if address:
             ray.init(address, **quiet)
         else:
             ray.init("local", include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise ConfigurationError(
             f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
             if address
             else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

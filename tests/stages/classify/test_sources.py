@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import load_checked
 from stages.classes import imagenet_classes
 from stages.classify.architectures import lite0
 from stages.classify.network import Network, Preprocess
-from stages.classify.sources import _architecture, load_network
+from stages.classify.sources import SOURCES, check_spec, load_network
+from stages.classify.sources.untrained import untrained
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, WeightsUnavailableError
 from stages.trace.probe import last_spatial_layer
@@ -89,7 +94,7 @@ def test_the_default_layer_is_the_last_map_at_the_size_that_is_asked_for(tiny):
     answer = stage({"image": np.zeros((2, 64, 64, 3), dtype=np.uint8)})
     assert answer.context["trace"].activations.shape == (2, 3, 2, 2)
     overrides = (f"model.spec={spec}", "model.size=64", "explain.methods=[cam]")
-    assert load_checked(tiny(*overrides))[1] == "0"
+    assert load_checked(resolve(tiny(*overrides)))[1].layers == ["0"]
 
 
 def test_tokens_without_attention_are_no_map():
@@ -136,7 +141,7 @@ def test_own_checkpoints(checkpoints, name):
 )
 def test_an_architecture_brings_the_preprocessing_of_its_published_weights(arch, preprocess, renormalises):
     with torch.device("meta"):
-        module, found = _architecture(arch, 3)
+        module, found = untrained(arch, 3)
     assert found == preprocess
     assert getattr(module, "transform_input", None) is renormalises
 
@@ -161,7 +166,7 @@ def test_every_torchvision_architecture_has_a_preprocessing():
         ("timm:resnet5O", ConfigurationError, "did you mean resnet50"),
         ("file:{folder}/a.pt", ConfigurationError, "found no arch"),
         ("file:{folder}/none.pt?arch=torchvision:squeezenet1_1", WeightsUnavailableError, r"no weights at .*none\.pt"),
-        ("file:{folder}/names.txt?arch=torchvision:squeezenet1_1", ConfigurationError, "no readable checkpoint"),
+        ("file:{folder}/names.txt?arch=torchvision:squeezenet1_1", ConfigurationError, "not a readable checkpoint"),
         (
             "file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=5",
             ConfigurationError,
@@ -171,13 +176,73 @@ def test_every_torchvision_architecture_has_a_preprocessing():
         ("file:{folder}/a.pt?arch=torchvision:squeezenet1_1&num_classes=many", ConfigurationError, "num_classes"),
         ("file:{folder}/a.pt?arch=timm:resnet5O", ConfigurationError, "did you mean resnet50"),
         ("python:tests.stages.nowhere:net", ConfigurationError, "No module named"),
-        ("python:tests.stages.toys:CLASSES", ConfigurationError, "CLASSES is no function"),
+        ("python:tests.stages.toys:CLASSES", ConfigurationError, "CLASSES is not a function"),
     ],
 )
 def test_mistakes_in_one_line(checkpoints, spec, error, message):
     with pytest.raises(error, match=message) as caught:
         load_network(spec.format(folder=checkpoints[0]))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and caught.value.about == "network"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("resnet50", "unknown source 'resnet50'"),
+        ("torchvision:resnet5@X", r"did you mean resnet50\?"),
+        ("torchvision:resnet50@IMAGENET1K", "one of torchvision:resnet50@IMAGENET1K_V1"),
+        ("timm:resnet5O", "did you mean resnet50"),
+        ("timm:resnet50.a1_in2k", r"unknown weights .* did you mean resnet50\.a1_in1k"),
+        ("lite0:large", "lite0 takes nothing after it; found 'large'"),
+        ("digits-cnn:2", "digits-cnn takes nothing after it"),
+        ("file:a.pt", "found no arch"),
+        ("file:a.pt?arch=lite0&clases=names.txt", "found unknown clases"),
+        ("file:a.pt?arch=lite1", "unknown arch 'lite1'; did you mean lite0"),
+        ("file:a.pt?arch=torchvision:resnet5", "did you mean resnet50"),
+        ("file:a.pt?arch=lite0&num_classes=0", "num_classes=0 is not a number from 1"),
+        ("python:mynet", "write python:package.module:factory; found python:mynet"),
+        ("python::make", "write python:package.module:factory"),
+        ("python:nets..mine:make", "write python:package.module:factory"),
+    ],
+)
+def test_what_a_name_alone_gets_wrong_is_found_without_weights(spec, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        check_spec(spec)
+    assert caught.value.about == "network"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(one.example for one in SOURCES.values()),
+        "timm:resnet50",
+        "file:none.pt?arch=nin",
+        "file:none.pt?arch=lite0&classes=none.txt",
+        "python:nowhere.at.all:make",
+    ],
+)
+def test_a_good_name_needs_neither_weights_nor_files_nor_modules(spec):
+    check_spec(spec)
+
+
+def test_files_lie_in_the_folder_that_is_given(checkpoints, tmp_path, monkeypatch):
+    folder, module = checkpoints
+    monkeypatch.chdir(tmp_path)
+    spec = "file:a.pt?arch=torchvision:squeezenet1_1&classes=names.txt"
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(load_network(spec, folder).module(x), module(x))
+    with pytest.raises(ConfigurationError, match=r"no file of class names at .*names\.txt"):
+        load_network(spec)
+
+
+def test_a_network_that_is_not_torchvisions_does_not_wait_for_torchvision():
+    code = (
+        "import sys\nfrom stages.classify.sources import SOURCES, load_network\n"
+        "assert 'torch' not in sys.modules\nload_network('python:tests.stages.toys:tiny_network')\n"
+        "assert 'torch' in sys.modules and 'torchvision' not in sys.modules, 'imported'\n"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
@@ -186,6 +251,6 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
             return (Path.touch, (tmp_path / "ran",))
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Evil()}, protocol=2))
-    with pytest.raises(ConfigurationError, match="no readable checkpoint"):
+    with pytest.raises(ConfigurationError, match="not a readable checkpoint"):
         load_network(f"file:{tmp_path / 'evil.pt'}?arch=torchvision:squeezenet1_1")
     assert not (tmp_path / "ran").exists()

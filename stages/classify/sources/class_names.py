@@ -1,0 +1,32 @@
+"""The classes of a network whose names alone are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.classes import ClassInfo, imagenet_classes
+from stages.errors import ConfigurationError
+
+
+def as_classes(names: Sequence[str]) -> list[ClassInfo]:
+    """Classes by their names in output order; ImageNet's thousand get their wnids back."""
+    known = imagenet_classes()
+    if [info.name for info in known] == list(names):
+        return list(known)
+    return [ClassInfo(name) for name in names]
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a text file, one a line.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is not UTF-8 text.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"no file of class names at {path}", about="network")
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        message = f"{path} is not UTF-8 text; write one class name a line"
+        raise ConfigurationError(message, about="network") from None

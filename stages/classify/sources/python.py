@@ -1,0 +1,48 @@
+"""Networks that a function of the user's own returns: ``python:package.module:factory``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from stages.classify.network import Network
+from stages.classify.sources.own_module import import_from
+from stages.errors import ConfigurationError, UserError, first_line
+
+
+def check(rest: str) -> None:
+    """Read the name; the module is not imported, because that would run it."""
+    module, _, function = rest.partition(":")
+    if not all(module.split(".")) or not function:
+        raise ConfigurationError(f"write python:package.module:factory; found python:{rest}", about="network")
+
+
+def load(rest: str, folder: Path) -> Network:
+    """What the function returns, when it is called without arguments.
+
+    Raises:
+        ConfigurationError: It cannot be imported, fails, or returns something else.
+        UserError: What the function itself raises.
+    """
+    name, _, function = rest.partition(":")
+    try:
+        factory = getattr(import_from(folder, name), function)
+    except (Exception, SystemExit) as error:  # Whatever a stranger's module does when it is imported.
+        raise ConfigurationError(f"python:{rest}: {first_line(error)}", about="network") from error
+    if not callable(factory):
+        raise ConfigurationError(f"python:{rest}: {function} is not a function", about="network")
+    try:
+        made = factory()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        message = f"python:{rest}: {function}() fails: {first_line(error)}"
+        raise ConfigurationError(message, about="network") from error
+    if isinstance(made, Network):
+        return made
+    if isinstance(made, nn.Module):
+        return Network(made)
+    raise ConfigurationError(
+        f"python:{rest}: the factory returned {type(made).__name__}, not an nn.Module or a Network", about="network"
+    )

@@ -1,0 +1,67 @@
+"""Classifiers of timm, an optional library: ``timm:resnet50.a1_in1k``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stages.classes import imagenet_classes
+from stages.classify.network import Network, Preprocess
+from stages.errors import ConfigurationError, WeightsUnavailableError, first_line, unknown
+
+
+def check(rest: str) -> None:
+    """Look up the network, and the weights where they are named behind the dot."""
+    check_architecture(rest)
+    architecture, dot, _ = rest.partition(".")
+    known = _timm().list_pretrained(f"{architecture}.*")
+    if dot and rest not in known:
+        raise unknown(f"weights of timm's {architecture}:", rest, known, about="network")
+
+
+def load(rest: str, folder: Path) -> Network:
+    """The network with its published weights, fetched from Hugging Face where they are not in its cache.
+
+    Raises:
+        WeightsUnavailableError: They cannot be fetched.
+    """
+    try:
+        module = _timm().create_model(rest, pretrained=True)
+    except Exception as error:
+        raise WeightsUnavailableError(
+            f"cannot fetch the weights of timm:{rest} ({first_line(error)}); "
+            "fill HF_HOME on a machine with network and copy it",
+            about="network",
+        ) from None
+    classes = imagenet_classes() if module.num_classes == 1000 else ()
+    return Network(module, classes, _as_configured(module))
+
+
+def check_architecture(name: str) -> None:
+    """Look up the network alone."""
+    if not _timm().is_model(name):
+        raise unknown("timm model", name, _timm().list_models(), about="network")
+
+
+def untrained(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
+    """The network with random weights, and the preprocessing of its published ones."""
+    module = _timm().create_model(name, pretrained=False, num_classes=num_classes)
+    return module, _as_configured(module)
+
+
+def _timm() -> Any:
+    try:
+        return import_module("timm")
+    except ImportError:
+        raise ConfigurationError("timm is not installed; pip install timm", about="network") from None
+
+
+def _as_configured(module: nn.Module) -> Preprocess:
+    """How timm prepares images for a network of its own."""
+    data = import_module("timm.data").resolve_model_data_config(module)
+    return Preprocess(
+        data["input_size"][-1], data["interpolation"], data["crop_pct"], tuple(data["mean"]), tuple(data["std"])
+    )
