@@ -21,13 +21,13 @@ from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
-from pipeline.engine.prepare import begin, check_blacklist, check_version, versions
+from pipeline.engine.prepare import begin, check_blacklist, check_form, versions
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import scoring_stages
 from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import MANIFEST_FILE, RunDir
-from pipeline.store.tables import FAITHFULNESS
+from pipeline.store.tables import COUNTS_FORM, FAITHFULNESS
 from stages.batch import Batch, Resources, ragged, take
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.geometry import fit_transforms
@@ -176,11 +176,12 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         begun = directory.info()
         if begun.source != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
-        check_version(directory, begun)
+        check_form(directory, begun)
         check_blacklist(directory, begun, recipe)
         return begun
     begun = RunInfo(
         schema=SCHEMA,
+        counts_form=COUNTS_FORM,
         config_hash=config_hash(recipe.config),
         source=source,
         blacklist=recipe.protocol.blacklist,

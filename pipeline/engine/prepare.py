@@ -18,6 +18,7 @@ from pipeline.config.recipe import LABEL, FullRecipe, NetworkFacts, Recipe
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
 from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
+from pipeline.store.tables import COUNTS_FORM
 from stages.classes import ClassInfo
 from stages.classify.match_classes import match_classes
 from stages.classify.network import Network
@@ -165,7 +166,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
-    check_version(directory, info)
+    check_form(directory, info)
     if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
         raise DataError(
             f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
@@ -181,17 +182,17 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     return found, info
 
 
-def check_version(directory: RunDir, info: RunInfo) -> None:
-    """A run that another version began holds counts of another form: it may be read, but not gone on with.
+def check_form(directory: RunDir, info: RunInfo) -> None:
+    """A run whose parts hold counts of another form may be read, but not gone on with.
 
     Raises:
-        ConfigurationError: Another version began it, and it is not complete.
+        ConfigurationError: It is not complete.
     """
-    begun_by = info.versions.get("wsl-pipeline", __version__)
-    if begun_by != __version__ and not directory.complete:
+    if info.counts_form != COUNTS_FORM and not directory.complete:
+        begun_by = info.versions.get("wsl-pipeline", "another version")
         raise ConfigurationError(
-            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}; finish it with the former, or "
-            "choose another --out"
+            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts otherwise; finish "
+            "it with the former, or choose another --out"
         )
 
 
@@ -212,6 +213,7 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
     recipe, facts = found.recipe, found.recipe.network
     info = RunInfo(
         schema=SCHEMA,
+        counts_form=COUNTS_FORM,
         config_hash=config_hash(recipe.config),
         manifest_sha256=hashlib.sha256(manifest).hexdigest(),
         weights_sha256=facts.weights_sha256,

@@ -51,6 +51,8 @@ class RunInfo(_Part):
     schema_number: int = Field(default=1, alias="schema")
     images: int = Field(ge=0)
     """Rows of the manifest."""
+    counts_form: int = 1
+    """Form of the counts that workers leave with the parts; see :data:`pipeline.store.tables.COUNTS_FORM`."""
     config_hash: str = ""
     source: Source | None = None
     """Of a run that was relocalized."""

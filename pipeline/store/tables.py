@@ -8,6 +8,10 @@ import pyarrow as pa
 from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
+COUNTS_FORM = 2
+"""Number of the form of the counts in a part's metadata. A change of it is no matter to a complete run, whose scores
+are written, but one that is under way goes on only in the form that it began in."""
+
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"
 """Keys of a part's metadata: what its metrics are made of. The second stands only where it was computed."""
