@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +21,12 @@ from stages.batch import Batch, concat, take
 from stages.boxes.protocols import Protocol, fingerprint
 from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.evaluate import baselines, localization, losses, strata
+from stages.evaluate import baselines
 from stages.evaluate.coco_ap import Boxes, box_average_precision
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.label_order import label_order_warning
+from stages.evaluate.metrics.contract import Scoring
+from stages.evaluate.metrics.counts import compute
 from stages.formats.coco import write as coco
 
 
@@ -51,7 +54,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     # Foreign results have no preprocessing: their frame is the whole image.
     crop_ratio = info.get("preprocess", {}).get("crop_ratio", 1.0)
     blind = baselines.Baselines(protocol, size, deltas, seed, config.model.fit, crop_ratio)
-    tally = Tally(run, methods, deltas, len(classes), blind)
+    tally = Tally(run, methods, blind)
     for part in run.predictions(COLUMNS):
         tally.add(part, ids, labels)
     failed = [part["image_id"].to_numpy() for part in run.errors()]
@@ -63,7 +66,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
     )
     excluded = excluded_images(config.evaluate)
     truth, boxed = _truth(run, ids, labels, excluded)
-    scores = localization.compute(tally.localization, protocol, deltas, seed)
+    scoring = Scoring(protocol, deltas, seed, boxed)
     metrics: dict[str, Any] = {
         "schema": 1,
         "protocol": protocol.name,
@@ -71,17 +74,13 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         "n_images": len(ids),
         "n_failed": sum(map(len, failed)),
     }
-    if scores["classification"]:
-        metrics["classification"] = scores["classification"]
+    if classification := compute(tally.counts.classification, scoring):
+        metrics["classification"] = classification
     same_map_as = info.get("same_map_as", {})
     metrics["methods"] = {}
     for position, method in enumerate(methods):
-        own = scores["methods"].get(method, {})
-        if method in calibrated and method in tally.localization.methods:
-            counts = tally.localization.methods[method]
-            own |= localization.at_thresholds(counts, protocol, calibrated[method], deltas, seed)
-        own |= strata.compute(tally.strata[method], deltas, seed)
-        own |= losses.compute(tally.losses[method], boxed, deltas)
+        counted = tally.counts.methods.get(method, {})
+        own = compute(counted, replace(scoring, calibrated=calibrated.get(method, {})))
         found = _write_results(run, methods, position, tally.ranked, ids, labels)
         if len(truth.image):
             own["coco"] = box_average_precision(truth, found.without(excluded))
@@ -91,9 +90,7 @@ def finalize(run: RunDir, config: Config, protocol: Protocol, size: int, classes
         if method in same_map_as:
             own["same_map_as"] = same_map_as[method]
         metrics["methods"][method] = own
-    if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
-        for name, own in scored.items():
-            own["corloc"] = strata.corloc(tally.blind_strata[name], deltas, seed)
+    if scored := baselines.compute(tally.baselines, scoring):
         metrics |= {"baselines": scored, "zero_line": baselines.zero_line(scored)}
     run.write_json("metrics.json", metrics)
     return metrics

@@ -6,10 +6,10 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from stages.evaluate.localization import Counts, compute, merge, update
 
 from stages.batch import Batch, ragged, take
 from stages.boxes.protocols import get_protocol
-from stages.evaluate.localization import Counts, compute, merge, update
 
 DELTAS = (0.3, 0.5, 0.7)
 CAM = get_protocol("cam2016", sweep_interval=0.25)
