@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.engine.progress import Progress
 
 LINE_EVERY = 30.0
-"""Seconds between progress lines where there is no terminal."""
+"""Seconds between progress lines without a terminal."""
 
 Row = tuple[dict[str, Any], dict[str, Any]]
 """Scores of a method or a baseline, and the zero line that they are held against."""
@@ -79,7 +79,7 @@ def _rates(progress: Progress) -> str:
 
 
 def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
-    """A table of the methods beside the baselines, and where the page is, if scores were kept."""
+    """A table of the methods and the baselines, and where the page is, if scores were kept."""
     table = Table(
         title=f"{metrics['n_images']} images, {metrics['n_failed']} failed, protocol {metrics['protocol']}",
         box=SIMPLE,

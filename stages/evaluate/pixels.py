@@ -150,7 +150,8 @@ def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     inset = np.minimum(0.5, (boxes[:, 2:] - boxes[:, :2]) / 2)  # half a pixel, from edge to centre
     low, high = boxes[:, :2] + inset, boxes[:, 2:] - inset
     away = np.maximum(np.maximum(low - points, points - high), 0)
-    return np.sqrt((away**2).sum(1))
+    distances: np.ndarray = np.sqrt((away**2).sum(1))
+    return distances
 
 
 def energy_share(values: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None) -> float:

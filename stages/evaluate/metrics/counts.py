@@ -120,5 +120,5 @@ def _counters() -> dict[str, Counter[Any]]:
 def _other_version(names: set[str]) -> DataError:
     return DataError(
         f"parts were counted by another version of this program ({', '.join(sorted(names))}); "
-        "delete predictions/ and run the same command again"
+        "delete the predictions and run the same command again"
     )

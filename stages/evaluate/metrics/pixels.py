@@ -151,4 +151,5 @@ def pixel_average_precision(pixels: np.ndarray) -> np.ndarray:
     chosen = background + found
     precision = np.divide(found, chosen, out=np.zeros_like(found), where=chosen > 0)
     total = (precision * np.diff(found, prepend=0)).sum(-1)
-    return np.divide(total, found[..., -1], out=np.full_like(total, np.nan), where=found[..., -1] > 0)
+    area: np.ndarray = np.divide(total, found[..., -1], out=np.full_like(total, np.nan), where=found[..., -1] > 0)
+    return area
