@@ -15,9 +15,12 @@ import pyarrow.parquet as pq
 from pipeline.config.keys import named_keys
 from pipeline.config.recipe import FullRecipe
 from pipeline.store.rundir import RunDir
+from stages.batch import Batch, take
 from stages.boxes.iou import at_least
 from stages.boxes.protocols import Protocol
 from stages.errors import ConfigurationError, DataError
+from stages.evaluate.guesses import DECIDING, overlaps
+from stages.evaluate.metrics.table import METRICS
 from stages.evaluate.statistics.paired import mean_difference, share_difference
 
 _COLUMNS = ["image_id", "method", "target_rank", "class_index", "iou"]
@@ -47,15 +50,11 @@ class _System:
 
     Attributes:
         name: For people.
-        label_iou: (N,) overlap of the true class's box.
-        first_iou: (N,) overlap of the first prediction's box, -1 where the prediction is wrong.
-        five_iou: (N,) the same of the best of the first five, of images that have five.
+        overlaps: (N,) float32 for each of :data:`stages.evaluate.guesses.DECIDING`.
     """
 
     name: str
-    label_iou: np.ndarray
-    first_iou: np.ndarray
-    five_iou: np.ndarray
+    overlaps: dict[str, np.ndarray]
 
 
 @named_keys()
@@ -144,32 +143,27 @@ def _check_same_images(one: _Run, other: _Run) -> None:
 def _systems(run: _Run, prefix: str) -> list[_System]:
     manifest = pq.read_table(run.directory.manifest, columns=["image_id", "label"])
     ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
-    overlaps = {method: np.full((3, len(ids)), np.nan, np.float32) for method in run.recipe.methods}
+    systems = {
+        method: _System(prefix + method, {kind: np.full(len(ids), np.nan, np.float32) for kind in DECIDING})
+        for method in run.recipe.methods
+    }
     for part in run.directory.predictions(_COLUMNS):
         methods = np.array(part["method"].to_pylist(), dtype=object)
-        ranks, classes = part["target_rank"].to_numpy(), part["class_index"].to_numpy()
-        places = np.searchsorted(ids, part["image_id"].to_numpy())
-        iou = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
-        right = np.where((classes != labels[places]) & ~np.isnan(iou), np.float32(-1), iou)
-        for method, (of_label, of_first, of_five) in overlaps.items():
-            known, first, last = ((methods == method) & (ranks == rank) for rank in (0, 1, 5))
-            of_label[places[known]] = iou[known]
-            of_first[places[first]] = right[first]
-            five = (methods == method) & (ranks >= 1) & (ranks <= 5) & np.isin(places, places[last])
-            np.fmax.at(of_five, places[five], right[five])
-    for one in overlaps.values():
-        one[:, labels < 0] = np.nan
-    return [_System(prefix + method, *one) for method, one in overlaps.items()]
+        rows: Batch = {name: part[name].to_numpy() for name in ("image_id", "target_rank", "class_index")}
+        rows["iou"] = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
+        rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
+        for method, system in systems.items():
+            for kind, (images, found) in overlaps(take(rows, (methods == method) & (rows["label"] >= 0))).items():
+                system.overlaps[kind][np.searchsorted(ids, images)] = found
+    return list(systems.values())
 
 
 def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...], seed: int) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     unpaired = 0
-    for name, comparator, values in (
-        ("gt_known_loc", protocol.iou_comparator, (a.label_iou, b.label_iou)),
-        ("top1_loc", protocol.topk_iou_comparator, (a.first_iou, b.first_iou)),
-        ("top5_loc", protocol.topk_iou_comparator, (a.five_iou, b.five_iou)),
-    ):
+    for kind in DECIDING:
+        comparator = protocol.iou_comparator if kind == "label" else protocol.topk_iou_comparator
+        values = a.overlaps[kind], b.overlaps[kind]
         scored = ~np.isnan(values)
         if scored.any(1).all():  # Else one of the two has no such score at all.
             unpaired = max(unpaired, int((scored[0] != scored[1]).sum()))
@@ -177,12 +171,16 @@ def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...],
         if not len(first):
             continue
         hits = at_least(first, deltas, comparator), at_least(second, deltas, comparator)
-        metrics[name] = {
-            f"{delta:g}": _values(one, other) | share_difference(one, other, seed)
-            for delta, one, other in zip(deltas, *hits, strict=True)
-        }
-        if name == "gt_known_loc":
-            metrics["mean_iou"] = _values(first, second) | mean_difference(first, second, seed)
+        for metric in METRICS.values():
+            if metric.paired != kind:
+                continue
+            if metric.levels:
+                metrics[metric.name] = {
+                    f"{delta:g}": _values(one, other) | share_difference(one, other, seed)
+                    for delta, one, other in zip(deltas, *hits, strict=True)
+                }
+            else:
+                metrics[metric.name] = _values(first, second) | mean_difference(first, second, seed)
     return {"a": a.name, "b": b.name, "unpaired": unpaired, "metrics": metrics}
 
 

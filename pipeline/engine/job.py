@@ -15,8 +15,8 @@ from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import FAITHFULNESS, error_table, prediction_table
 from stages.batch import Batch, ImageError, Stage, concat, length, take
-from stages.evaluate import localization
 from stages.evaluate.faithfulness import counts as faithfulness
+from stages.evaluate.metrics import counts as metrics
 
 Culprits = Mapping[int, ImageError]
 """Images that are not to be touched any more, by id, and why."""
@@ -90,7 +90,7 @@ class Job:
         started = time.perf_counter()
         rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
         errors = self.errors(shard, outcomes)
-        table = prediction_table(rows, self.class_names, localization.update(rows).to_json())
+        table = prediction_table(rows, self.class_names, metrics.update(rows).to_json())
         table = table.replace_schema_metadata({**table.schema.metadata, **self.network_counts(shard, rows)})
         self.run.commit(shard.index, table, errors)
         spent = {"commit": time.perf_counter() - started}

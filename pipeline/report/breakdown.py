@@ -6,30 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stages.evaluate.losses import KINDS
+from stages.evaluate.metrics.losses import KINDS
+from stages.evaluate.metrics.strata import GROUPS
 from stages.evaluate.statistics import bootstrap
 
 CLASSES = 5
 """Classes that are listed at each end."""
-
-_STRATA = {
-    ("size", "small"): "object under 10 % of the image",
-    ("size", "medium"): "object of 10 to 40 %",
-    ("size", "large"): "object of 40 % and more",
-    ("objects", "1"): "one object",
-    ("objects", "2"): "two objects",
-    ("objects", "3+"): "three objects and more",
-    ("border", "free"): "free of the image's border",
-    ("border", "touching"): "touching the border",
-}
-
-_ERRORS = {
-    "wrong_class": "first prediction is wrong",
-    "several_objects": "box has several objects",
-    "part": "box is a part of the object",
-    "too_large": "box is too large",
-    "elsewhere": "box is elsewhere",
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +36,8 @@ def strata_rows(metrics: dict[str, Any], methods: list[str], delta: str) -> list
         return []
     return [
         Row(title, found[0][kind][name][delta]["n"], [_share(one[kind][name][delta]) for one in found])
-        for (kind, name), title in _STRATA.items()
+        for kind, names in GROUPS.items()
+        for name, title in names.items()
         if name in found[0][kind]
     ]
 
@@ -73,7 +56,7 @@ def error_rows(metrics: dict[str, Any], methods: list[str], delta: str) -> list[
         )
 
     localized = row("localized", [one["localized"][delta] for one in found])
-    errors = [row(_ERRORS[kind], [one["errors"][delta][kind] for one in found]) for kind in KINDS]
+    errors = [row(title, [one["errors"][delta][kind] for one in found]) for kind, title in KINDS.items()]
     return [localized, *(one for one in errors if any(text != "0" for text, _ in one.cells))]
 
 

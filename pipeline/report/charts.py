@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.report.rows import FIRST, LABEL, Overview
-from pipeline.report.scores import BASELINES
 from stages.boxes.iou import at_least
+from stages.evaluate.baselines import TITLES as BASELINES
 
 BINS = 20
 

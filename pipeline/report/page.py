@@ -95,6 +95,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
         classes=charts.frequent_classes(overview),
         strata=strata.strata_rows(metrics, list(names), f"{delta:g}"),
         errors=strata.error_rows(metrics, list(names), f"{delta:g}"),
+        class_score=f"{scores.Column('gt_known_loc').title}, {scores.Column('gt_known_loc').unit}",
         class_ends=strata.class_rows(metrics["methods"][methods[0]], f"{delta:g}", overview.names.__getitem__),
         galleries=shown,
         left_out=left_out,

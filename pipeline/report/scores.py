@@ -6,27 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-BASELINES = {"full_image": "whole image", "center_gaussian": "centre Gaussian", "random": "random box"}
-
-_AT_LEVELS = ("gt_known_loc", "max_box_acc")
-"""Accuracies at an IoU level that baselines have, too."""
-
-_TITLES = {
-    "gt_known_loc": "GT-known localization",
-    "top1_loc": "Top-1 localization",
-    "top5_loc": "Top-5 localization",
-    "mean_iou": "Mean IoU",
-    "gt_known_loc_calibrated": "GT-known, calibrated threshold",
-    "corloc": "CorLoc",
-    "pointing_game": "Pointing game",
-    "energy_pointing_game": "Energy pointing game",
-    "pxap": "PxAP",
-    "max_box_acc": "MaxBoxAcc (oracle threshold)",
-    "max_box_acc_v2": "MaxBoxAccV2 (oracle thresholds)",
-    "top1": "Top-1 classification",
-    "top5": "Top-5 classification",
-}
-
+from stages.evaluate.baselines import TITLES as BASELINES
+from stages.evaluate.metrics.contract import Metric
+from stages.evaluate.metrics.table import METRICS, OF_CLASSES
 
 _BETTER = {"higher": "\u2191", "lower": "\u2193"}
 """Where the better values lie."""
@@ -45,19 +27,23 @@ class Column:
     delta: str | None = None
 
     @property
+    def metric(self) -> Metric:
+        """What is known about it."""
+        return (METRICS | OF_CLASSES)[self.key]
+
+    @property
     def title(self) -> str:
         """Name for people, without the IoU level."""
-        return _TITLES[self.key]
+        return self.metric.title
 
     def find(self, scores: dict[str, Any]) -> dict[str, Any] | None:
         """The metric's value, interval and n; None where it was not computed."""
-        found = scores.get(self.key)
-        return found.get(self.delta) if found and self.delta else found
+        return self.metric.find(scores, self.delta)
 
     @property
     def unit(self) -> str:
         """What a value's text is followed by: shares are in percent, a mean IoU is not."""
-        return "" if self.key == "mean_iou" else "%"
+        return self.metric.unit
 
     def text(self, value: float) -> str:
         """A value as the table shows it."""
@@ -103,17 +89,13 @@ def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
 
     Args:
         metrics: What ``metrics.json`` holds.
-        main_delta: The IoU level at which top-1 and top-5 localization are shown.
+        main_delta: The IoU level at which metrics are shown that have one column.
     """
     baselines, line = metrics.get("baselines", {}), metrics.get("zero_line", {})
     everybody = [*metrics["methods"].values(), *baselines.values()]
-    deltas = list(dict.fromkeys(d for one in everybody for key in _AT_LEVELS for d in one.get(key, {})))
-    known = [Column("gt_known_loc", delta) for delta in deltas]
-    known += [Column("top1_loc", main_delta), Column("top5_loc", main_delta), Column("mean_iou")]
-    known += [Column("corloc", main_delta)]
-    known += [Column("gt_known_loc_calibrated", delta) for delta in deltas]
-    known += [Column("max_box_acc", delta) for delta in deltas] + [Column("max_box_acc_v2")]
-    known += [Column("pointing_game"), Column("energy_pointing_game"), Column("pxap")]
+    levelled = [metric.name for metric in METRICS.values() if metric.levels]
+    deltas = list(dict.fromkeys(delta for one in everybody for name in levelled for delta in one.get(name, {})))
+    known = [Column(name, delta) for name, one in METRICS.items() for delta in _levels(one, deltas, main_delta)]
     columns = [column for column in known if any(column.find(one) for one in everybody)]
     return ScoreTable(
         columns,
@@ -122,16 +104,28 @@ def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
     )
 
 
+def _levels(metric: Metric, deltas: list[str], main_delta: str) -> list[str | None]:
+    """The IoU level of each of the metric's columns, None for a metric that has none."""
+    if metric.columns == "none":
+        return []
+    if not metric.levels:
+        return [None]
+    return list(deltas) if metric.columns == "all" else [main_delta]
+
+
 def cell(column: Column, scores: dict[str, Any], zero_line: dict[str, Any]) -> Cell | None:
     """One metric of one method, compared with the best baseline in words."""
     found = column.find(scores)
     if not found:
         return None
     remark, bar = "", column.bar(zero_line)
-    if bar and found["value"] < bar[1]:
-        remark = f"below {BASELINES[bar[0]]}"
-    elif bar and "ci95" in found and found["ci95"][0] <= bar[1]:
-        remark = f"not clearly above {BASELINES[bar[0]]}"
+    if bar:
+        below, above, end = ("below", "above", 0) if column.metric.better == "higher" else ("above", "below", 1)
+        name, value = BASELINES[bar[0]], bar[1]
+        if column.metric.is_worse(found["value"], value):
+            remark = f"{below} {name}"
+        elif "ci95" in found and not column.metric.is_worse(value, found["ci95"][end]):
+            remark = f"not clearly {above} {name}"
     return Cell(column.text(found["value"]), _interval(found, column.text), remark)
 
 
@@ -157,7 +151,7 @@ def all_scores(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Every number of one method but its curve: name, value, interval, number of images."""
     lines: list[tuple[str, str, str, str]] = []
     for key, found in scores.items():
-        if key in ("box_acc_curve", "box_status", "same_map_as", "strata", "losses"):
+        if key not in (*METRICS, "coco", "faithfulness"):
             continue
         if key == "coco":
             lines += [(f"COCO {name}", f"{value:.4f}", "", "") for name, value in found.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -18,10 +19,12 @@ from pipeline.store.rundir import RunDir
 from stages.batch import Batch, concat, take
 from stages.boxes.protocols import fingerprint
 from stages.errors import DataError
-from stages.evaluate import baselines, localization, losses, strata
+from stages.evaluate import baselines
 from stages.evaluate.coco_ap import Boxes, box_average_precision
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.label_order import label_order_warning
+from stages.evaluate.metrics.contract import Scoring
+from stages.evaluate.metrics.counts import compute
 from stages.formats.coco import write as coco
 from stages.formats.labels import Labelled, labelled
 
@@ -41,10 +44,10 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
         DataError: An image is neither in the predictions nor in the errors, or is there twice.
     """
     ids, labels = _labels(run)
-    protocol, methods, deltas, seed = recipe.protocol, recipe.methods, recipe.deltas, recipe.seed
-    classes = list(recipe.network.classes)
+    methods, deltas, seed = recipe.methods, recipe.deltas, recipe.seed
+    protocol, classes = recipe.protocol, list(recipe.network.classes)
     blind = baselines.Baselines(protocol, recipe.size, deltas, seed, recipe.fit, recipe.crop_ratio)
-    tally = Tally(run, methods, deltas, len(classes), blind)
+    tally = Tally(run, methods, blind)
     for part in run.predictions(COLUMNS):
         tally.add(part, ids, labels)
     failed = [part["image_id"].to_numpy() for part in run.errors()]
@@ -55,7 +58,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
         coco.ground_truth_text(lambda: _labelled(run, recipe.config.data.format), classes, recipe.config.data.format),
     )
     truth, boxed = _truth(run, ids, labels, recipe.excluded)
-    scores = localization.compute(tally.localization, protocol, deltas, seed)
+    scoring = Scoring(protocol, deltas, seed, boxed)
     metrics: dict[str, Any] = {
         "schema": 1,
         "protocol": protocol.name,
@@ -63,16 +66,12 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
         "n_images": len(ids),
         "n_failed": sum(map(len, failed)),
     }
-    if scores["classification"]:
-        metrics["classification"] = scores["classification"]
+    if classification := compute(tally.counts.classification, scoring):
+        metrics["classification"] = classification
     metrics["methods"] = {}
     for position, method in enumerate(methods):
-        own = scores["methods"].get(method, {})
-        if method in calibrated and method in tally.localization.methods:
-            counts = tally.localization.methods[method]
-            own |= localization.at_thresholds(counts, protocol, calibrated[method], deltas, seed)
-        own |= strata.compute(tally.strata[method], deltas, seed)
-        own |= losses.compute(tally.losses[method], boxed, deltas)
+        counted = tally.counts.methods.get(method, {})
+        own = compute(counted, replace(scoring, calibrated=calibrated.get(method, {})))
         found = _write_results(run, methods, position, tally.ranked, ids, labels)
         if len(truth.image):
             own["coco"] = box_average_precision(truth, found.without(recipe.excluded))
@@ -82,9 +81,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
         if method in recipe.network.same_map_as:
             own["same_map_as"] = recipe.network.same_map_as[method]
         metrics["methods"][method] = own
-    if scored := baselines.compute(tally.baselines, protocol, deltas, seed):
-        for name, own in scored.items():
-            own["corloc"] = strata.corloc(tally.blind_strata[name], deltas, seed)
+    if scored := baselines.compute(tally.baselines, scoring):
         metrics |= {"baselines": scored, "zero_line": baselines.zero_line(scored)}
     run.write_json("metrics.json", metrics)
     return metrics

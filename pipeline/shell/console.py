@@ -13,13 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.store.rundir import RunDir
+from stages.evaluate.metrics.contract import Metric
+from stages.evaluate.metrics.table import METRICS, OF_CLASSES
 from stages.ingest.paths import join
 
 if TYPE_CHECKING:
     from pipeline.engine.progress import Progress
 
 LINE_EVERY = 30.0
-"""Seconds between progress lines where there is no terminal."""
+"""Seconds between progress lines without a terminal."""
+
+Row = tuple[dict[str, Any], dict[str, Any]]
+"""Scores of a method or a baseline, and the zero line that they are held against."""
 
 console = Console(stderr=True, highlight=False, markup=False)
 if not console.is_terminal:
@@ -74,7 +79,7 @@ def _rates(progress: Progress) -> str:
 
 
 def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
-    """A table of the methods beside the baselines, and where the page is, if scores were kept."""
+    """A table of the methods and the baselines, and where the page is, if scores were kept."""
     table = Table(
         title=f"{metrics['n_images']} images, {metrics['n_failed']} failed, protocol {metrics['protocol']}",
         box=SIMPLE,
@@ -84,7 +89,7 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
         console.print(table)
     _show_faithfulness(metrics)
     for name, score in metrics.get("classification", {}).items():
-        console.print(f"{name.replace('top', 'top-')} classification  {_cell(score)}")
+        console.print(f"{OF_CLASSES[name].short}  {_cell(score)}")
     if out is None:
         return
     if metrics["n_failed"]:
@@ -112,12 +117,11 @@ def show_differences(found: dict[str, Any]) -> None:
     """A table of :func:`pipeline.commands.compare.compare`: a row for each metric of each pair."""
     title = f"differences, protocol {found['protocol']} {found['protocol_fingerprint']}"
     table = Table("", "", "first", "second", "difference [95 %]", "McNemar p", "n", "", title=title, box=SIMPLE)
-    names = {"gt_known_loc": "GT-known@", "top1_loc": "top-1 loc@", "top5_loc": "top-5 loc@", "mean_iou": "mean IoU"}
     for pair in found["pairs"]:
         title = f"{pair['a']} → {pair['b']}"
-        for metric, scores in pair["metrics"].items():
-            for level, score in {"": scores}.items() if "difference" in scores else scores.items():
-                table.add_row(title, names[metric] + level, *_difference(score))
+        for name, scores in pair["metrics"].items():
+            for level, score in scores.items() if METRICS[name].levels else {"": scores}.items():
+                table.add_row(title, _column(METRICS[name], level), *_difference(score))
                 title = ""
         table.add_section()
     console.print(table)
@@ -147,7 +151,7 @@ def _milliseconds(out: str) -> dict[str, float]:
     return {name: 1000 * value / info.computed_images for name, value in spent.items()}
 
 
-def _add_scores(table: Table, rows: dict[str, tuple[dict, dict]], milliseconds: dict[str, float] | None = None) -> None:
+def _add_scores(table: Table, rows: dict[str, Row], milliseconds: dict[str, float] | None = None) -> None:
     """Columns for the scores that any row has, and for what the rows cost; nothing where none has a score.
 
     Args:
@@ -157,31 +161,30 @@ def _add_scores(table: Table, rows: dict[str, tuple[dict, dict]], milliseconds: 
     """
     deltas = sorted({delta for scores, _ in rows.values() for delta in scores.get("gt_known_loc", {})})
     delta = "0.5" if "0.5" in deltas else next(iter(deltas), "")
-    columns = {
-        f"GT-known@{delta}": ("gt_known_loc", delta),
-        f"top-1 loc@{delta}": ("top1_loc", delta),
-        f"top-5 loc@{delta}": ("top5_loc", delta),
-        "mean IoU": ("mean_iou",),
-        f"calibrated@{delta}": ("gt_known_loc_calibrated", delta),
-        f"MaxBoxAcc@{delta}\n(oracle)": ("max_box_acc", delta),
-        "MaxBoxAccV2\n(oracle)": ("max_box_acc_v2",),
-    }
-    used = {name: path for name, path in columns.items() if any(_at(scores, path) for scores, _ in rows.values())}
-    if not used:
+    columns = [one for one in METRICS.values() if one.short and any(one.find(row, delta) for row, _ in rows.values())]
+    if not columns:
         return
     table.add_column("")
-    for name in used:
-        table.add_column(name, justify="right")
+    for one in columns:
+        oracle = "\n(oracle)" if one.threshold_from == "oracle" else ""
+        table.add_column(_column(one, delta) + oracle, justify="right")
     if milliseconds:
         table.add_column("ms/image", justify="right")
-    for row, (scores, line) in rows.items():
+    for name, (scores, line) in rows.items():
         if "same_map_as" in scores:
-            table.add_row(f"{row}: same map as {scores['same_map_as']}")
+            table.add_row(f"{name}: same map as {scores['same_map_as']}")
             continue
-        cost = [f"{milliseconds[row]:.3g}" if row in milliseconds else ""] if milliseconds else []
-        table.add_row(row, *(_cell(_at(scores, path), _at(line, path)) for path in used.values()), *cost)
-    if any(_below(_at(scores, path), _at(line, path)) for scores, line in rows.values() for path in used.values()):
+        cost = [f"{milliseconds[name]:.3g}" if name in milliseconds else ""] if milliseconds else []
+        below = [_below(one, delta, scores, line) for one in columns]
+        cells = [_cell(one.find(scores, delta), mark) for one, mark in zip(columns, below, strict=True)]
+        table.add_row(name, *cells, *cost)
+    if any(_below(one, delta, *row) for row in rows.values() for one in columns):
         table.caption = "* below the best predictor that looks at no pixel: such a method explains nothing"
+
+
+def _column(metric: Metric, level: str) -> str:
+    """Title of a metric's column or row, with its IoU level where it has one."""
+    return f"{metric.short}@{level}" if metric.levels else str(metric.short)
 
 
 def _show_faithfulness(metrics: dict[str, Any]) -> None:
@@ -222,27 +225,22 @@ def show_sanity(found: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _all(metrics: dict[str, Any]) -> dict[str, tuple[dict, dict]]:
+def _all(metrics: dict[str, Any]) -> dict[str, Row]:
     """Methods and baselines, and what a row may not be below."""
     line = metrics.get("zero_line", {})
     methods = {name: (scores, line) for name, scores in metrics["methods"].items()}
     return {**methods, **{name: (scores, {}) for name, scores in metrics.get("baselines", {}).items()}}
 
 
-def _at(scores: dict, path: tuple[str, ...]) -> dict | None:
-    found: Any = scores
-    for key in path:
-        found = found.get(key, {})
-    return found or None
+def _below(metric: Metric, level: str, scores: dict[str, Any], line: dict[str, Any]) -> bool:
+    """Whether a row is worse than the zero line."""
+    score, bar = metric.find(scores, level), metric.find(line, level)
+    return bool(score and bar and metric.is_worse(score["value"], bar["value"]))
 
 
-def _below(score: dict | None, line: dict | None) -> bool:
-    return bool(score and line and score["value"] < line["value"])
-
-
-def _cell(score: dict | None, line: dict | None = None) -> str:
+def _cell(score: dict[str, Any] | None, below: bool = False) -> str:
     if score is None:
         return ""
     low, high = score.get("ci95", (None, None))
-    mark = "*" if _below(score, line) else ""
+    mark = "*" if below else ""
     return f"{score['value']:.3f}{mark}" + (f" ±{(high - low) / 2:.3f}" if low is not None else "")

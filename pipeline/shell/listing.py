@@ -118,25 +118,11 @@ def side_by_side(table: dict[str, dict[str, Any]]) -> list[str]:
 
 def _metrics() -> dict[str, Any]:
     from stages.evaluate.faithfulness.registry import metrics
+    from stages.evaluate.metrics.table import COMPOSITES, METRICS
 
     return {
-        "gt_known_loc": "share of images whose box for the true label reaches the IoU (fixed threshold)",
-        "top1_loc": "the same with the first prediction's box, and the prediction right",
-        "top5_loc": "the same with any of the first five predictions",
-        "mean_iou": "mean IoU of the true label's box",
-        "corloc": "the same share within each class, averaged over classes (fixed threshold)",
-        "gt_known_loc_calibrated": "GT-known at the threshold that is best on evaluate.calibrate_on (calibrated)",
-        "max_box_acc": "GT-known at the best threshold, chosen on the scored images (oracle)",
-        "max_box_acc_v2": "mean over IoU 0.3, 0.5, 0.7 of the best GT-known, each at its own threshold (oracle)",
-        "clsloc_error": "share of images without a right class and box among one or five guesses (ILSVRC's rule)",
-        "pointing_game": "share of maps whose maximum is within 15 pixels of the object, averaged over classes",
-        "energy_pointing_game": "share of the map's positive values that lies on the object (its box without masks)",
-        "pxap": "average precision of pixels pooled over all images with masks (all thresholds)",
-        "coco": "COCO detection metrics of the predicted classes' boxes",
-        "strata": "GT-known by size and number of objects, border contact and class",
-        "losses": "images decoded, classified, localized, and what is wrong with the others",
-        "zero_line": "the best of whole image, centred Gaussian and random box in each metric",
-        "classification": "top-1 and top-5 accuracy",
+        **{name: one.definition for name, one in METRICS.items()},
+        **COMPOSITES,
         **{f"faithfulness.{name}": _faithfulness(one) for name, one in metrics().items()},
     }
 

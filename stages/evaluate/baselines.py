@@ -7,7 +7,6 @@ the image with random edges, and has no map. The best of them is the zero line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,39 +17,25 @@ from stages.boxes.frame import scored_displayed, scored_empty, scored_in_frame, 
 from stages.boxes.iou import at_least, best_iou
 from stages.boxes.protocols import Protocol
 from stages.boxes.threshold import heat
-from stages.evaluate import curve, pixels
 from stages.evaluate.blind_maps import BlindMaps
-from stages.evaluate.statistics import bootstrap
+from stages.evaluate.metrics import strata
+from stages.evaluate.metrics.boxes import ACCURACIES, BOXES, BoxCounts
+from stages.evaluate.metrics.contract import Metric, Scoring
+from stages.evaluate.metrics.counts import Counted, Counts
+from stages.evaluate.metrics.counts import compute as compute_metrics
+from stages.evaluate.metrics.pixels import PIXELS
+from stages.evaluate.metrics.strata import STRATA
+from stages.evaluate.metrics.sweep import SWEEP, SweepCounts
+from stages.evaluate.metrics.table import METRICS
 from stages.evaluate.statistics.by_id import uniform
 from stages.ingest.geometry import fit_transforms, to_displayed
 
-NAMES = ("full_image", "center_gaussian", "random")
-
-_METRICS = (
-    *("gt_known_loc", "mean_iou", "corloc", "max_box_acc", "max_box_acc_v2"),
-    *("pointing_game", "energy_pointing_game", "pxap"),
-)
-"""That have a zero line."""
+TITLES = {"full_image": "whole image", "center_gaussian": "centre Gaussian", "random": "random box"}
+"""The baselines and their names for people."""
 
 SIGMA = 0.25
 """Of the centred Gaussian, in sides of the frame. The sweep gives boxes of all sizes, so that MaxBoxAcc
 hardly depends on it."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the baselines' scores are made of. Only images with ground truth count.
-
-    Attributes:
-        ious: (n,) float32 by name of the baseline.
-        sweep_hits: (D, T) int64, how many images the Gaussian is right on at each IoU level and
-            threshold; None before the first image.
-        pixels: Of the maps of those that have one, by name.
-    """
-
-    ious: dict[str, np.ndarray] = field(default_factory=dict)
-    sweep_hits: np.ndarray | None = None
-    pixels: dict[str, pixels.Counts] = field(default_factory=dict)
 
 
 class Baselines:
@@ -88,7 +73,7 @@ class Baselines:
         self._gaussian = np.zeros(4, np.float32) if cut is None else cut
 
     def update(self, images: Batch) -> Counts:
-        """Score some images.
+        """Score some images, each baseline as if it were a method.
 
         Args:
             images: ``image_id``, from which the random boxes follow, ``label``, ``width``, ``height``,
@@ -106,15 +91,26 @@ class Baselines:
             "center_gaussian": truth.of_frame(self._gaussian),
             "random": truth.of_displayed(self.random_boxes(images["image_id"]) * edges / self.size),
         }
+        ious = {name: values.astype(np.float32) for name, values in overlaps.items()}
+        right = {name: at_least(values, self.deltas, self.protocol.iou_comparator).T for name, values in ious.items()}
+        # Nothing is predicted: top-1 and top-5 have no images.
+        known = np.arange(len(ACCURACIES)) == ACCURACIES.index("gt_known_loc")
+        counted: dict[str, Counted] = {
+            name: {BOXES.name: BoxCounts(known * len(values), known[:, None] * right[name].sum(0), values)}
+            for name, values in ious.items()
+        }
+        for name, counts in self._maps.update(images, transforms).items():
+            counted[name][PIXELS.name] = counts
         hits = np.stack(
             [at_least(truth.of_frame(box), self.deltas, self.protocol.iou_comparator).sum(1) for box in self._swept],
             axis=1,
         )
-        return Counts(
-            {name: values.astype(np.float32) for name, values in overlaps.items()},
-            hits[:, self._index.reshape(-1)].astype(np.int64),
-            self._maps.update(images, transforms),
-        )
+        hits = hits[:, self._index.reshape(-1)].astype(np.int64)
+        counted["center_gaussian"][SWEEP.name] = SweepCounts(length(images), hits)
+        sizes = np.column_stack([images["width"], images["height"]])
+        for name, own in counted.items():
+            own[STRATA.name] = strata.count(images["label"], sizes, list(images["boxes"]), right[name])
+        return Counts(methods=counted)
 
     def random_boxes(self, ids: np.ndarray) -> np.ndarray:
         """Boxes of the frame whose left and right edges are two uniform draws each, and so the other two.
@@ -161,42 +157,20 @@ class _Truth:
         return best_iou(predicted, self.boxes, self.counts, self.protocol.iou)
 
 
-def merge(a: Counts, b: Counts) -> Counts:
-    """The counts of two disjoint sets of images together."""
-    if a.sweep_hits is None or b.sweep_hits is None:
-        return b if a.sweep_hits is None else a
-    ious = {name: np.concatenate([values, b.ious[name]]) for name, values in a.ious.items()}
-    maps = {name: pixels.merge(counts, b.pixels[name]) for name, counts in a.pixels.items()}
-    return Counts(ious, a.sweep_hits + b.sweep_hits, maps)
-
-
-def compute(counts: Counts, protocol: Protocol, deltas: tuple[float, ...], seed: int = 0) -> dict[str, Any]:
+def compute(counts: Counts, scoring: Scoring) -> dict[str, Any]:
     """The baselines as ``metrics.json`` has them: scores of the boxes, of the maps, and the Gaussian's sweep.
 
     Args:
         counts: Of all images.
-        protocol: That they were scored under.
-        deltas: The IoU levels that were counted.
-        seed: Of the intervals.
+        scoring: As of the methods.
 
     Returns:
         Empty where no image has ground truth.
     """
-    if counts.sweep_hits is None:
-        return {}
-    found: dict[str, Any] = {}
-    for name in NAMES:
-        ious = counts.ious[name]
-        hits = at_least(ious, deltas, protocol.iou_comparator).sum(1)
-        found[name] = {
-            "gt_known_loc": bootstrap.proportions(hits, len(ious), deltas, seed),
-            "mean_iou": bootstrap.mean(ious, seed),
-        }
-    for name, counted in counts.pixels.items():
-        found[name] |= pixels.compute(counted, seed)
-    thresholds = protocol.sweep_thresholds()
-    found["center_gaussian"] |= curve.box_accuracy(len(ious), counts.sweep_hits, thresholds, deltas, seed=seed)
-    return found
+    return {
+        name: {key: score for key, score in compute_metrics(counted, scoring).items() if key != "strata"}
+        for name, counted in counts.methods.items()
+    }
 
 
 def zero_line(baselines: dict[str, Any]) -> dict[str, Any]:
@@ -211,18 +185,21 @@ def zero_line(baselines: dict[str, Any]) -> dict[str, Any]:
         best with the oracle's.
     """
 
-    def best(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        name = max(entries, key=lambda one: entries[one]["value"])
+    def best(metric: Metric, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        choose = max if metric.better == "higher" else min
+        name = choose(entries, key=lambda one: entries[one]["value"])
         return {"baseline": name, "value": entries[name]["value"]}
 
     line: dict[str, Any] = {}
-    for key in _METRICS:
-        having = {name: scores[key] for name, scores in baselines.items() if key in scores}
-        if not having:
+    for metric in METRICS.values():
+        having = {name: scores[metric.name] for name, scores in baselines.items() if metric.name in scores}
+        if not metric.zero_line or not having:
             continue
-        first = next(iter(having.values()))
-        if "value" in first:
-            line[key] = best(having)
+        if metric.levels:
+            levels = next(iter(having.values()))
+            line[metric.name] = {
+                delta: best(metric, {name: one[delta] for name, one in having.items()}) for delta in levels
+            }
         else:
-            line[key] = {delta: best({name: one[delta] for name, one in having.items()}) for delta in first}
+            line[metric.name] = best(metric, having)
     return line

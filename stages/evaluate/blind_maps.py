@@ -12,6 +12,7 @@ from stages.batch import Batch, ragged
 from stages.boxes.protocols import Protocol
 from stages.boxes.threshold import heat
 from stages.evaluate import pixels
+from stages.evaluate.metrics.pixels import PixelCounts, count
 
 FEW = 3
 """Boxes of an image up to which their union is summed without touching a pixel: 2 ** FEW - 1 sums."""
@@ -38,7 +39,7 @@ class BlindMaps:
         self._peak = np.array(peak[::-1]) + 0.5
         self._edges = pixels.bin_edges(protocol)
 
-    def update(self, images: Batch, transforms: np.ndarray) -> dict[str, pixels.Counts]:
+    def update(self, images: Batch, transforms: np.ndarray) -> dict[str, PixelCounts]:
         """Count some images.
 
         Args:
@@ -70,7 +71,7 @@ class BlindMaps:
                 if truth.mask is not None:
                     pixel_counts[name][row] = pixels.pixel_counts(exact, objects, ignored, self._edges)
         found = {
-            name: pixels.update(
+            name: count(
                 {
                     "image_id": images["image_id"],
                     "label": images["label"],

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stages.errors import DataError
+from stages.evaluate.guesses import GUESSES
 from stages.evaluate.statistics.bootstrap import DECIMALS
 
 LEVEL = "0.5"
@@ -29,9 +30,7 @@ def error_rates(metrics: dict[str, Any]) -> dict[str, Any]:
         Nothing where the accuracies were not counted.
     """
     found = {
-        name: _complement(metrics[f"{name}_loc"][LEVEL])
-        for name in ("top1", "top5")
-        if LEVEL in metrics.get(f"{name}_loc", {})
+        name: _complement(metrics[f"{name}_loc"][LEVEL]) for name in GUESSES if LEVEL in metrics.get(f"{name}_loc", {})
     }
     return {"clsloc_error": found} if found else {}
 
@@ -48,15 +47,15 @@ def read_blacklist(path: str) -> np.ndarray:
         (n,) int64, sorted, each once.
 
     Raises:
-        DataError: No such file, or a line that is no id.
+        DataError: No such file, or a line that is not an id.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"evaluate.blacklist: cannot read {path}: {error}") from None
+        raise DataError(f"cannot read {path}: {error}", about="blacklist") from None
     for line in lines:
         if not line.isascii() or not line.isdigit() or len(line) > 18:
-            raise DataError(f"evaluate.blacklist: {line!r} in {path} is no image id; write one number a line")
+            raise DataError(f"{line!r} in {path} is not an image id; write one number a line", about="blacklist")
     return np.unique(np.array(lines, dtype=np.int64))
 
 

@@ -20,6 +20,7 @@ from stages.evaluate.statistics.bootstrap import DECIMALS
 
 _AREAS = {"": 0, "s": 1, "m": 2, "l": 3}
 _DETECTIONS = {"AR1": 0, "AR10": 1, "AR100": 2}
+_Entries = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def average_precision(
     known = {image["id"] for image in ground_truth["images"]}
     for result in results:
         if result["image_id"] not in known:
-            raise DataError(f"predictions: image_id {result['image_id']!r} is no image of the ground truth")
+            raise DataError(f"image_id {result['image_id']!r} is not an image of the ground truth", about="predictions")
     categories = {category["id"] for category in ground_truth["categories"]}
     truth = [entry for entry in ground_truth["annotations"] if entry["category_id"] in categories]
     bbox, own_bbox = (np.array([entry["bbox"] for entry in part], float).reshape(-1, 4) for part in (truth, results))
@@ -137,7 +138,7 @@ def _library() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
-def _by_category(truth: Boxes, found: Boxes) -> Iterator[tuple[list[dict], list[dict]]]:
+def _by_category(truth: Boxes, found: Boxes) -> Iterator[tuple[_Entries, _Entries]]:
     """Annotations and detections of each category that has ground truth, ids counting from 1.
 
     COCOeval takes an annotation 0 for unmatched.
@@ -152,7 +153,7 @@ def _by_category(truth: Boxes, found: Boxes) -> Iterator[tuple[list[dict], list[
         yield own[0], own[1]
 
 
-def _entries(boxes: Boxes, rows: np.ndarray) -> list[dict]:
+def _entries(boxes: Boxes, rows: np.ndarray) -> _Entries:
     bbox = boxes.bbox[rows].astype(float)
     areas = bbox[:, 2] * bbox[:, 3] if boxes.area is None else boxes.area[rows]
     crowd = np.zeros(len(rows), bool) if boxes.crowd is None else boxes.crowd[rows]
@@ -173,7 +174,9 @@ def _entries(boxes: Boxes, rows: np.ndarray) -> list[dict]:
     ]
 
 
-def _evaluate(library: tuple[Any, Any], truth: list[dict], found: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+def _evaluate(
+    library: tuple[Any, Any], truth: list[dict[str, Any]], found: list[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision (IoU, recall, 1, area, detections) and recall (IoU, 1, area, detections) of a category."""
     index, evaluator = library
     visible = sorted({entry["image_id"] for entry in (*truth, *found)})

@@ -1,15 +1,11 @@
-"""Metrics of the whole map, not of its box: pointing game, energy pointing game, PxAP.
+"""The whole map against the object: against masks where the dataset has some, else against boxes.
 
-``Pixels`` scores the map of the label against masks where the dataset has some, else against boxes;
-``update`` counts some images, ``merge`` adds counts of disjoint images, ``compute`` makes metrics of them.
+:mod:`stages.evaluate.metrics.pixels` counts what is found here.
 """
 
 from __future__ import annotations
 
-import base64
-import zlib
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,17 +13,12 @@ import numpy as np
 from stages.batch import Batch, Resources, ragged
 from stages.boxes.protocols import Protocol
 from stages.boxes.threshold import heat
-from stages.evaluate.statistics import bootstrap
-from stages.evaluate.statistics.by_id import mixed
 from stages.ingest import run_lengths as masks
 from stages.ingest.geometry import to_input
 
 TOLERANCE = 15
 """Displayed pixels from the object below which a point hits it (Zhang et al., Top-down neural attention by
 excitation backprop, ECCV 2016; TorchRay)."""
-
-GROUPS = 64
-"""Of images, by id, which PxAP's interval resamples: its width is then right to some 9 %."""
 
 
 class Pixels:
@@ -159,7 +150,8 @@ def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     inset = np.minimum(0.5, (boxes[:, 2:] - boxes[:, :2]) / 2)  # half a pixel, from edge to centre
     low, high = boxes[:, :2] + inset, boxes[:, 2:] - inset
     away = np.maximum(np.maximum(low - points, points - high), 0)
-    return np.sqrt((away**2).sum(1))
+    distances: np.ndarray = np.sqrt((away**2).sum(1))
+    return distances
 
 
 def energy_share(values: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None) -> float:
@@ -194,130 +186,3 @@ def pixel_counts(scores: np.ndarray, inside: np.ndarray, ignored: np.ndarray | N
     bins = np.searchsorted(edges, scores.reshape(-1)[counted], side="right") - 1
     index = bins + len(edges) * inside.reshape(-1)[counted]
     return np.bincount(index, minlength=2 * len(edges)).reshape(2, -1)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What one method's pixel metrics are made of.
-
-    Attributes:
-        pointing: Class to (images, hits).
-        energy: (n,) float32 shares.
-        masks: Images with masks.
-        pixels: By group of images, of :data:`GROUPS` that their ids fall into, (2, bins) int64, summed over
-            those with masks.
-    """
-
-    pointing: dict[int, tuple[int, int]] = field(default_factory=dict)
-    energy: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    masks: int = 0
-    pixels: dict[int, np.ndarray] = field(default_factory=dict)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "pointing": [[one, *counts] for one, counts in sorted(self.pointing.items())],
-            "energy": base64.b64encode(self.energy.astype("<f4").tobytes()).decode(),
-            "masks": self.masks,
-            "pixels": [[group, _packed(counts)] for group, counts in sorted(self.pixels.items())],
-        }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Counts:
-        """What :meth:`to_plain` gave."""
-        return cls(
-            {one: (images, hits) for one, images, hits in plain["pointing"]},
-            np.frombuffer(base64.b64decode(plain["energy"]), "<f4"),
-            plain["masks"],
-            {group: _unpacked(text) for group, text in plain["pixels"]},
-        )
-
-
-def _packed(counts: np.ndarray) -> str:
-    """(2, bins) int64 as text. Most bins of a few images are empty or small, so it is compressed."""
-    return base64.b64encode(zlib.compress(counts.astype("<i8").tobytes())).decode()
-
-
-def _unpacked(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i8").reshape(2, -1)
-
-
-def update(rows: Batch) -> Counts:
-    """Count rows of one method.
-
-    Args:
-        rows: ``image_id``, ``label`` and the columns that :class:`Pixels` adds.
-    """
-    scored = ~np.isnan(rows["pointing"])
-    classes, index = np.unique(rows["label"][scored], return_inverse=True)
-    n = np.bincount(index, minlength=len(classes))
-    hits = np.bincount(index, rows["pointing"][scored], len(classes)).astype(np.int64)
-    having = [row for row, counts in enumerate(rows["pixel_counts"]) if counts is not None]
-    groups = (mixed(rows["image_id"][having]) % np.uint64(GROUPS)).astype(np.int64)
-    pixels = {
-        group: np.sum([rows["pixel_counts"][having[at]] for at in np.flatnonzero(groups == group)], axis=0)
-        for group in np.unique(groups).tolist()
-    }
-    return Counts(
-        {one: (images, right) for one, images, right in zip(classes.tolist(), n.tolist(), hits.tolist(), strict=True)},
-        rows["energy"][scored],
-        len(having),
-        pixels,
-    )
-
-
-def merge(a: Counts, b: Counts) -> Counts:
-    """The counts of two disjoint sets of images together."""
-    pointing = dict(a.pointing)
-    for one, (images, hits) in b.pointing.items():
-        before = pointing.get(one, (0, 0))
-        pointing[one] = before[0] + images, before[1] + hits
-    pixels = {
-        group: sum((one.pixels[group] for one in (a, b) if group in one.pixels), np.zeros(1, np.int64))
-        for group in a.pixels.keys() | b.pixels.keys()
-    }
-    return Counts(pointing, np.concatenate([a.energy, b.energy]), a.masks + b.masks, pixels)
-
-
-def compute(counts: Counts, seed: int = 0) -> dict[str, Any]:
-    """``pointing_game``, ``energy_pointing_game`` and ``pxap`` as ``metrics.json`` has them.
-
-    Returns:
-        The pointing game is averaged over classes, with images and hits of each. What no image counts for
-        is absent; so is PxAP where no pixel of an object is left. Its interval is of resampled groups of
-        images, since pixels of so many images as there are cannot be kept apart.
-    """
-    metrics: dict[str, Any] = {}
-    if counts.pointing:
-        classes = sorted(counts.pointing)
-        n, hits = (np.array([counts.pointing[one][column] for one in classes]) for column in (0, 1))
-        by_class = {"class_index": classes, "n": n.tolist(), "hits": hits.tolist()}
-        metrics["pointing_game"] = bootstrap.class_mean(hits, n, seed) | {"class": by_class}
-    if len(counts.energy):
-        metrics["energy_pointing_game"] = bootstrap.mean(counts.energy, seed)
-    groups = [counts.pixels[group] for group in sorted(counts.pixels)]
-    if any(pixels[1].any() for pixels in groups):
-        metrics["pxap"] = bootstrap.of_sums(pixel_average_precision, np.stack(groups), counts.masks, seed)
-    return metrics
-
-
-def pixel_average_precision(pixels: np.ndarray) -> np.ndarray:
-    """PxAP in [0, 1]: the area under precision and recall of pixels pooled over all images.
-
-    Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, CVPR 2020, section 4.2: the
-    sum over thresholds of precision x gain of recall, without interpolation.
-
-    Args:
-        pixels: (..., 2, bins) of the background and of the object, of rising score.
-
-    Returns:
-        (...) values, NaN where no pixel is of an object.
-
-    >>> float(pixel_average_precision(np.array([[6, 0], [2, 2]])))  # half the object at once, the rest among all
-    0.7
-    """
-    background, found = np.moveaxis(np.cumsum(pixels[..., ::-1], axis=-1, dtype=np.float64), -2, 0)
-    chosen = background + found
-    precision = np.divide(found, chosen, out=np.zeros_like(found), where=chosen > 0)
-    total = (precision * np.diff(found, prepend=0)).sum(-1)
-    return np.divide(total, found[..., -1], out=np.full_like(total, np.nan), where=found[..., -1] > 0)

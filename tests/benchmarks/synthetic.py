@@ -18,7 +18,7 @@ from stages.batch import ragged
 from stages.boxes.iou import iou
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
-from stages.evaluate import localization
+from stages.evaluate.metrics import counts
 from stages.ingest.records import ImageRecord
 
 CLASSES = [ClassInfo(f"class {index}") for index in range(1000)]
@@ -69,7 +69,7 @@ def write_synthetic(out: Path, images: int) -> None:
             "map": ragged([np.zeros((7, 7), np.float16)] * (6 * count)),
             "map_scale": np.ones(6 * count, np.float32),
         }
-        table = prediction_table(rows, [one.name for one in CLASSES], localization.update(rows).to_json())
+        table = prediction_table(rows, [one.name for one in CLASSES], counts.update(rows).to_json())
         run.commit(index, table, error_table([]))
 
 

@@ -9,6 +9,9 @@ from pipeline.report import charts, gallery
 from pipeline.report.rows import read_overview
 from pipeline.report.scores import Column, all_scores, cell, score_table
 from stages.evaluate.baselines import zero_line
+from stages.evaluate.metrics.boxes import BOXES
+from stages.evaluate.metrics.contract import Metric
+from stages.evaluate.metrics.table import METRICS
 
 
 def test_best_and_worst_are_by_overlap_and_ties_by_id():
@@ -50,6 +53,20 @@ def test_a_method_below_a_baseline_is_told_so():
     mean = cell(Column("mean_iou"), {"mean_iou": {"value": 0.2, "ci95": [0.1, 0.25]}}, baselines)
     assert (mean.value, mean.interval, mean.remark) == ("0.200", "0.100 \u2013 0.250", "below whole image")
     assert cell(column, {}, baselines) is None
+
+
+def test_where_less_is_better_the_zero_line_is_the_least(monkeypatch):
+    row = Metric(name="waste", title="Waste", definition="", counter=BOXES, better="lower", zero_line=True)
+    monkeypatch.setitem(METRICS, "waste", row)
+    line = zero_line({"full_image": {"waste": {"value": 0.4}}, "random": {"waste": {"value": 0.6}}})
+    assert line == {"waste": {"baseline": "full_image", "value": 0.4}}
+
+    def remark(value: float, high: float) -> str:
+        return cell(Column("waste"), {"waste": {"value": value, "ci95": [0.1, high]}}, line).remark
+
+    assert remark(0.5, 0.55) == "above whole image"
+    assert remark(0.35, 0.41) == "not clearly below whole image"
+    assert remark(0.35, 0.39) == ""
 
 
 def test_the_table_has_the_columns_that_exist(scored):

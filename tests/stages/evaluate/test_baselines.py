@@ -14,9 +14,11 @@ from stages.batch import Batch, ragged, take
 from stages.boxes.components import Components
 from stages.boxes.protocols import Protocol, get_protocol
 from stages.boxes.threshold import Threshold
-from stages.evaluate import pixels
-from stages.evaluate.baselines import SIGMA, Baselines, Counts, compute, merge, zero_line
+from stages.evaluate.baselines import SIGMA, Baselines, compute, zero_line
 from stages.evaluate.blind_maps import FEW
+from stages.evaluate.metrics.contract import Scoring
+from stages.evaluate.metrics.counts import Counts, merge
+from stages.evaluate.metrics.pixels import count
 from stages.evaluate.pixels import Pixels
 from stages.evaluate.stage import Evaluate
 from stages.ingest import run_lengths as masks
@@ -65,7 +67,7 @@ def scores(
     blind = Baselines(protocol, 224, DELTAS, seed, fit)
     rows = np.array_split(np.arange(len(sizes)), parts)
     found = (blind.update(take(images_of(sizes, boxes), own)) for own in rows)
-    return compute(reduce(merge, found, Counts()), protocol, DELTAS, seed)
+    return compute(reduce(merge, found, Counts()), Scoring(protocol, DELTAS, seed))
 
 
 @pytest.mark.slow
@@ -85,7 +87,7 @@ def test_full_image_at_original_size_on_imagenet_val(imagenet_val: tuple[np.ndar
     found = scores(*imagenet_val, CAM, parts=49)
     assert found["full_image"]["gt_known_loc"]["0.5"]["value"] == 0.40702
     random = found["random"]["gt_known_loc"]["0.5"]["value"]
-    assert 0.01 < random < 0.1  # Far below the others: it is no zero line of its own.
+    assert 0.01 < random < 0.1  # Far below the others: it is not a zero line of its own.
 
 
 def test_full_image_by_hand() -> None:
@@ -174,7 +176,7 @@ def test_the_gaussian_scores_as_a_method_with_its_map(protocol: Protocol, fit: s
         images["masks"][row] = [masks.encode(one) for one in objects]
     size = 48
     blind = Baselines(protocol, size, DELTAS, fit=fit, crop_ratio=0.75)
-    found = blind.update(images)
+    found = blind.update(images).methods["center_gaussian"]
     offset = (np.arange(size) + 0.5) / size - 0.5
     bell = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * SIGMA**2)).astype(np.float32)
     batch = images | {
@@ -188,9 +190,9 @@ def test_the_gaussian_scores_as_a_method_with_its_map(protocol: Protocol, fit: s
     for stage in (Threshold(protocol, size), Pixels(protocol, size), Components(protocol, size)):
         batch = stage(batch)
     batch = Evaluate(protocol, size, DELTAS)(batch)
-    np.testing.assert_allclose(found.ious["center_gaussian"], batch["iou"], atol=1e-6)
-    np.testing.assert_array_equal(found.sweep_hits, np.sum(list(batch["sweep_hits"]), axis=0))
-    own, expected = found.pixels["center_gaussian"], pixels.update(batch)
+    np.testing.assert_allclose(found["boxes"].ious, batch["iou"], atol=1e-6)
+    np.testing.assert_array_equal(found["sweep"].hits, np.sum(list(batch["sweep_hits"]), axis=0))
+    own, expected = found["pixels"], count(batch)
     assert own.pointing == expected.pointing and own.masks == 3
     np.testing.assert_allclose(own.energy, expected.energy, atol=1e-6)
     assert own.pixels.keys() == expected.pixels.keys()

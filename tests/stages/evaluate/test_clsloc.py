@@ -9,8 +9,9 @@ from stages.batch import ragged
 from stages.boxes.iou import at_least
 from stages.boxes.protocols import get_protocol
 from stages.errors import DataError
-from stages.evaluate import localization
 from stages.evaluate.clsloc import digest, read_blacklist
+from stages.evaluate.metrics.contract import Scoring
+from stages.evaluate.metrics.counts import compute, update
 
 
 def test_errors_are_the_devkits() -> None:
@@ -37,9 +38,9 @@ def test_errors_are_the_devkits() -> None:
         "sweep_hits": ragged([None] * images * guesses),
         "sweep_hits_v2": ragged([None] * images * guesses),
     }
-    counts = localization.update(rows)
+    counts = update(rows).methods["cam"]
     for name in ("ilsvrc-clsloc", "cam2016"):
-        found = localization.compute(counts, get_protocol(name), (0.5,))["methods"]["cam"]
+        found = compute(counts, Scoring(get_protocol(name), (0.5,)))
         if name == "cam2016":
             assert "clsloc_error" not in found
             continue
@@ -47,7 +48,7 @@ def test_errors_are_the_devkits() -> None:
             score = found["clsloc_error"][f"top{k}"]
             assert score["value"] == round(wrong / images, 6) and score["n"] == images
             assert score["ci95"][0] <= score["value"] <= score["ci95"][1]
-        assert "clsloc_error" not in localization.compute(counts, get_protocol(name), (0.3,))["methods"]["cam"]
+        assert "clsloc_error" not in compute(counts, Scoring(get_protocol(name), (0.3,)))
 
 
 def test_a_blacklist_is_one_id_a_line(tmp_path) -> None:
@@ -55,7 +56,8 @@ def test_a_blacklist_is_one_id_a_line(tmp_path) -> None:
     ids = read_blacklist(str(tmp_path / "list.txt"))
     assert ids.tolist() == [36, 50] and digest(ids) != digest(ids[:1])
     (tmp_path / "bad.txt").write_text("36\nn01440764\n")
-    with pytest.raises(DataError, match=r"evaluate\.blacklist: 'n01440764' in .*bad\.txt is no image id"):
+    with pytest.raises(DataError, match=r"'n01440764' in .*bad\.txt is not an image id") as error:
         read_blacklist(str(tmp_path / "bad.txt"))
-    with pytest.raises(DataError, match=r"evaluate\.blacklist: cannot read"):
+    assert error.value.about == "blacklist"
+    with pytest.raises(DataError, match="cannot read"):
         read_blacklist(str(tmp_path / "none.txt"))

@@ -12,12 +12,19 @@ from stages.batch import Batch, ragged, take
 from stages.boxes.protocols import get_protocol
 from stages.boxes.threshold import Threshold, heat
 from stages.evaluate import pixels
-from stages.evaluate.pixels import Counts, Pixels, bin_edges, compute, merge, pixel_average_precision, pixel_counts
+from stages.evaluate.metrics.contract import Scoring
+from stages.evaluate.metrics.pixels import PIXELS, PixelCounts, count, pixel_average_precision
+from stages.evaluate.pixels import Pixels, bin_edges, pixel_counts
 from stages.ingest import run_lengths as masks
 from stages.ingest.geometry import fit_transform
 
 CAM, CHOE = get_protocol("cam2016"), get_protocol("choe2020")
+SCORING = Scoring(CAM, (0.5,))
 SIZE = 56
+
+
+def compute(counts: PixelCounts) -> dict:
+    return PIXELS.compute(counts, SCORING)
 
 
 def rows(seed: int, n: int = 24, fit: str = "squash") -> Batch:
@@ -128,7 +135,7 @@ def test_pxap_pools_pixels_as_the_definition_says(protocol) -> None:
         scores.append(np.maximum(heat(batch["map"][row], exact, SIZE), 0).reshape(-1))
         truth.append(np.where(resized[1] > 0, 255, resized[0]).reshape(-1))
     expected = histogram_pxap(np.concatenate(scores), np.concatenate(truth), protocol.sweep_interval)
-    metrics = compute(pixels.update(found))
+    metrics = compute(count(found))
     low, high = metrics["pxap"].pop("ci95")
     assert metrics["pxap"] == {"value": pytest.approx(expected, abs=1e-6), "n": 8} and low < expected < high
 
@@ -137,14 +144,14 @@ def test_pxaps_interval_covers_what_images_of_the_same_kind_give() -> None:
     rng = np.random.default_rng(0)
     edges = bin_edges(CAM)
 
-    def counted(images: int) -> pixels.Counts:
+    def counted(images: int) -> PixelCounts:
         """Objects of an eighth of the map on which scores are higher, in some images more than in others."""
         inside = np.arange(256) < 32
         gains = rng.uniform(0, 0.4, images)
         scores = [np.clip(rng.uniform(0, 0.6, 256) + gain * inside, 0, 1) for gain in gains]
         found = {"image_id": rng.permutation(images), "label": np.zeros(images, int)}
         found |= {"pointing": np.ones(images), "energy": np.ones(images, np.float32)}
-        return pixels.update(found | {"pixel_counts": ragged(pixel_counts(one, inside, None, edges) for one in scores)})
+        return count(found | {"pixel_counts": ragged(pixel_counts(one, inside, None, edges) for one in scores)})
 
     found = [compute(counted(300))["pxap"] for _ in range(40)]
     values = [one["value"] for one in found]
@@ -173,7 +180,7 @@ def test_without_a_pixel_of_an_object_pxap_is_absent() -> None:
     batch = Threshold(CAM, SIZE)(rows(3))
     for row in range(0, 24, 3):
         batch["masks"][row] = [masks.encode(np.zeros((batch["height"][row], batch["width"][row]), bool))]
-    metrics = compute(pixels.update(Pixels(CAM, SIZE)(batch)))
+    metrics = compute(count(Pixels(CAM, SIZE)(batch)))
     assert "pxap" not in metrics and metrics["pointing_game"]["n"] == 24
 
 
@@ -191,10 +198,10 @@ def test_maps_without_a_maximum_miss_and_unscored_rows_have_no_values() -> None:
 
 def test_parts_in_any_order_and_through_text_give_the_same() -> None:
     found = Pixels(CHOE, SIZE)(Threshold(CHOE, SIZE)(rows(5)))
-    whole = compute(pixels.update(found))
-    parts = [pixels.update(take(found, found["image_id"] % 4 == one)) for one in (2, 0, 3, 1)]
-    parts = [Counts.from_plain(one.to_plain()) for one in parts]
-    assert compute(reduce(merge, parts, Counts())) == whole and set(whole) == {
+    whole = compute(count(found))
+    parts = [count(take(found, found["image_id"] % 4 == one)) for one in (2, 0, 3, 1)]
+    parts = [PIXELS.from_plain(PIXELS.to_plain(one)) for one in parts]
+    assert compute(reduce(PIXELS.merge, parts, PixelCounts())) == whole and set(whole) == {
         "pointing_game",
         "energy_pointing_game",
         "pxap",
@@ -202,4 +209,4 @@ def test_parts_in_any_order_and_through_text_give_the_same() -> None:
     by_class = whole["pointing_game"]["class"]
     expected = np.mean([found["pointing"][found["label"] == one].mean() for one in by_class["class_index"]])
     assert whole["pointing_game"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert compute(Counts()) == {}
+    assert compute(PixelCounts()) == {}

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from functools import reduce
 
 import numpy as np
 import pytest
 
-from stages.evaluate import losses, strata
+from stages.batch import Batch, ragged, take
+from stages.boxes.iou import at_least
+from stages.boxes.protocols import get_protocol
+from stages.evaluate.metrics import losses, strata
+from stages.evaluate.metrics.contract import Counter, Scoring
+from stages.evaluate.metrics.losses import LOSSES
+from stages.evaluate.metrics.strata import STRATA
 
 DELTAS = (0.3, 0.5, 0.7)
+SCORING = Scoring(get_protocol("cam2016"), DELTAS)
+
+
+def in_parts(counter: Counter, rows: Batch, scoring: Scoring = SCORING) -> dict:
+    """What a counter makes of rows that were counted in three parts, one of them empty, and sent as text."""
+    parts = [counter.update(take(rows, part)) for part in (slice(0, 17), slice(17, 17), slice(17, None))]
+    parts = [counter.from_plain(json.loads(json.dumps(counter.to_plain(part)))) for part in parts]
+    return counter.compute(reduce(counter.merge, parts), scoring)
 
 
 def images(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -38,11 +53,16 @@ def names_of(size: np.ndarray, boxes: np.ndarray) -> dict[str, str]:
 def test_strata_are_those_of_a_loop(seed: int) -> None:
     labels, sizes, boxes = images(seed)
     ious = np.random.default_rng(seed + 10).uniform(0, 1, len(labels)).astype(np.float32)
-    parts = [
-        strata.update(strata.traits(labels[part], sizes[part], boxes[part]), ious[part], DELTAS, 9)
-        for part in (slice(0, 17), slice(17, 17), slice(17, 60))
-    ]
-    found = strata.compute(reduce(strata.merge, parts, strata.Counts()), DELTAS)
+    rows = {
+        "target_rank": np.zeros(len(labels), np.int8),
+        "label": labels,
+        "width": sizes[:, 0],
+        "height": sizes[:, 1],
+        "boxes": ragged(boxes),
+        "iou": ious,
+        "hits": at_least(ious, DELTAS).T,
+    }
+    found = in_parts(STRATA, rows)
     expected: dict[tuple[str, str], list[float]] = {}
     for size, own, iou in zip(sizes, boxes, ious, strict=True):
         for kind, name in names_of(size, own).items():
@@ -67,8 +87,8 @@ def test_the_interval_of_corloc_is_that_of_resampled_images() -> None:
     labels = np.repeat(np.arange(5), [30, 3, 12, 1, 24])
     right = rng.random(70) < 0.2 + 0.15 * labels
     boxes = [np.array([[1.0, 1, 5, 5]])] * 70
-    counts = strata.update(strata.traits(labels, np.full((70, 2), 9), boxes), right.astype(np.float32), (0.5,), 5)
-    found = strata.compute(counts, (0.5,))["corloc"]["0.5"]
+    counts = strata.count(labels, np.full((70, 2), 9), boxes, right[:, None])
+    found = STRATA.compute(counts, Scoring(SCORING.protocol, (0.5,)))["corloc"]["0.5"]
     often = rng.multinomial(70, np.full(70, 1 / 70), 20_000)  # how often each resample has each image
     total = np.stack([often[:, labels == one].sum(1) for one in range(5)])
     hits = np.stack([often[:, (labels == one) & right].sum(1) for one in range(5)])
@@ -77,10 +97,9 @@ def test_the_interval_of_corloc_is_that_of_resampled_images() -> None:
 
 
 def test_nothing_counted_nothing_computed() -> None:
-    assert strata.compute(strata.Counts(), DELTAS) == {}
-    nobody = strata.traits(np.zeros(0, int), np.zeros((0, 2)), [])
-    assert strata.compute(strata.update(nobody, np.zeros(0, np.float32), DELTAS, 3), DELTAS) == {}
-    assert losses.compute(None, 5, DELTAS) == {}
+    nothing = np.zeros((0, 3), bool)
+    assert STRATA.compute(strata.count(np.zeros(0, int), np.zeros((0, 2)), [], nothing), SCORING) == {}
+    assert LOSSES.compute(losses.count(None, np.zeros((0, 4)), [], nothing), SCORING) == {}
 
 
 def kind_of(box: np.ndarray, truth: np.ndarray) -> str:
@@ -109,11 +128,16 @@ def test_losses_are_those_of_a_loop(seed: int) -> None:
     truth = [some_boxes(int(rng.integers(1, 4))) for _ in range(900)]
     boxes, right, ious = some_boxes(900), rng.random(900) < 0.7, rng.uniform(0, 1, 900).astype(np.float32)
     boxes[::50] = 0  # empty maps have no box
-    parts = [
-        losses.update(right[part], boxes[part], truth[part], ious[part], DELTAS)
-        for part in (slice(0, 120), slice(120, 900))
-    ]
-    found = losses.compute(reduce(losses.merge, parts, None), 910, DELTAS)["losses"]
+    rows = {
+        "target_rank": np.ones(900, np.int8),
+        "class_index": right.astype(int),
+        "label": np.ones(900, int),
+        "box": boxes,
+        "boxes": ragged(truth),
+        "iou": ious,
+        "hits": at_least(ious, DELTAS).T,
+    }
+    found = in_parts(LOSSES, rows, Scoring(SCORING.protocol, DELTAS, boxed=910))["losses"]
     assert (found["images"], found["decoded"], found["classified"]) == (910, 900, int(right.sum()))
     for delta in DELTAS:
         level, errors = f"{delta:g}", dict.fromkeys(losses.KINDS, 0)
@@ -128,6 +152,6 @@ def test_losses_are_those_of_a_loop(seed: int) -> None:
 
 
 def test_without_predictions_no_class_is_wrong() -> None:
-    one = losses.update(None, np.array([[0, 0, 4, 4]]), [np.array([[0, 0, 8, 8]])], np.array([0.25]), (0.5,))
-    found = losses.compute(one, 1, (0.5,))["losses"]
+    one = losses.count(None, np.array([[0, 0, 4, 4]]), [np.array([[0, 0, 8, 8]])], np.array([[False]]))
+    found = LOSSES.compute(one, Scoring(SCORING.protocol, (0.5,)))["losses"]
     assert "classified" not in found and found["errors"]["0.5"]["part"] == 1

@@ -1,0 +1,77 @@
+"""All numbers of a run as one table: a row for each metric, method and IoU level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from stages.evaluate.metrics.strata import GROUPS
+from stages.evaluate.metrics.table import METRICS, OF_CLASSES
+
+
+class ScoreRow(NamedTuple):
+    """One number.
+
+    Attributes:
+        method: The method or baseline; None for the classification, which methods share.
+        metric: Key in ``metrics.json``, with what it is of below that: ``coco.AP50``, ``clsloc_error.top1``,
+            ``faithfulness.adcc``, ``strata.size.small``.
+        level: IoU level, None where the metric has none.
+        value: As the metric's unit says: a share in [0, 1], or the number itself.
+        low: Lower end of the 95 % interval; None where there is no interval.
+        high: Upper end.
+        n: Images; None where the metric does not count them.
+        threshold_from: Who chose the threshold that boxes were cut at: ``protocol``, ``calibration`` or ``oracle``;
+            None where no single one was chosen.
+    """
+
+    method: str | None
+    metric: str
+    level: float | None
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    threshold_from: str | None
+
+
+def tidy(metrics: dict[str, Any]) -> list[ScoreRow]:
+    """The numbers of ``metrics.json``: the classification's, then of each method and each baseline.
+
+    Args:
+        metrics: What ``metrics.json`` holds, of this version or an earlier one.
+
+    Returns:
+        One row a number, in the order of the table of metrics.
+
+    >>> scores = {"gt_known_loc": {"0.5": {"value": 0.6, "ci95": [0.5, 0.7], "n": 90}}}
+    >>> [list(row) for row in tidy({"methods": {"cam": scores}})]
+    [['cam', 'gt_known_loc', 0.5, 0.6, 0.5, 0.7, 90, 'protocol']]
+    """
+    rows = [
+        row
+        for name, one in OF_CLASSES.items()
+        for row in _rows(None, name, metrics.get("classification", {}).get(name, {}), one.threshold_from)
+    ]
+    for method, scores in (metrics["methods"] | metrics.get("baselines", {})).items():
+        for name, metric in METRICS.items():
+            rows += _rows(method, name, scores.get(name, {}), metric.threshold_from)
+        for kind in GROUPS:
+            for name, levels in scores.get("strata", {}).get(kind, {}).items():
+                rows += _rows(method, f"strata.{kind}.{name}", levels, METRICS["gt_known_loc"].threshold_from)
+        for name, value in scores.get("coco", {}).items():
+            rows += _rows(method, f"coco.{name}", {"value": value}, "protocol")
+        for name, score in scores.get("faithfulness", {}).items():
+            rows += _rows(method, f"faithfulness.{name}", score, None)
+    return rows
+
+
+def _rows(method: str | None, metric: str, found: dict[str, Any], chosen: str | None) -> Iterator[ScoreRow]:
+    """The rows of one entry: a number, or numbers by IoU level or by name."""
+    if "value" in found:
+        low, high = found.get("ci95", (None, None))
+        yield ScoreRow(method, metric, None, found["value"], low, high, found.get("n"), chosen)
+        return
+    for key, one in found.items():
+        for row in _rows(method, metric, one, chosen):
+            yield row._replace(level=float(key)) if key[:1].isdigit() else row._replace(metric=f"{metric}.{key}")

@@ -1,0 +1,137 @@
+"""What a metric is: a row that describes a number, and a counter that the number is made by.
+
+Several numbers may share a counter, as GT-known and top-1 localization do. A counter never sees a whole run:
+workers ``update`` it with the rows of a shard, the counts travel as plain values, and they are merged in any order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from stages.batch import Batch
+from stages.boxes.protocols import Protocol
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What numbers follow from besides the counts.
+
+    Attributes:
+        protocol: That the boxes were made and scored under.
+        deltas: The IoU levels that were counted.
+        seed: Of the intervals.
+        boxed: Images of the data set with a label and a box of it, decoded or not.
+        calibrated: By IoU level such as ``"0.5"``, the threshold of the sweep that other images chose; empty where
+            none were asked.
+    """
+
+    protocol: Protocol
+    deltas: tuple[float, ...]
+    seed: int = 0
+    boxed: int = 0
+    calibrated: Mapping[str, float] = field(default_factory=dict)
+
+
+class Counter(ABC, Generic[C]):
+    """Counts images for one or more metrics.
+
+    Attributes:
+        name: Of the counts where they are kept.
+        reads: Columns that it needs; rows without them are not counted.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+
+    @abstractmethod
+    def update(self, rows: Batch) -> C:
+        """Count rows of one method that hold all predictions of each of their images.
+
+        Args:
+            rows: Columns ``image_id``, ``target_rank`` (0 the label, 1..k the k-th prediction), ``class_index``,
+                ``label`` (-1 for none) and :attr:`reads`.
+        """
+
+    @abstractmethod
+    def merge(self, a: C, b: C) -> C:
+        """The counts of two disjoint sets of images together."""
+
+    @abstractmethod
+    def compute(self, counts: C, scoring: Scoring) -> dict[str, Any]:
+        """What ``metrics.json`` has, by key. A number that no image counts for is absent."""
+
+    @abstractmethod
+    def to_plain(self, counts: C) -> Any:
+        """The counts as values that JSON knows, equal for equal counts."""
+
+    @abstractmethod
+    def from_plain(self, plain: Any) -> C:
+        """What :meth:`to_plain` gave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number and what is to be known about it.
+
+    Attributes:
+        name: Its key in ``metrics.json``.
+        title: Name for people.
+        definition: One line.
+        counter: That makes it.
+        short: Title of its column on the console, which leaves it out where there is none.
+        unit: ``%`` for a share of images that is shown in percent, nothing for a number that is shown as it is.
+        better: Where better values lie.
+        levels: Whether there is a value for each IoU level.
+        columns: Of the page's table: none, one (at the level that is looked at first), or one a level.
+        zero_line: Whether predictors that look at no pixel have it, so that methods are held against the best of them.
+        threshold_from: Who chose the threshold that boxes are cut at: the ``protocol``, a ``calibration`` on other
+            images, or an ``oracle`` on the scored ones; None where no single one was chosen.
+        paired: Whose box, of :data:`stages.evaluate.guesses.DECIDING`, makes it image by image, so that two runs can
+            be compared in it: the shares of right images where it has levels, else the means of the overlaps.
+    """
+
+    name: str
+    title: str
+    definition: str
+    counter: Counter[Any]
+    short: str | None = None
+    unit: Literal["%", ""] = "%"
+    better: Literal["higher", "lower"] = "higher"
+    levels: bool = False
+    columns: Literal["none", "one", "all"] = "one"
+    zero_line: bool = False
+    threshold_from: Literal["protocol", "calibration", "oracle"] | None = "protocol"
+    paired: Literal["label", "top1", "top5"] | None = None
+
+    def find(self, scores: Mapping[str, Any], level: str | None = None) -> dict[str, Any] | None:
+        """Its entry among scores as ``metrics.json`` has them; None where it was not computed.
+
+        Args:
+            scores: Of a method, of a baseline, or the zero line.
+            level: An IoU level such as ``"0.5"``; not looked at where the metric has no levels.
+        """
+        found = scores.get(self.name) or {}
+        return (found.get(level) if self.levels else found) or None
+
+    def is_worse(self, value: float, other: float) -> bool:
+        """Whether a value is worse than another one, not as good as it."""
+        return value < other if self.better == "higher" else value > other
+
+
+def by_name(*metrics: Metric) -> dict[str, Metric]:
+    """A table of metrics.
+
+    Raises:
+        ValueError: Two have one name.
+    """
+    table: dict[str, Metric] = {}
+    for one in metrics:
+        if one.name in table:
+            raise ValueError(f"two metrics are called {one.name}")
+        table[one.name] = one
+    return table
