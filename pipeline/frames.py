@@ -58,18 +58,13 @@ def _walk(method: str | None, node: Mapping[str, Any], baseline: bool, path: tup
         if isinstance(entry, Mapping) and "value" not in entry:
             yield from _walk(method, entry, baseline, here)
         elif isinstance(entry, Mapping):
-            *metric, level = (*path, float(name)) if _is_level(name) else (*here, math.nan)
+            levelled = name.replace(".", "", 1).isdigit()
+            metric, level = ".".join(path if levelled else here), float(name) if levelled else math.nan
             low, high = entry.get("ci95", (math.nan, math.nan))
             threshold_from = entry.get("threshold_from", "calibration" if "threshold" in entry else None)
-            yield _Score(
-                method, ".".join(metric), level, entry["value"], low, high, entry.get("n"), threshold_from, baseline
-            )
+            yield _Score(method, metric, level, entry["value"], low, high, entry.get("n"), threshold_from, baseline)
         elif path == ("coco",):  # The only scores without interval; other numbers are counts.
             yield _Score(method, ".".join(here), math.nan, entry, math.nan, math.nan, None, None, baseline)
-
-
-def _is_level(name: str) -> bool:
-    return name.replace(".", "", 1).isdigit()
 
 
 def boxes(run: RunDir, method: str | None, rank: int | None) -> pd.DataFrame:

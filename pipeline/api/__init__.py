@@ -9,7 +9,8 @@ import pandas as pd
 
 from pipeline import frames
 from pipeline.api.arithmetic import kept_arithmetic
-from pipeline.api.explaining import Explained, explain
+from pipeline.api.explained import Explained
+from pipeline.api.explaining import explain
 from pipeline.api.runs import Run
 from pipeline.commands.compare import compare as compare_runs
 from pipeline.commands.run import run as carry_out
@@ -74,7 +75,8 @@ def run(
 
     Example:
         >>> import pipeline as wsl
-        >>> wsl.run("tiny.yaml", {"data.limit": 3, "explain.methods": ["cam"]}, out="runs/three", quiet=True).boxes().shape
+        >>> made = wsl.run("tiny.yaml", {"explain.methods": ["cam"]}, out="runs/three", limit=3, quiet=True)
+        >>> made.boxes().shape
         (18, 13)
     """
     changes = as_arguments(overrides)

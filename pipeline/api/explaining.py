@@ -195,7 +195,7 @@ def _from_tensor(images: Tensor, pixels: Preprocess, size: int | None) -> tuple[
     if size not in (None, side):
         raise ConfigurationError(f"size: {size}, but the tensor's images have {side} pixels")
     inputs = images.detach().float().cpu().numpy()
-    colours = inputs.transpose(0, 2, 3, 1) * np.float32(pixels.std) + np.float32(pixels.mean)
+    colours = inputs.transpose(0, 2, 3, 1) * np.array(pixels.std, np.float32) + np.array(pixels.mean, np.float32)
     photos = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
     frames = (_frame(one, np.array([1.0, 1.0, 0.0, 0.0]), side, side) for one in inputs)
     return list(photos), frames, side

@@ -34,7 +34,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
 def _text(key: str, value: object) -> str:
     try:
         # YAML, not JSON: to PyYAML the JSON number 1e-05 is a string.
-        text = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"), allow_unicode=True)
+        text: str = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"), allow_unicode=True)
     except yaml.YAMLError:
         raise ConfigurationError(f"{key}: {type(value).__name__} is not a value of a configuration") from None
     return text.removesuffix("...\n").removesuffix("\n")
