@@ -21,7 +21,10 @@ def kept_arithmetic() -> Iterator[None]:
 
 @contextmanager
 def arithmetic_of_a_run() -> Iterator[None]:
-    """One thread and no TF32, so that the bits are those of a run; gradients, whatever the caller has turned off."""
+    """One thread and no TF32, so that the bits are those of a run; gradients, whatever the caller has turned off.
+
+    It is a decorator, too.
+    """
     import torch
 
     with kept_arithmetic(), torch.inference_mode(False), torch.enable_grad():

@@ -32,6 +32,7 @@ BATCH = 32
 """Images a forward pass, as in a run on CPUs."""
 
 
+@arithmetic_of_a_run()
 def explain(
     images: Source | Sequence[Source] | Tensor,
     network: nn.Module | Network | str,
@@ -87,15 +88,14 @@ def explain(
         frames = _from_photographs(sources, owned.preprocess, size, fit)
     targets = None if target is None else _classes(target, names, len(sources))
     layers = layers_of(owned, [method], layer, size)
-    with arithmetic_of_a_run():
-        stages: list[Stage] = [
-            _classifier(owned, method, layers[method], size),
-            _Predictions(names),
-            Explain([method], ["top1"] if targets is None else [LABEL], layers=layers),
-            Threshold(rules, size),
-            Components(rules, size, sweep=False),
-        ]
-        rows = concat([process(stages, batch).rows for batch in _batches(frames, targets)])
+    stages: list[Stage] = [
+        _classifier(owned, method, layers[method], size),
+        _Predictions(names),
+        Explain([method], ["top1"] if targets is None else [LABEL], layers=layers),
+        Threshold(rules, size),
+        Components(rules, size, sweep=False),
+    ]
+    rows = concat([process(stages, batch).rows for batch in _batches(frames, targets)])
     return Explained(
         method=method,
         maps=np.stack([raw_map(*one) for one in zip(rows["map"], rows["map_scale"], strict=True)]),

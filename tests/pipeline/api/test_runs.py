@@ -91,7 +91,9 @@ def test_every_number_of_the_metrics_is_a_score(run, place):
     assert row.threshold_from == "oracle" and not row.baseline
     (top,) = table[table.metric == "classification.top1"].itertuples()
     assert top.value == metrics["classification"]["top1"]["value"] and pd.isna(top.method) and np.isnan(top.level)
-    (small,) = table[(table.method == "cam") & (table.metric == "strata.size.small") & (table.level == 0.5)].itertuples()
+    (small,) = table[
+        (table.method == "cam") & (table.metric == "strata.size.small") & (table.level == 0.5)
+    ].itertuples()
     assert small.value == metrics["methods"]["cam"]["strata"]["size"]["small"]["0.5"]["value"]
     (ap,) = table[(table.method == "cam") & (table.metric == "coco.AP50")].itertuples()
     assert ap.value == metrics["methods"]["cam"]["coco"]["AP50"] and np.isnan(ap.low) and pd.isna(ap.n)
