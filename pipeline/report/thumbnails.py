@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 from io import BytesIO
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from pipeline.report.drawing import heat_levels, palette
+
 SIDE = 224
 """Longest side of a thumbnail in pixels."""
-
-_LEVELS = 32
-_OUTLINE = _LEVELS  # the palette's entry after the heat levels
-_OPACITY = 0.72  # of the hottest level: the object must stay recognisable below it
 
 
 def shape(width: int, height: int) -> tuple[int, int]:
@@ -47,30 +44,11 @@ def overlay(heat: np.ndarray, cutoff: float, transform: np.ndarray, width: int, 
         width: Displayed width in pixels.
         height: Displayed height in pixels.
     """
-    columns, rows = shape(width, height)
-    sx, sy, tx, ty = transform
-    x = (np.arange(columns) + 0.5) * (width / columns) * sx + tx
-    y = (np.arange(rows) + 0.5) * (height / rows) * sy + ty
-    grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    # The centre of the first pixel is 0 to OpenCV and 0.5 in pixel edges.
-    seen = (grid_x >= 0) & (grid_x < len(heat)) & (grid_y >= 0) & (grid_y < len(heat))
-    values = cv2.remap(heat, grid_x - 0.5, grid_y - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    values[~seen] = 0
-    levels = np.rint(np.clip(values, 0, 1) * (_LEVELS - 1)).astype(np.uint8)
-    mask = ((values > cutoff) & seen).astype(np.uint8)
-    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    levels[(mask == 1) & (inner == 0)] = _OUTLINE
-    return _palette_png(levels)
-
-
-def _palette_png(levels: np.ndarray) -> str:
-    ramp = np.linspace(0, 255, _LEVELS).astype(np.uint8)[:, None]
-    colours = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    alpha = np.rint(255 * _OPACITY * np.linspace(0, 1, _LEVELS) ** 0.7).astype(np.uint8)
-    image = Image.fromarray(levels)
-    image.putpalette(bytes([*colours.tobytes(), 255, 255, 255]))
+    colours = palette()
+    image = Image.fromarray(heat_levels(heat, cutoff, transform, (width, height), shape(width, height)))
+    image.putpalette(colours[:, :3].tobytes())
     buffer = BytesIO()
-    image.save(buffer, "PNG", transparency=bytes([*alpha.tobytes(), 235]), optimize=True)
+    image.save(buffer, "PNG", transparency=colours[:, 3].tobytes(), optimize=True)
     return _uri("png", buffer)
 
 

@@ -23,6 +23,7 @@ class ScoreRow(NamedTuple):
         n: Images; None where the metric does not count them.
         threshold_from: Who chose the threshold that boxes were cut at: ``protocol``, ``calibration`` or ``oracle``;
             None where no single one was chosen.
+        baseline: Whether it is that of a predictor that looks at no pixel.
     """
 
     method: str | None
@@ -33,6 +34,7 @@ class ScoreRow(NamedTuple):
     high: float | None
     n: int | None
     threshold_from: str | None
+    baseline: bool = False
 
 
 def tidy(metrics: dict[str, Any]) -> list[ScoreRow]:
@@ -46,24 +48,30 @@ def tidy(metrics: dict[str, Any]) -> list[ScoreRow]:
 
     >>> scores = {"gt_known_loc": {"0.5": {"value": 0.6, "ci95": [0.5, 0.7], "n": 90}}}
     >>> [list(row) for row in tidy({"methods": {"cam": scores}})]
-    [['cam', 'gt_known_loc', 0.5, 0.6, 0.5, 0.7, 90, 'protocol']]
+    [['cam', 'gt_known_loc', 0.5, 0.6, 0.5, 0.7, 90, 'protocol', False]]
     """
     rows = [
         row
         for name, one in OF_CLASSES.items()
         for row in _rows(None, name, metrics.get("classification", {}).get(name, {}), one.threshold_from)
     ]
-    for method, scores in (metrics["methods"] | metrics.get("baselines", {})).items():
-        for name, metric in METRICS.items():
-            rows += _rows(method, name, scores.get(name, {}), metric.threshold_from)
-        for kind in GROUPS:
-            for name, levels in scores.get("strata", {}).get(kind, {}).items():
-                rows += _rows(method, f"strata.{kind}.{name}", levels, METRICS["gt_known_loc"].threshold_from)
-        for name, value in scores.get("coco", {}).items():
-            rows += _rows(method, f"coco.{name}", {"value": value}, "protocol")
-        for name, score in scores.get("faithfulness", {}).items():
-            rows += _rows(method, f"faithfulness.{name}", score, None)
+    for method, scores in metrics["methods"].items():
+        rows += _of_method(method, scores)
+    for name, scores in metrics.get("baselines", {}).items():
+        rows += [row._replace(baseline=True) for row in _of_method(name, scores)]
     return rows
+
+
+def _of_method(method: str, scores: dict[str, Any]) -> Iterator[ScoreRow]:
+    for name, metric in METRICS.items():
+        yield from _rows(method, name, scores.get(name, {}), metric.threshold_from)
+    for kind in GROUPS:
+        for name, levels in scores.get("strata", {}).get(kind, {}).items():
+            yield from _rows(method, f"strata.{kind}.{name}", levels, METRICS["gt_known_loc"].threshold_from)
+    for name, value in scores.get("coco", {}).items():
+        yield from _rows(method, f"coco.{name}", {"value": value}, "protocol")
+    for name, score in scores.get("faithfulness", {}).items():
+        yield from _rows(method, f"faithfulness.{name}", score, None)
 
 
 def _rows(method: str | None, metric: str, found: dict[str, Any], chosen: str | None) -> Iterator[ScoreRow]:

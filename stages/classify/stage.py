@@ -11,6 +11,9 @@ from stages.batch import Answer, Batch, Resources
 from stages.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stages.classify.network import Network
     from stages.trace.cut import CutNetwork
 
 TOP_K = 5
@@ -65,17 +68,14 @@ class Classify:
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
-        """Load the network, find its head, and hook the layer.
+        """Load the network, prepare it, and set this process to an arithmetic whose bits can be had again.
 
         Raises:
             ConfigurationError: Unknown network or layer, or a layer without spatial extent.
         """
         import torch
 
-        from stages.classify.dilate import dilated
-        from stages.classify.fold import folded
         from stages.classify.sources import load_network
-        from stages.trace.cut import CutNetwork
 
         network = load_network(self.spec, self.folder)
         if network.weights_sha256 != self.weights_sha256:
@@ -84,6 +84,28 @@ class Classify:
                 "it must give the same ones every time and everywhere",
                 about="network",
             )
+        self.prepare(network)
+        if torch.device(self.device).type == "cpu":
+            # Workers share the cores batch by batch: faster than sharing them inside every operator,
+            # and the bits do not depend on the number of cores.
+            torch.set_num_threads(1)
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+
+    def prepare(self, network: Network) -> None:
+        """Find the network's head and hook the layer; what is left of :meth:`setup` for a network at hand.
+
+        Args:
+            network: Moved to the stage's device, and hooked where it cannot be folded.
+
+        Raises:
+            ConfigurationError: Unknown layer, or one without spatial extent.
+        """
+        import torch
+
+        from stages.classify.dilate import dilated
+        from stages.classify.fold import folded
+        from stages.trace.cut import CutNetwork
+
         scale, shape = 255.0, (1, 3, 1, 1)
         mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
         std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
@@ -96,18 +118,13 @@ class Classify:
         self.network = CutNetwork(explained, names, self.size, precision, black=-mean / std)
         if self.dilate:
             self._classifier = CutNetwork(module, names, self.size, precision)
-        if torch.device(self.device).type == "cpu":
-            # Workers share the cores batch by batch: faster than sharing them inside every operator,
-            # and the bits do not depend on the number of cores.
-            torch.set_num_threads(1)
-        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
 
     def __call__(self, batch: Batch) -> Answer:
-        """Classify one batch, and leave its pixels behind."""
-        import torch
+        """Classify one batch, and leave its pixels behind.
 
-        pixels = torch.from_numpy(batch["image"]).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        inputs = (pixels.float() - self._mean) / self._std
+        ``image`` is (N, size, size, 3) uint8 RGB, or (N, 3, size, size) float32 that is normalised already.
+        """
+        inputs = self._normalised(batch["image"])
         trace = self.network.trace(inputs)
         logits = self._classifier.logits(inputs) if self.dilate else trace.logits
         probs = logits.detach().softmax(1)
@@ -119,3 +136,11 @@ class Classify:
             "top_class": top.cpu().numpy().astype(np.int32),
         }
         return Answer(rows, context={"trace": trace})
+
+    def _normalised(self, image: np.ndarray) -> Tensor:
+        import torch
+
+        pixels = torch.from_numpy(image).to(self.device, non_blocking=True)
+        if image.dtype == np.uint8:
+            return (pixels.permute(0, 3, 1, 2).float() - self._mean) / self._std
+        return pixels.contiguous(memory_format=torch.channels_last)  # As the pixels above lie in memory.

@@ -125,3 +125,20 @@ class Explain:
         scales = np.abs(maps).max((2, 3))
         divisor = np.where(np.isfinite(scales) & (scales > 0), scales, 1)
         return (maps / divisor[:, :, None, None]).astype(np.float16), scales
+
+
+def raw_map(stored: np.ndarray, scale: float) -> np.ndarray:
+    """The map that a method gave, but for the rounding with which it is stored.
+
+    Args:
+        stored: (h, w) float16, ``map``.
+        scale: ``map_scale``.
+
+    Returns:
+        (h, w) float32: before ReLU, normalisation and resizing.
+
+    >>> raw_map(np.array([[0.5, 1.0]], np.float16), 4.0)
+    array([[2., 4.]], dtype=float32)
+    """
+    values = stored.astype(np.float32)
+    return values * np.float32(scale) if np.isfinite(scale) else values

@@ -79,11 +79,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
                 )
-            image.load()
-            # After load(): Pillow turns a TIFF upright itself and then forgets the tag.
-            method = _UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image)
-            return rgb.transpose(method) if method is not None else rgb
+            return displayed(image)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -96,6 +92,29 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:
         cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
+
+
+def displayed(image: Image.Image) -> Image.Image:
+    """The current frame of an opened image as it is displayed: orientation applied, mode RGB.
+
+    Raises:
+        Exception: Whatever Pillow raises for pixels that it cannot decode.
+    """
+    image.load()
+    # After load(): Pillow turns a TIFF upright itself and then forgets the tag.
+    method = _UPRIGHT.get(_orientation(image))
+    rgb = _to_rgb(image)
+    return rgb.transpose(method) if method is not None else rgb
+
+
+def read_image(uri: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The displayed image behind a path or uri, see :func:`decode`.
+
+    Raises:
+        DecodeError: ``Missing``, or as :func:`decode`.
+        UserError: The disk or store does not answer, or a package that the uri needs is not installed.
+    """
+    return decode(_read(uri), max_pixels)
 
 
 def displayed_size(data: bytes) -> tuple[int, int]:
@@ -193,23 +212,30 @@ class Decode:
 
     def _row(self, uri: str, width: int, height: int) -> _Row:
         try:
-            image = decode(_read(uri), self.max_pixels)
+            image = read_image(uri, self.max_pixels)
             if width and height and image.size != (width, height):
                 raise DecodeError(
                     "SizeMismatch",
                     f"the annotations say {width} x {height}, the image has {image.width} x {image.height}: "
                     "its boxes belong to another version of it",
                 )
-            transform = fit_transform(*image.size, self.size, self.fit, self.crop_ratio)
-            return _Row(np.asarray(self._fitted(image, transform)), transform, *image.size, None)
+            return _Row(*self.fitted(image), *image.size, None)
         except DecodeError as error:
             failure = ImageError("decode", error.code, error.message)
         except MemoryError:
             failure = ImageError("decode", "Unreadable", "not enough memory to decode it")
         return _Row(None, np.array([1.0, 1.0, 0.0, 0.0]), width, height, failure)
 
-    def _fitted(self, image: Image.Image, transform: np.ndarray) -> Image.Image:
-        """The size x size input whose frame ``transform`` leads to."""
+    def fitted(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+        """The network's input, made of a displayed image.
+
+        Returns:
+            (size, size, 3) uint8 pixels, and the transform (4,) float64 that leads to their frame.
+        """
+        transform = fit_transform(*image.size, self.size, self.fit, self.crop_ratio)
+        return np.asarray(self._resized(image, transform)), transform
+
+    def _resized(self, image: Image.Image, transform: np.ndarray) -> Image.Image:
         size = self.size
         resized = resized_shape(*image.size, size, self.fit, self.crop_ratio)
         left, top = (int(shift) for shift in transform[2:])

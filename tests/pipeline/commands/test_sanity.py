@@ -52,7 +52,7 @@ def test_equal_calls_give_equal_numbers_and_leave_the_network_alone(found, tiny,
     shared = sources.load_network(config.model.spec)
     before = [parameter.clone() for parameter in shared.module.parameters()]
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "load_network", lambda spec: shared)
+        patch.setattr(sources, "load_network", lambda spec, folder=None: shared)
         assert check(config, 8) == found
     assert all(map(torch.equal, before, shared.module.parameters()))
     assert check(config.model_copy(update={"seed": 1}), 8) != found

@@ -1,0 +1,102 @@
+"""What :func:`pipeline.explain` gives: maps and boxes of a few images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.report.drawing import explained
+from stages.boxes.protocols import Protocol
+from stages.errors import ConfigurationError, DataError
+from stages.ingest.decode import DecodeError, displayed, read_image
+
+Source = str | Path | Image.Image | np.ndarray
+"""A path or uri, a Pillow image, or (H, W, 3) uint8 RGB pixels."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explained:
+    """Maps and boxes of N images for one class each.
+
+    Attributes:
+        method: The explainer.
+        maps: (N, h, w) float32: before ReLU, normalisation and resizing.
+        boxes: (N, 4) float32 xyxy, half-open pixel edges of the displayed image, or of the tensor that was given;
+            all 0 where a map is empty.
+        classes: (N,) int32, the first predictions.
+        probs: (N, C) float32 probabilities of all classes.
+        targets: (N,) int32, the classes that were explained.
+        names: Of the C classes; their numbers where nobody named them.
+    """
+
+    method: str
+    maps: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+    probs: np.ndarray
+    targets: np.ndarray
+    names: tuple[str, ...]
+    _sources: list[Source] = field(default_factory=list)
+    _transforms: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    _size: int = 0
+    _protocol: Protocol = field(default_factory=lambda: Protocol(""))
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __repr__(self) -> str:
+        count, height, width = self.maps.shape
+        return f"Explained({count} {'image' if count == 1 else 'images'} by {self.method}, maps {height} x {width})"
+
+    @property
+    def class_names(self) -> list[str]:
+        """The N first predictions by name."""
+        return [self.names[one] for one in self.classes]
+
+    def draw(self, index: int = 0) -> Image.Image:
+        """The photograph with its map as heat, and the box in red.
+
+        Args:
+            index: Of the image, from 0.
+
+        Returns:
+            An RGB image of the displayed size. What the box is chosen from has a white outline.
+
+        Raises:
+            DataError: The image is a file that is no longer there.
+        """
+        photo = photograph(self._sources[index], index)
+        return explained(
+            photo, self.maps[index], self._protocol, self._size, self._transforms[index], self.boxes[index]
+        )
+
+
+def photograph(source: Source, index: int) -> Image.Image:
+    """The displayed image, RGB, of whatever it is given as.
+
+    Args:
+        source: The image.
+        index: By which errors name what has no path.
+
+    Raises:
+        DataError: It cannot be decoded.
+        ConfigurationError: It is something else than an image.
+    """
+    try:
+        if isinstance(source, str | Path):
+            return read_image(str(source))
+        if isinstance(source, Image.Image):
+            return displayed(source)
+    except DecodeError as error:
+        raise DataError(f"{source}: {error.message}") from None
+    except OSError as error:  # Of a Pillow image that was opened and is read now.
+        raise DataError(f"image {index}: {' '.join(str(error).split())}") from None
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3:
+        return Image.fromarray(source)
+    what = f"{source.dtype} {source.shape}" if isinstance(source, np.ndarray) else type(source).__name__
+    raise ConfigurationError(
+        f"image {index} is {what}; give paths, Pillow images, (H, W, 3) uint8 arrays, or one (N, 3, S, S) float tensor"
+    )

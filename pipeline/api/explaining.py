@@ -1,0 +1,236 @@
+"""Maps and boxes of images at hand, by the stages of a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from pipeline.api.arithmetic import arithmetic_of_a_run
+from pipeline.api.explained import Explained, Source, photograph
+from pipeline.engine.plan import process
+from stages.batch import Batch, Resources, Stage, concat, ragged
+from stages.boxes.components import Components
+from stages.boxes.protocols import Protocol, get_protocol
+from stages.boxes.threshold import Threshold
+from stages.classify.network import Network, Preprocess
+from stages.classify.stage import Classify
+from stages.errors import ConfigurationError, unknown
+from stages.explain.method_layers import layers_of
+from stages.explain.stage import LABEL, Explain, raw_map
+from stages.ingest.decode import Decode
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BATCH = 32
+"""Images a forward pass, as in a run on CPUs."""
+
+
+@arithmetic_of_a_run()
+def explain(
+    images: Source | Sequence[Source] | Tensor,
+    network: nn.Module | Network | str,
+    method: str = "gradcam",
+    target: int | str | Sequence[int | str] | None = None,
+    *,
+    layer: str | Sequence[str] = "last",
+    protocol: str | Protocol = "cam2016",
+    fit: str = "squash",
+    size: int | None = None,
+    classes: Sequence[str] = (),
+) -> Explained:
+    """Say where in an image a network sees a class, as a map and as a box.
+
+    The numbers are those of a run over the same images by the same batches. The network is copied, so that it
+    stays as it is, and runs where its parameters are.
+
+    Args:
+        images: One or several paths, uris, Pillow images or (H, W, 3) uint8 RGB arrays; or a (N, 3, S, S) float
+            tensor that is normalised as the network wants it.
+        network: A classifier, (N, 3, S, S) to (N, C) logits, whose pixels are normalised as by torchvision's ImageNet
+            networks; a :class:`stages.classify.network.Network`, which says how; or a spec such as ``lite0`` or
+            ``torchvision:resnet50@IMAGENET1K_V1``.
+        method: A name of ``wsl-pipeline list explainers``, which tells formulas and papers.
+        target: The class to explain, by index or name, or one for each image; the first prediction where not given.
+        layer: Dotted name of the explained layer; ``last`` is the last with spatial extent. Several are fused.
+        protocol: How a map becomes a box: a name of ``wsl-pipeline list protocols``, or rules of your own.
+        fit: How an image becomes a square: ``squash``, ``center_crop`` or ``letterbox``.
+        size: Side of the network's input in pixels; the network's own where not given.
+        classes: Names of the network's outputs, where it does not have them.
+
+    Raises:
+        ConfigurationError: A name or class that is not known, or a method that cannot explain this network.
+        DataError: An image that cannot be decoded; the message names it.
+        WeightsUnavailableError: The weights of a spec are not on this machine and cannot be fetched.
+
+    Example:
+        >>> import pipeline as wsl
+        >>> photo = wsl.load("runs/tiny").images().uri[0]
+        >>> found = wsl.explain(photo, "python:tests.stages.toys:tiny_network", target="class 1")
+        >>> found, found.class_names, found.boxes.shape
+        (Explained(1 image by gradcam, maps 8 x 8), ['class 4'], (1, 4))
+    """
+    import torch
+
+    rules = protocol if isinstance(protocol, Protocol) else get_protocol(protocol)
+    owned = _owned(network)
+    names = list(classes) or [one.name for one in owned.classes]
+    if isinstance(images, torch.Tensor):
+        sources, frames, size = _from_tensor(images, owned.preprocess, size)
+    else:
+        sources, size = _listed(images), size or owned.preprocess.size
+        frames = _from_photographs(sources, owned.preprocess, size, fit)
+    targets = None if target is None else _classes(target, names, len(sources))
+    layers = layers_of(owned, [method], layer, size)
+    stages: list[Stage] = [
+        _classifier(owned, method, layers[method], size),
+        _Predictions(names),
+        Explain([method], ["top1"] if targets is None else [LABEL], layers=layers),
+        Threshold(rules, size),
+        Components(rules, size, sweep=False),
+    ]
+    rows = concat([process(stages, batch).rows for batch in _batches(frames, targets)])
+    return Explained(
+        method=method,
+        maps=np.stack([raw_map(*one) for one in zip(rows["map"], rows["map_scale"], strict=True)]),
+        boxes=rows["box"],
+        classes=rows["first_class"],
+        probs=rows["all_probs"],
+        targets=rows["class_index"],
+        names=tuple(names or map(str, range(rows["all_probs"].shape[1]))),
+        _sources=sources,
+        _transforms=rows["transform"],
+        _size=size,
+        _protocol=rules,
+    )
+
+
+def _owned(network: nn.Module | Network | str) -> Network:
+    """The network, of which nobody else sees hooks, frozen parameters or another device."""
+    from torch import nn
+
+    if isinstance(network, str):
+        from stages.classify.sources import load_network
+
+        return load_network(network)
+    if isinstance(network, nn.Module):
+        return Network(copy.deepcopy(network))
+    if not isinstance(network, Network):
+        raise ConfigurationError(
+            f"network: {type(network).__name__} is not one; give an nn.Module, a Network or a spec such as lite0"
+        )
+    owned = copy.copy(network)
+    owned.module = copy.deepcopy(network.module)
+    return owned
+
+
+def _classifier(network: Network, method: str, layers: Sequence[str], size: int) -> Classify:
+    """The network cut at its explained layers, after a trial of whether the method covers it."""
+    import torch
+
+    from stages.explain.registry import get_explainer
+
+    device = next(network.module.parameters(), torch.empty(0)).device
+    stage = Classify("", network.weights_sha256, list(layers), size, str(device))
+    stage.prepare(network)
+    check = get_explainer(method, stage.network.head is not None).check
+    if check:
+        for one in stage.network.trace(torch.zeros(2, 3, size, size, device=device)).layers:
+            check(one)
+    return stage
+
+
+class _Predictions:
+    """Keeps the probabilities of all classes, which Explain drops; checks what is said of the classes."""
+
+    reads = ("probs", "top_class", "label")
+    adds = ("all_probs", "first_class")
+    resources = Resources()
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def setup(self) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        outputs = batch["probs"].shape[1]
+        if self.names and len(self.names) != outputs:
+            raise ConfigurationError(f"classes: {len(self.names)} names for a network of {outputs} outputs")
+        if (highest := batch["label"].max()) >= outputs:
+            raise ConfigurationError(f"target: {highest} is not a class; the network has 0 to {outputs - 1}")
+        return batch | {"all_probs": batch["probs"], "first_class": batch["top_class"][:, 0]}
+
+
+def _listed(images: Source | Sequence[Source]) -> list[Source]:
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        return [images]
+    found = list(images)
+    if not found:
+        raise ConfigurationError("images: there are none")
+    return found
+
+
+def _from_photographs(sources: list[Source], pixels: Preprocess, size: int, fit: str) -> Iterator[Batch]:
+    """One image after the other as columns of one row, for :class:`Classify` and those behind it."""
+    red, green, blue = (round(255 * value) for value in pixels.mean)
+    decode = Decode(size, fit, pixels.resample, pixels.crop_ratio, (red, green, blue))
+    for index, source in enumerate(sources):
+        photo = photograph(source, index)
+        image, transform = decode.fitted(photo)
+        yield _frame(image, transform, *photo.size)
+
+
+def _from_tensor(images: Tensor, pixels: Preprocess, size: int | None) -> tuple[list[Source], Iterator[Batch], int]:
+    """What is drawn of a normalised tensor, its images as columns of one row, and the side of its frame."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
+        raise ConfigurationError(f"images: a tensor of shape {tuple(images.shape)}, not (N, 3, S, S)")
+    side = images.shape[2]
+    if size not in (None, side):
+        raise ConfigurationError(f"size: {size}, but the tensor's images have {side} pixels")
+    inputs = images.detach().float().cpu().numpy()
+    colours = inputs.transpose(0, 2, 3, 1) * np.array(pixels.std, np.float32) + np.array(pixels.mean, np.float32)
+    photos = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+    frames = (_frame(one, np.array([1.0, 1.0, 0.0, 0.0]), side, side) for one in inputs)
+    return list(photos), frames, side
+
+
+def _frame(image: np.ndarray, transform: np.ndarray, width: int, height: int) -> Batch:
+    columns = {"image": image, "transform": transform, "width": width, "height": height}
+    return {name: np.array([value]) for name, value in columns.items()}
+
+
+def _batches(frames: Iterator[Batch], targets: list[int] | None) -> Iterator[Batch]:
+    first = 0
+    while rows := list(islice(frames, BATCH)):
+        ids = np.arange(first, first + len(rows))
+        first += len(rows)
+        yield concat(rows) | {
+            "image_id": ids,
+            "label": np.full(len(rows), -1) if targets is None else np.array(targets)[ids],
+            "boxes": ragged([np.zeros((0, 4), np.float32)] * len(rows)),
+        }
+
+
+def _classes(target: int | str | Sequence[int | str], names: list[str], count: int) -> list[int]:
+    """One class for each image, by index."""
+    each = [target] * count if isinstance(target, int | str | np.integer) else list(target)
+    if len(each) != count:
+        raise ConfigurationError(f"target: {len(each)} classes for {count} images; give one, or one for each")
+    return [_class(one, names) for one in each]
+
+
+def _class(target: int | str, names: list[str]) -> int:
+    if isinstance(target, str):
+        if target not in names:
+            raise unknown("class", target, names, about="target")
+        return names.index(target)
+    if target < 0:
+        raise ConfigurationError(f"target: {target} is not the index of a class")
+    return int(target)

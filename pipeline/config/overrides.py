@@ -1,0 +1,51 @@
+"""Overrides as Python values, turned into the KEY=VALUE of the command line: both ways in are one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+import numpy as np
+import yaml
+
+from stages.errors import ConfigurationError
+
+Overrides = Mapping[str, object] | Sequence[str]
+"""``{"box.threshold": 0.15}`` with Python values, or ``["box.threshold=0.15"]`` with YAML."""
+
+
+def as_arguments(overrides: Overrides) -> list[str]:
+    """Overrides as :func:`pipeline.config.load.load_config` takes them.
+
+    Args:
+        overrides: By dotted key, or ``KEY=VALUE`` already.
+
+    Raises:
+        ConfigurationError: A value that no configuration can hold.
+
+    >>> as_arguments({"explain.methods": ["cam", "gradcam"], "box.threshold": 0.15, "data.sample": None})
+    ['explain.methods=[cam, gradcam]', 'box.threshold=0.15', 'data.sample=null']
+    """
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={_text(key, value)}" for key, value in overrides.items()]
+
+
+def _text(key: str, value: object) -> str:
+    try:
+        # YAML, not JSON: to PyYAML the JSON number 1e-05 is a string.
+        text: str = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"), allow_unicode=True)
+    except yaml.YAMLError:
+        raise ConfigurationError(f"{key}: {type(value).__name__} is not a value of a configuration") from None
+    return text.removesuffix("...\n").removesuffix("\n")
+
+
+def _plain(value: object) -> object:
+    """Paths as strings; tuples and what numpy gives as lists and numbers."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
