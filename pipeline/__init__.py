@@ -7,10 +7,10 @@ asked for.
 
 from typing import TYPE_CHECKING
 
+from pipeline.version import __version__
+
 if TYPE_CHECKING:
     from pipeline.api import Explained, Run, compare, explain, load, run
-
-__version__ = "0.3.0"
 
 __all__ = ["Explained", "Run", "__version__", "compare", "explain", "load", "run"]
 

@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 
-from pipeline import __version__
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import config_text
@@ -19,6 +18,7 @@ from pipeline.store.info import SCHEMA, Pixels, RunInfo
 from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
 from pipeline.store.tables import COUNTS_FORM
+from pipeline.version import __version__
 from stages.classes import ClassInfo
 from stages.classify.match_classes import match_classes
 from stages.classify.network import Network

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from stages.errors import ConfigurationError
 from stages.explain.method_layers import method_of
-from stages.explain.methods import METHODS, check_methods
+from stages.explain.table import METHODS, check_methods
 from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
 from stages.trace.views import Fusion, Method

@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from stages.errors import ConfigurationError
 from stages.explain import methods, registry
-from stages.explain.methods import METHODS, ablation, check_methods
 from stages.explain.registry import explainer, explainers, get_explainer
+from stages.explain.table import METHODS, ablation, check_methods
 from stages.trace.cut import CutNetwork
 from stages.trace.probe import gap_linear_head
 from tests.stages.explain.brute_force import BRUTE_FORCE, HEADS, TARGET, Whole, network
@@ -209,7 +209,7 @@ def test_the_table_and_the_decorators_name_the_same_methods():
 def test_names_are_checked_without_torch_and_a_method_imports_its_own_family_alone():
     program = """
 import sys
-from stages.explain.methods import check_methods
+from stages.explain.table import check_methods
 from stages.evaluate.faithfulness.registry import check_metrics
 check_methods(["gradcam@layer4", "scorecam"]), check_metrics(["adcc"])
 assert "torch" not in sys.modules
