@@ -25,7 +25,8 @@ class GapClassifier(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x.mean(1, keepdim=True)).mean((2, 3)))
+        logits: Tensor = self.classifier(self.features(x.mean(1, keepdim=True)).mean((2, 3)))
+        return logits
 
 
 def digits_cnn(num_classes: int = 10) -> GapClassifier:

@@ -137,9 +137,9 @@ class _Pool:
         self.shared = [ray.put(group) for group in groups], ray.put(job)
         # Made once: Ray takes every remote function that is made for a new one, and sends it to all workers.
         self.tasks = [ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish)]
-        self.starting: dict[ray.ObjectRef, ray.actor.ActorHandle] = {}
-        self.load: dict[ray.actor.ActorHandle, int] = {}
-        self.busy: dict[ray.ObjectRef, tuple[Task, ray.actor.ActorHandle]] = {}
+        self.starting: dict[ray.ObjectRef[Any], ray.actor.ActorHandle[Any]] = {}
+        self.load: dict[ray.actor.ActorHandle[Any], int] = {}
+        self.busy: dict[ray.ObjectRef[Any], tuple[Task, ray.actor.ActorHandle[Any]]] = {}
         self.failed_starts = 0
         self.room = self.depth = 0
         self.looked = -math.inf
@@ -234,7 +234,7 @@ class _Pool:
         actor = actor.remote(groups[self.groups.index(self.model)], job, len(groups) == 1)
         self.starting[actor.setup.remote()] = actor
 
-    def _started(self, ref: ray.ObjectRef) -> None:
+    def _started(self, ref: ray.ObjectRef[Any]) -> None:
         actor = self.starting.pop(ref)
         try:
             ray.get(ref)
@@ -254,7 +254,7 @@ class _Pool:
                 self.was_ready = True
                 self.ready()
 
-    def _lost(self, task: Task, actor: ray.actor.ActorHandle, error: RayError) -> Lost:
+    def _lost(self, task: Task, actor: ray.actor.ActorHandle[Any], error: RayError) -> Lost:
         """Let go of the worker if it was the worker that died."""
         log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, first_line(error))
         if isinstance(error, RayActorError) and actor in self.load:

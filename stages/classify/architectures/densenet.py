@@ -27,7 +27,8 @@ class ActivatedDenseNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) to logits (N, C)."""
-        return self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        logits: Tensor = self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        return logits
 
 
 def adapted(module: nn.Module) -> nn.Module:

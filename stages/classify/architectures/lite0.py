@@ -57,7 +57,7 @@ class MBConv(nn.Module):
         self.project = nn.Sequential(_conv(hidden, outputs, 1), _norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.project(self.depthwise(self.expand(x)))
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
         return out + x if self.residual else out
 
 
@@ -77,4 +77,5 @@ class EfficientNetLite0(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        logits: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return logits

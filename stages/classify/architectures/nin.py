@@ -30,10 +30,13 @@ class NetworkInNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) to logits (N, C)."""
-        return self.features(x).mean((2, 3))
+        maps: Tensor = self.features(x)
+        return maps.mean((2, 3))
 
 
-def _mlpconv(inputs: int, outputs: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0) -> list:
+def _mlpconv(
+    inputs: int, outputs: tuple[int, int, int], kernel: int, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
     first, second, third = outputs
     return [
         *(nn.Conv2d(inputs, first, kernel, stride, padding), nn.ReLU(inplace=True)),

@@ -58,7 +58,7 @@ def _known(name: str) -> tuple[bool, str | None]:
     if name in sys.modules:
         return True, getattr(sys.modules[name], "__file__", None)
     spec = importlib.util.find_spec(name)
-    return spec is not None, spec and spec.origin
+    return (False, None) if spec is None else (True, spec.origin)
 
 
 class _Place(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from stages.explain.all_targets import for_all_targets
 from stages.explain.masking import stretched
@@ -25,6 +24,8 @@ KEPT = 0.7
 @for_all_targets
 def groupcam(trace: Trace, targets: Tensor) -> Tensor:
     """Groups of Grad-CAM's weighted channels as masks over a blurred image, (N, T, h, w)."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # seconds, for whoever asks for this method
+
     blurred = gaussian_blur(trace.inputs, [51, 51], [50.0, 50.0])
     nothing = trace.network.logits(blurred).softmax(1).gather(1, targets)
     pairs = zip(targets.unbind(1), nothing.unbind(1), strict=True)

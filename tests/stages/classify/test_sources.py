@@ -236,9 +236,11 @@ def test_files_lie_in_the_folder_that_is_given(checkpoints, tmp_path, monkeypatc
 
 
 def test_a_network_that_is_not_torchvisions_does_not_wait_for_torchvision():
+    """Neither does the table of the methods that explain it."""
     code = (
         "import sys\nfrom stages.classify.sources import SOURCES, load_network\n"
         "assert 'torch' not in sys.modules\nload_network('python:tests.stages.toys:tiny_network')\n"
+        "from stages.explain.registry import explainers\nexplainers()\n"
         "assert 'torch' in sys.modules and 'torchvision' not in sys.modules, 'imported'\n"
     )
     path = os.pathsep.join(filter(None, sys.path))
