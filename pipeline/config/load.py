@@ -99,7 +99,8 @@ def stored_config(text: bytes, where: str) -> Config:
 
 def config_text(config: Config) -> bytes:
     """A configuration as a run stores it: every key, and the number of their schema."""
-    return yaml.safe_dump({"schema": schema()} | config.model_dump(), sort_keys=False).encode()
+    text: str = yaml.safe_dump({"schema": schema()} | config.model_dump(), sort_keys=False)
+    return text.encode()
 
 
 def scoring_config(method: str, overrides: list[str]) -> Config:

@@ -159,7 +159,9 @@ def _read_rows(run: RunDir, ids: list[int]) -> dict[tuple[int, str], dict[int, d
 
 
 def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
-    return pq.read_table(run.manifest, filters=pc.field("image_id").isin(pa.array(ids, pa.int64()))).to_pylist()
+    chosen = pc.field("image_id").isin(pa.array(ids, pa.int64()))
+    rows: list[dict[str, Any]] = pq.read_table(run.manifest, filters=chosen).to_pylist()
+    return rows
 
 
 def _photo(uri: str) -> _Photo:

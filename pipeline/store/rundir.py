@@ -307,7 +307,8 @@ def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
     """A table as the bytes of a Parquet file; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def _read(uri: str, columns: list[str]) -> pa.Table:

@@ -76,7 +76,8 @@ def _squares() -> np.ndarray:
     """
     corners = ((7, 0, 1), (1, 2, 3), (3, 4, 5), (5, 6, 7))
     codes = np.arange(256)[:, None, None] >> np.array(corners) & 1
-    return (codes.sum(2) >= 2).sum(1).astype(np.int32)
+    squares: np.ndarray = (codes.sum(2) >= 2).sum(1).astype(np.int32)
+    return squares
 
 
 @njit(cache=True, nogil=True)

@@ -56,7 +56,8 @@ def component_box(mask: np.ndarray, protocol: Protocol, heat: np.ndarray | None 
     values = mask.astype(np.float32)
     if protocol.component == "peak" and heat is not None:
         values[np.unravel_index(heat.argmax(), heat.shape)] = 2
-    return sweep_boxes(values, np.zeros(1), protocol.connectivity, protocol.component)[0]
+    box: np.ndarray = sweep_boxes(values, np.zeros(1), protocol.connectivity, protocol.component)[0]
+    return box
 
 
 def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray | None]:

@@ -27,12 +27,14 @@ def scored_truth(boxes: np.ndarray, transform: np.ndarray, protocol: Protocol, s
         (M, 4) float64.
     """
     boxes = np.asarray(boxes, np.float64)
-    corners = boxes - np.array([0, 0, 1, 1])
+    corners: np.ndarray = boxes - np.array([0, 0, 1, 1])
     if protocol.frame == "original":
         return boxes if protocol.iou == "continuous" else corners
     if protocol.iou == "continuous":
-        return np.clip(to_input(boxes, transform), 0, size)
-    return np.clip(np.floor(to_input(corners, transform) + _ROUNDING), 0, size - 1)
+        edges: np.ndarray = np.clip(to_input(boxes, transform), 0, size)
+        return edges
+    whole: np.ndarray = np.clip(np.floor(to_input(corners, transform) + _ROUNDING), 0, size - 1)
+    return whole
 
 
 def scored_in_frame(boxes: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
@@ -47,7 +49,8 @@ def scored_in_frame(boxes: np.ndarray, protocol: Protocol, size: int) -> np.ndar
         A new (..., 4); ``inclusive`` takes the exclusive edge for a corner, which ``clip`` keeps within the frame.
     """
     last = size - 1 if protocol.iou == "inclusive" and protocol.far_edge == "clip" else size
-    return np.minimum(boxes, last)
+    scored: np.ndarray = np.minimum(boxes, last)
+    return scored
 
 
 def scored_displayed(boxes: np.ndarray, transform: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:

@@ -24,11 +24,13 @@ def iou(first: np.ndarray, second: np.ndarray, convention: str = "continuous") -
     edge = 1.0 if convention == "inclusive" else 0.0
 
     def area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return np.clip(high - low + edge, 0, None).prod(-1)
+        product: np.ndarray = np.clip(high - low + edge, 0, None).prod(-1)
+        return product
 
     shared = area(np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:]))
     union = area(first[..., :2], first[..., 2:]) + area(second[..., :2], second[..., 2:]) - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return overlap
 
 
 def best_iou(boxes: np.ndarray, truth: np.ndarray, counts: np.ndarray, convention: str) -> np.ndarray:

@@ -26,7 +26,7 @@ def match_classes(
     Raises:
         DataError: Nothing matches.
     """
-    for key in (lambda info: info.wnid, lambda info: info.name.casefold().replace("_", " ")):
+    for key in (_wnid, _spelling):
         outputs = {key(info): index for index, info in enumerate(network) if key(info)}
         found = np.array([outputs.get(key(info), -1) for info in dataset], dtype=np.int32)
         if (found >= 0).any():
@@ -40,3 +40,11 @@ def match_classes(
         )
     note = f"the network does not name its classes: they are taken in the dataset's order, {dataset[0].name!r} first"
     return np.arange(num_outputs, dtype=np.int32), note
+
+
+def _wnid(info: ClassInfo) -> str | None:
+    return info.wnid
+
+
+def _spelling(info: ClassInfo) -> str:
+    return info.name.casefold().replace("_", " ")

@@ -42,10 +42,10 @@ def train_classifier(
     means = []
     for _ in range(epochs):
         total = 0.0
-        for rows in torch.randperm(len(images), generator=order).split(batch_size)[:steps]:
+        for rows in torch.split(torch.randperm(len(images), generator=order), batch_size)[:steps]:
             loss = F.cross_entropy(module(images[rows].float() / 255), labels[rows])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
             total += loss.item()

@@ -87,7 +87,7 @@ def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
 def capacity() -> tuple[int, float]:
     """CPU cores and GPUs of the cluster."""
     _connect()
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("CPU", 1)), resources.get("GPU", 0)
 
 
@@ -208,7 +208,7 @@ class _Pool:
     def _look(self) -> None:
         """See how many workers the cluster has room for, and how many shards keep the cores of one busy."""
         self.looked = time.monotonic()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
         room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
         if room > self.room:
