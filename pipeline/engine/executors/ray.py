@@ -1,30 +1,26 @@
-"""Runs a plan on Ray: worker processes on this machine or on a cluster. The only module that imports ray."""
+"""Runs a plan on Ray: worker processes on this machine or on a cluster."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from pipeline.engine.executors.cluster import connect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
-from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job, Report, advance
 from pipeline.engine.journal import journal
 from pipeline.engine.plan import Group, Outcome, total
 from pipeline.store.manifest import Shard
-from stages.errors import ConfigurationError, first_line
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.job_config import JobConfig
+from stages.errors import first_line
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -86,7 +82,7 @@ def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
 
 def capacity() -> tuple[int, float]:
     """CPU cores and GPUs of the cluster."""
-    _connect()
+    connect()
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("CPU", 1)), resources.get("GPU", 0)
 
@@ -119,7 +115,7 @@ def execute(
     Raises:
         ShardFailedError: Workers die of a shard and no image can be blamed, or die while they start.
     """
-    _connect()
+    connect()
     pool = _Pool(groups, job, len(shards) if workers is None else min(workers, len(shards)), ready)
     try:
         yield from drive(Ledger(shards), pool, stop)
@@ -266,37 +262,3 @@ class _Pool:
         """Let go of the workers."""
         for actor in [*self.load, *self.starting.values()]:
             ray.kill(actor)
-
-
-class _OwnPath(JobConfig):
-    """Has workers look for modules where this process does, and not in its current folder.
-
-    Ray puts that folder before the standard library in every worker, unless it sends a working directory along,
-    which :meth:`_runtime_env_has_working_dir` tells. A Ray that asks otherwise would do so again.
-    """
-
-    def _runtime_env_has_working_dir(self) -> bool:
-        return True
-
-
-def _connect() -> None:
-    """Join the cluster that RAY_ADDRESS names, or start a quiet one here."""
-    if ray.is_initialized():
-        return
-    address = os.environ.get("RAY_ADDRESS")
-    # Through Ray's client the driver is a process on the cluster, which reads the configuration before any path.
-    config = JobConfig if address and address.startswith("ray://") else _OwnPath
-    path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": path}
-    try:
-        if address:
-            ray.init(address, **quiet)
-        else:
-            ray.init("local", include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = first_line(error)
-        raise ConfigurationError(
-            f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
-            if address
-            else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
-        ) from None
