@@ -64,7 +64,7 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         What ``metrics.json`` of a run holds.
 
     Raises:
-        UserError: What the user can mend, in one line.
+        UserError: What the user can fix, in one line.
     """
     if (predictions is None) == (maps is None):
         raise ConfigurationError("give either --predictions or --maps")

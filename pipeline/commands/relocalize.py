@@ -78,7 +78,7 @@ def relocalize(
         What ``metrics.json`` holds.
 
     Raises:
-        UserError: What the user can mend, in one line.
+        UserError: What the user can fix, in one line.
     """
     origin = RunDir(source)
     return rescore(origin, _changed(origin, overrides), out, watch)

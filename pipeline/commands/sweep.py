@@ -40,7 +40,7 @@ def sweep(
         What each one's ``metrics.json`` holds, with ``variant``, its name, and ``run_dir``.
 
     Raises:
-        UserError: What the user can mend, in one line.
+        UserError: What the user can fix, in one line.
     """
     chosen = variants(_at_each_layer(name, overrides))
     # Every combination is checked before the first image is read.
@@ -66,7 +66,7 @@ def _at_each_layer(name: str, overrides: list[str]) -> list[str]:
         return overrides
     for layer in layers:
         if not isinstance(layer, str):
-            raise ConfigurationError(f"{LAYER}: {layer!r} is no name; put the names of layers in quotes")
+            raise ConfigurationError(f"{LAYER}: {layer!r} is not a name; put the names of layers in quotes")
     others = [override for override in overrides if override not in given]
     methods = load_config(name, variants(others)[0].overrides)[1].explain.methods
     placed = [method if AT in method else f"{method}{AT}{layer}" for layer in layers for method in methods]

@@ -69,7 +69,7 @@ def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
 
 def reference() -> str:
     """The part of ``configs/README.md`` from :data:`BEGIN` on: the shipped files, and every key."""
-    lines = [BEGIN, "", f"Made by `{_COMMAND}`, like `schema.json` beside it, which tells editors the same.", ""]
+    lines = [BEGIN, "", f"Made by `{_COMMAND}`, like `schema.json` next to it, which tells editors the same.", ""]
     lines += ["| name | |", "|---|---|", *(f"| `{name}` | {summary(name)} |" for name in config_names())]
     for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
         lines += ["", f"### {section or 'Top level'}", "", *_introduction(section)]

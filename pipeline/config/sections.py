@@ -137,7 +137,7 @@ class ExplainConfig(Section):
         for value in values:
             method, at, layer = value.partition("@")
             if not method or (at and not layer):
-                raise ValueError(f"{value!r} is no method; write METHOD, or METHOD@LAYER such as gradcam@features.3")
+                raise ValueError(f"{value!r} is not a method; write METHOD, or METHOD@LAYER such as gradcam@features.3")
         return values
 
     @field_validator("targets")

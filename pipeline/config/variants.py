@@ -45,7 +45,7 @@ def variants(overrides: list[str]) -> list[Variant]:
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
 
     Raises:
-        ConfigurationError: An empty list, a value that stands in one twice, or a list beside another value.
+        ConfigurationError: An empty list, a value that stands in one twice, or a list and another value of the same key.
     """
     times = Counter(override.partition("=")[0] for override in overrides)
     choices: list[list[tuple[str, str]]] = []
@@ -77,5 +77,5 @@ def listed(key: str, text: str) -> list[Any] | None:
         raise ConfigurationError(f"{key}: {text} needs values, each once")
     for value in values:
         if not isinstance(value, str | int | float) or "/" in str(value):
-            raise ConfigurationError(f"{key}: {value!r} is no value; write a list as [0.1, 0.2]")
+            raise ConfigurationError(f"{key}: {value!r} is not a value; write a list as [0.1, 0.2]")
     return values

@@ -43,7 +43,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """What the workers of one run share, beside the stages.
+    """What the workers of one run share, in addition to the stages.
 
     Attributes:
         run: Where shards are committed.

@@ -30,7 +30,7 @@ class _Lines(Protocol):
 
 
 class Journal(logging.Handler):
-    """Writes down commits, and what people are told beside the progress.
+    """Writes down commits, and what people are told besides the progress.
 
     Args:
         lines: Where to; each line is written at once.

@@ -29,7 +29,7 @@ def resolve(place: str | Path) -> str:
     text = os.fspath(place)
     try:
         path, scheme = local_path(text), urlsplit(text).scheme
-    except ValueError as error:  # Such as brackets that are no IPv6 address.
+    except ValueError as error:  # Such as brackets that are not an IPv6 address.
         raise ConfigurationError(f"{text} is neither a local path nor a uri: {error}") from None
     if path is not None:
         if ":/" in text.removeprefix("file:/"):
@@ -58,7 +58,7 @@ def write(uri: str, chunks: Iterable[bytes]) -> None:
             _write_local(Path(path), chunks)
     except OSError as error:
         raise OutputError(
-            f"cannot write {uri}: {reason(error)}; mend it and run the same command again, what is committed stays"
+            f"cannot write {uri}: {reason(error)}; fix it and run the same command again, what is committed stays"
         ) from None
 
 
@@ -88,7 +88,7 @@ def remove(uri: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise OutputError(f"cannot remove {uri}: {reason(error)}; mend it and run the same command again") from None
+        raise OutputError(f"cannot remove {uri}: {reason(error)}; fix it and run the same command again") from None
 
 
 def clean(uri: str) -> None:

@@ -3,7 +3,7 @@
 On a disk the operating system holds the lock and lets go of it when the process ends. On NFS this needs its
 lock service, which version 4 has built in.
 
-Object stores have no locks. There every process puts an object of its own beside the run, its claim, and only
+Object stores have no locks. There every process puts an object of its own next to the run, its claim, and only
 then looks for the claims of others. Stores show an object to every listing that begins after its PUT ended
 (S3 and GCS promise this), so of two processes at least one sees the other. A claim is renewed every
 :data:`BEAT` seconds while its process lives. Whoever finds a foreign one watches it: a claim that changes is

@@ -113,7 +113,7 @@ def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
     """The rows of one shard as the first batch of the stages.
 
     ``boxes`` are those of the image's label: where a dataset names the class of every box, a box around
-    another object is no right answer. ``masks`` are those of the same objects, None where they have none,
+    another object is not a right answer. ``masks`` are those of the same objects, None where they have none,
     and ``ignore`` the region that is not scored.
     """
     groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))

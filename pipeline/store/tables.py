@@ -9,7 +9,7 @@ from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
 COUNTS_FORM = 2
-"""Number of the form of the counts in a part's metadata. A change of it is no matter to a complete run, whose scores
+"""Number of the form of the counts in a part's metadata. A change of it does not matter to a complete run, whose scores
 are written, but one that is under way goes on only in the form that it began in."""
 
 COUNTS = b"wsl_pipeline.counts"

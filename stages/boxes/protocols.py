@@ -89,7 +89,7 @@ class Protocol:
     corners (0, 0) and (1, 1)."""
 
     official: Literal["none", "clsloc"] = "none"
-    """Error rates beside the metrics. ``clsloc``: those of the ILSVRC classification and localization task,
+    """Error rates in addition to the metrics. ``clsloc``: those of the ILSVRC classification and localization task,
     of at most five guesses an image, each a class with its box."""
 
     blacklist: str = "none"

@@ -32,7 +32,7 @@ from stages.batch import ImageError, Stage, length, take
 from stages.errors import UserError
 
 TRIES = 2
-"""Times that an image must end its process, with no other image beside it, before it is given up."""
+"""Times that an image must end its process, with no other image in the batch, before it is given up."""
 IN_A_ROW = 16
 """Images given up in a row after which it is no longer likely that the images are to blame."""
 
@@ -45,7 +45,7 @@ class ExaminationError(UserError):
 
 
 def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dict[int, ImageError]:
-    """The images of a shard that kill or hang a process, beside those that are known already.
+    """The images of a shard that kill or hang a process, in addition to those that are known already.
 
     Args:
         groups: The whole plan.
@@ -66,7 +66,7 @@ def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dic
 
 
 def search(batches: list[list[int]], probe: Probe) -> dict[int, ImageError]:
-    """The rows that end their process when no other is beside them, and why.
+    """The rows that end their process when they are alone in it, and why.
 
     Args:
         batches: Rows, as they are processed together.

@@ -53,7 +53,7 @@ class Worker:
         return _commit(self.job, shard, outcomes) if self.commits else outcomes
 
     def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:
-        """Find the images that kill the workers; the stages stand in a process beside this one meanwhile."""
+        """Find the images that kill the workers; a second process holds the stages meanwhile."""
         return examine(list(groups), self.job, shard, known)
 
 

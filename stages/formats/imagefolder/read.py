@@ -54,7 +54,7 @@ def _class_of(name: str) -> str:
 
 
 def _note_oddities(notes: Notes, classes: list[str], used: set[str], loose: int) -> None:
-    notes.count("images lie beside the class folders: they have no label", loose)
+    notes.count("images lie next to the class folders: they have no label", loose)
     if empty := [name for name in classes if name not in used]:
         notes.say(f"{len(empty):,} of {len(classes):,} class folders have no images: {_some(empty)}")
     if classes and all(name.isdecimal() for name in classes) and classes != sorted(classes, key=int):

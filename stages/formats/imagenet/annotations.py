@@ -87,7 +87,7 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
     their boxes agree.
 
     Args:
-        root: Folder, or a tar file of images that the annotations lie beside.
+        root: Folder, or a tar file of images with the annotations next to it.
 
     Returns:
         Annotations by the stem of the image's name, and findings: lines and files that cannot be read are counted.

@@ -78,5 +78,5 @@ def test_what_cannot_be_is_said_before_the_first_image(tiny, tmp_path, overrides
 
 @pytest.mark.parametrize("entry", ["gradcam@", "@features", ""])
 def test_half_an_entry(entry):
-    with pytest.raises(ValidationError, match="is no method; write METHOD, or METHOD@LAYER"):
+    with pytest.raises(ValidationError, match="is not a method; write METHOD, or METHOD@LAYER"):
         ExplainConfig(methods=[entry])

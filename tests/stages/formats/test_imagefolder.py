@@ -60,7 +60,7 @@ def test_oddities_are_counted(put, tmp_path) -> None:
     assert [info.name for info in data.classes] == ["10", "100", "9"]
     assert [record.label for record in data.records] == [0, 2, -1]
     loose, empty, numbers = data.notes
-    assert loose == "1 images lie beside the class folders: they have no label"
+    assert loose == "1 images lie next to the class folders: they have no label"
     assert empty == "1 of 3 class folders have no images: 100"
     assert "10, 100, 9" in numbers
 

@@ -72,7 +72,7 @@ def test_the_random_state_and_threads_of_the_process_are_left_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_an_unwritable_cache_names_the_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unwritable_cache_names_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
