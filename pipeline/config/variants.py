@@ -45,7 +45,7 @@ def variants(overrides: list[str]) -> list[Variant]:
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
 
     Raises:
-        ConfigurationError: An empty list, a value that stands in one twice, or a list and another value of the same key.
+        ConfigurationError: An empty list, a value that stands in one twice, or a list and a second value of its key.
     """
     times = Counter(override.partition("=")[0] for override in overrides)
     choices: list[list[tuple[str, str]]] = []

@@ -15,8 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from stages.errors import ConfigurationError
 from stages.explain import methods, registry
+from stages.explain.methods import ablation
 from stages.explain.registry import explainer, explainers, get_explainer
-from stages.explain.table import METHODS, ablation, check_methods
+from stages.explain.table import METHODS, check_methods
 from stages.trace.cut import CutNetwork
 from stages.trace.probe import gap_linear_head
 from tests.stages.explain.brute_force import BRUTE_FORCE, HEADS, TARGET, Whole, network
