@@ -105,10 +105,10 @@ class Around:
         """Prepare the stage."""
         self.stage.setup()
 
-    def __call__(self, batch: Batch) -> Batch | Answer:
+    def __call__(self, batch: Batch, **context: object) -> Batch | Answer:
         """What happens, then the stage."""
         self.happens(batch)
-        return self.stage(batch)
+        return self.stage(batch, **context)
 
 
 class Deadly:

@@ -92,11 +92,11 @@ class KillsOnce:
     def setup(self):
         self.stage.setup()
 
-    def __call__(self, batch):
+    def __call__(self, batch, **context):
         if not self.note.exists():
             self.note.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.stage(batch)
+        return self.stage(batch, **context)
 
 
 @pytest.mark.parametrize(
