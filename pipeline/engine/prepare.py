@@ -25,6 +25,7 @@ from stages.classify.network import Network
 from stages.classify.sources import check_spec, load_network
 from stages.errors import ConfigurationError, DataError, UserError
 from stages.formats import read_dataset
+from stages.formats.table import check_root
 from stages.ingest.records import ImageRecord
 from stages.ingest.sizes import fill_sizes
 
@@ -72,6 +73,7 @@ def survey(recipe: Recipe) -> Survey:
         UserError: What is missing or does not fit.
     """
     config = recipe.config
+    check_root(config.data.format, config.data.root)
     check_spec(config.model.spec)
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
     with named_keys():

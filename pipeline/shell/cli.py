@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -17,6 +17,9 @@ from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, interrupt
 from stages.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config.sections import Config
 
 # Torch, ray, pyarrow and pydantic are imported inside the commands that need them: --help answers at once.
 
@@ -50,12 +53,11 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
     """Turn a dataset into maps, boxes and scores. The same command resumes an interrupted run."""
+    stem, config = _checked(name, _with_options(overrides, executor, limit))
     from pipeline.commands.run import default_directory, preview
     from pipeline.commands.run import run as carry_out
-    from pipeline.config.load import load_config
     from pipeline.shell.console import console, show_scores, watching
 
-    stem, config = load_config(name, _with_options(overrides, executor, limit))
     out = out or default_directory(stem, config)
     if dry_run:
         return _print(preview(config) | {"run_dir": out}, as_json)
@@ -191,12 +193,12 @@ def sanity(
     as_json: Json = False,
 ) -> None:
     """Check that maps depend on the network's parameters and the class, and turn with the image."""
+    config = _checked(name, list(overrides or []))[1]
     from pipeline.commands.sanity import check
-    from pipeline.config.load import load_config
     from pipeline.shell.console import show_sanity
 
     answer = _keep_stdout()
-    found = check(load_config(name, list(overrides or []))[1], limit)
+    found = check(config, limit)
     if as_json:
         print(json.dumps(found), file=answer, flush=True)
     else:
@@ -258,6 +260,17 @@ def _keep_stdout() -> TextIO:
     """Stdout, for the answer alone: what networks and libraries print, until the process ends, is for people."""
     answer, sys.stdout = sys.stdout, sys.stderr
     return answer
+
+
+def _checked(name: str, overrides: list[str]) -> tuple[str, Config]:
+    """A configuration that says nothing wrong; told before what carries it out is imported, which takes a while."""
+    from pipeline.config.load import load_config
+    from pipeline.config.recipe import resolve
+
+    stem, config = load_config(name, overrides)
+    with named_keys():
+        resolve(config)
+    return stem, config
 
 
 def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:

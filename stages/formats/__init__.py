@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from stages.errors import ConfigurationError, DataError, UserError
-from stages.formats.table import FORMATS, options_of
+from stages.formats.table import FORMATS, check_root, options_of
 from stages.ingest.paths import local_path
 from stages.ingest.records import Dataset
 
@@ -32,9 +32,8 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
     chosen = options_of(format, options)
     row = FORMATS[format]
     place = ""
-    if row.needs_root:
-        if root is None:
-            raise ConfigurationError("it is not set; name the folder, archive or uri of the dataset", about="root")
+    check_root(format, root)
+    if root is not None and row.needs_root:
         path = local_path(root)
         # The uris go to workers that may have another working directory.
         place = root if path is None else os.path.abspath(path)

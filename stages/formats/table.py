@@ -136,6 +136,20 @@ def options_of(format: str, given: Mapping[str, object]) -> Any:
     return row.options(**given)
 
 
+def check_root(format: str, root: str | None) -> None:
+    """See that a format that is read from somewhere is told from where.
+
+    Args:
+        format: The name of a readable one.
+        root: Local path or uri; None where nothing was said.
+
+    Raises:
+        ConfigurationError: Unknown format, or no root where the format needs one.
+    """
+    if root is None and _row(format).needs_root:
+        raise ConfigurationError("it is not set; name the folder, archive or uri of the dataset", about="root")
+
+
 def _row(format: str) -> Format:
     if format not in readable():
         raise unknown("format", format, list(readable()), about="format")
