@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from stages.errors import ConfigurationError, DataError, UserError
+from stages.errors import DataError, UserError
 from stages.formats.table import FORMATS, check_root, options_of
 from stages.ingest.paths import local_path
 from stages.ingest.records import Dataset
