@@ -127,9 +127,10 @@ class ExplainConfig(Section):
     """Average the maps of the image at these scales, relative to the input size; each costs one forward pass."""
     dilate: bool = False
     """Explain the network's à trous (dilated) form, whose maps have twice the side and contain the original ones;
-    needs a GAP + linear head. Classes and probabilities stay those of the network; costs about 1.5 more forward passes."""
+    needs a GAP + linear head. Classes and probabilities stay those of the network; costs about 1.5 more forward
+    passes."""
     layer: str | Annotated[Names, Field(min_length=1)] = "last"
-    """Dotted name of the explained layer; last is the last one with spatial extent. The maps of a list of layers are fused."""
+    """Dotted name of the explained layer; last is the last one with spatial extent. The maps of several are fused."""
 
     @field_validator("methods")
     @classmethod
