@@ -128,7 +128,7 @@ def _metrics() -> dict[str, Any]:
 
 
 def _faithfulness(metric: Metric) -> dict[str, str]:
-    """A faithfulness metric; ``cost`` counts F forward passes and M other images' explanations, per image and method."""
+    """A faithfulness metric; ``cost`` counts F forward passes and M explanations of other images, all per image."""
     return {"definition": metric.definition, "better": metric.better, "cost": metric.passes, "source": metric.source}
 
 
