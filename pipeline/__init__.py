@@ -1,8 +1,7 @@
 """Weakly supervised object localization for whole datasets; as a library, ``import pipeline as wsl``.
 
 :func:`load` and :func:`run` give a :class:`Run`, whose tables are pandas DataFrames; :func:`explain` makes maps and
-boxes of a few images; :func:`compare` tells differences from noise. What they need is imported when they are first
-asked for.
+boxes for a few images; :func:`compare` tells differences from noise. Their dependencies are imported on first use.
 """
 
 from typing import TYPE_CHECKING

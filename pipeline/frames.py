@@ -1,4 +1,4 @@
-"""What a run has stored, as pandas tables."""
+"""The stored results of a run as pandas tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIGHT = [name for name in PREDICTIONS.names if not name.startswith("map")]
 
 
 def scores(metrics: dict[str, Any]) -> pd.DataFrame:
-    """Every score of a ``metrics.json``, one a row, with the columns of :class:`pipeline.scores.tidy.ScoreRow`."""
+    """Every score of a ``metrics.json``, one per row, with the columns of :class:`pipeline.scores.tidy.ScoreRow`."""
     table = pd.DataFrame(tidy(metrics), columns=ScoreRow._fields)
     return table.astype({"level": float, "value": float, "low": float, "high": float, "n": "Int64", "baseline": bool})
 
@@ -61,7 +61,7 @@ _DIFFERENCE = (
 
 
 def differences(found: Mapping[str, Any]) -> pd.DataFrame:
-    """What :func:`pipeline.commands.compare.compare` found, one metric of one pair a row."""
+    """The result of :func:`pipeline.commands.compare.compare`, one row per pair and metric."""
     rows = []
     for pair in found["pairs"]:
         for metric, entry in pair["metrics"].items():

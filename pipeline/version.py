@@ -1,3 +1,3 @@
-"""The version of this package; a module of its own, so that every room may read it."""
+"""The version of this package, in a module that every subpackage may import."""
 
 __version__ = "0.3.0"

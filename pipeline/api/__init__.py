@@ -1,4 +1,4 @@
-"""The face for Python, see :mod:`pipeline`."""
+"""The Python interface, see :mod:`pipeline`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Explained", "Run", "compare", "explain", "load", "run"]
 
 
 def load(place: str | Path) -> Run:
-    """Open a run that is there, finished or not.
+    """Open an existing run, finished or not.
 
     Args:
         place: Its directory: a local path, or a uri such as ``s3://BUCKET/RUN``.
@@ -43,7 +43,7 @@ def load(place: str | Path) -> Run:
     """
     directory = RunDir(place)
     if not directory.begun:
-        raise DataError(f"{directory} holds no run, or one that has not come to its first image")
+        raise DataError(f"{directory} holds no run, or one that has not reached its first image")
     return Run(directory)
 
 
@@ -55,20 +55,20 @@ def run(
     limit: int | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Turn a dataset into maps, boxes and scores, as ``wsl-pipeline run`` does; the same call resumes or finds it done.
+    """Turn a dataset into maps, boxes and scores, as ``wsl-pipeline run`` does; the same call resumes the run.
 
     Args:
         name: A name of ``wsl-pipeline list configs``, or a ``.yaml`` file.
-        overrides: By dotted key, such as ``{"data.root": "/data/imagenet", "explain.methods": ["cam"]}``. Relative
-            paths are relative to the working directory.
+        overrides: Values by dotted key, such as ``{"data.root": "/data/imagenet", "explain.methods": ["cam"]}``. Paths
+            are relative to the working directory.
         out: The run directory, a path or a uri; ``runs/NAME-HASH`` where not given.
-        executor: Worker processes (``ray``) or threads of this one (``inline``); what the configuration says where
-            not given.
+        executor: Worker processes (``ray``) or threads of this process (``inline``); by default what the configuration
+            says.
         limit: Only the first images by id.
         quiet: Show no progress on stderr.
 
     Returns:
-        The finished run. Images that failed stand in its :meth:`Run.errors`.
+        The finished run. Images that failed are in its :meth:`Run.errors`.
 
     Raises:
         UserError: What is wrong with the configuration, the data or the network, in one line.
@@ -94,7 +94,7 @@ def run(
 
 
 def compare(*runs: Run | str | Path) -> pd.DataFrame:
-    """Differences between runs, or between the methods of one, image by image, and which of them are noise.
+    """Paired differences between runs, or between the methods of one run, and which of them are noise.
 
     Args:
         *runs: Complete runs over the same images by the same protocol.

@@ -1,4 +1,4 @@
-"""A run sets torch up for its process alone; a caller who goes on gets back what was set before."""
+"""Torch's settings for a run, and their restoration for a caller whose process goes on afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def kept_arithmetic() -> Iterator[None]:
-    """Give torch back its number of threads and TF32 at the end."""
+    """Restore torch's number of threads and TF32 settings on exit."""
     import torch
 
     threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
@@ -21,9 +21,9 @@ def kept_arithmetic() -> Iterator[None]:
 
 @contextmanager
 def arithmetic_of_a_run() -> Iterator[None]:
-    """One thread and no TF32, so that the bits are those of a run; gradients, whatever the caller has turned off.
+    """Use one thread and no TF32, so that the bits are those of a run, and enable gradients.
 
-    It is a decorator, too.
+    Also usable as a decorator.
     """
     import torch
 

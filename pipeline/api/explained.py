@@ -1,4 +1,4 @@
-"""What :func:`pipeline.explain` gives: maps and boxes of a few images."""
+"""The result of :func:`pipeline.explain`: maps and boxes of a few images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Explained:
         classes: (N,) int32, the first predictions.
         probs: (N, C) float32 probabilities of all classes.
         targets: (N,) int32, the classes that were explained.
-        names: Of the C classes; their numbers where nobody named them.
+        names: Names of the C classes; their numbers where they have no names.
     """
 
     method: str
@@ -57,13 +57,13 @@ class Explained:
         return [self.names[one] for one in self.classes]
 
     def draw(self, index: int = 0) -> Image.Image:
-        """The photograph with its map as heat, and the box in red.
+        """Draw the photograph with its map as heat, and the box in red.
 
         Args:
-            index: Of the image, from 0.
+            index: Position of the image, from 0.
 
         Returns:
-            An RGB image of the displayed size. What the box is chosen from has a white outline.
+            An RGB image of the displayed size. The regions that the box is chosen from have a white outline.
 
         Raises:
             DataError: The image is a file that is no longer there.
@@ -75,15 +75,15 @@ class Explained:
 
 
 def photograph(source: Source, index: int) -> Image.Image:
-    """The displayed image, RGB, of whatever it is given as.
+    """Any kind of source as the displayed image, RGB.
 
     Args:
         source: The image.
-        index: By which errors name what has no path.
+        index: Position by which errors name a source without a path.
 
     Raises:
         DataError: It cannot be decoded.
-        ConfigurationError: It is something else than an image.
+        ConfigurationError: It is not an image.
     """
     try:
         if isinstance(source, str | Path):
@@ -92,7 +92,7 @@ def photograph(source: Source, index: int) -> Image.Image:
             return displayed(source)
     except DecodeError as error:
         raise DataError(f"{source}: {error.message}") from None
-    except OSError as error:  # Of a Pillow image that was opened and is read now.
+    except OSError as error:  # Pillow opens images lazily and reads them only now.
         raise DataError(f"image {index}: {' '.join(str(error).split())}") from None
     if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3:
         return Image.fromarray(source)

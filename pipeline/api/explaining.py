@@ -1,4 +1,4 @@
-"""Maps and boxes of images at hand, by the stages of a run."""
+"""Maps and boxes of single images, made by the stages of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH = 32
-"""Images a forward pass, as in a run on CPUs."""
+"""Images per forward pass, as in a run on CPUs."""
 
 
 @arithmetic_of_a_run()
@@ -47,26 +47,27 @@ def explain(
 ) -> Explained:
     """Say where in an image a network sees a class, as a map and as a box.
 
-    The numbers are those of a run over the same images by the same batches. The network is copied, so that it
-    stays as it is, and runs where its parameters are.
+    The numbers equal those of a run over the same images in the same batches. The network is copied, so that the
+    original stays unchanged, and runs on the device of its parameters.
 
     Args:
         images: One or several paths, uris, Pillow images or (H, W, 3) uint8 RGB arrays; or a (N, 3, S, S) float
-            tensor that is normalised as the network wants it.
+            tensor that is normalised as the network expects.
         network: A classifier, (N, 3, S, S) to (N, C) logits, whose pixels are normalised as by torchvision's ImageNet
-            networks; a :class:`stages.classify.network.Network`, which says how; or a spec such as ``lite0`` or
-            ``torchvision:resnet50@IMAGENET1K_V1``.
-        method: A name of ``wsl-pipeline list explainers``, which tells formulas and papers.
+            networks; a :class:`stages.classify.network.Network`, which has its own normalisation; or a spec
+            such as ``lite0`` or ``torchvision:resnet50@IMAGENET1K_V1``.
+        method: A name of ``wsl-pipeline list explainers``, which gives formulas and papers.
         target: The class to explain, by index or name, or one for each image; the first prediction where not given.
-        layer: Dotted name of the explained layer; ``last`` is the last with spatial extent. Several are fused.
+        layer: Dotted name of the explained layer; ``last`` is the last one with spatial extent. The maps of several
+            layers are fused.
         protocol: How a map becomes a box: a name of ``wsl-pipeline list protocols``, or rules of your own.
         fit: How an image becomes a square: ``squash``, ``center_crop`` or ``letterbox``.
         size: Side of the network's input in pixels; the network's own where not given.
-        classes: Names of the network's outputs, where it does not have them.
+        classes: Names of the network's outputs, where the network has none.
 
     Raises:
-        ConfigurationError: A name or class that is not known, or a method that cannot explain this network.
-        DataError: An image that cannot be decoded; the message names it.
+        ConfigurationError: A name or class is unknown, or the method cannot explain this network.
+        DataError: An image cannot be decoded; the message names it.
         WeightsUnavailableError: The weights of a spec are not on this machine and cannot be fetched.
 
     Example:
@@ -112,7 +113,7 @@ def explain(
 
 
 def _owned(network: nn.Module | Network | str) -> Network:
-    """The network, of which nobody else sees hooks, frozen parameters or another device."""
+    """A copy of the network, so that hooks, frozen parameters and its device stay invisible to the caller."""
     from torch import nn
 
     if isinstance(network, str):
@@ -123,7 +124,7 @@ def _owned(network: nn.Module | Network | str) -> Network:
         return Network(copy.deepcopy(network))
     if not isinstance(network, Network):
         raise ConfigurationError(
-            f"network: {type(network).__name__} is not one; give an nn.Module, a Network or a spec such as lite0"
+            f"network: {type(network).__name__} is not a network; give an nn.Module, a Network or a spec such as lite0"
         )
     owned = copy.copy(network)
     owned.module = copy.deepcopy(network.module)
@@ -131,7 +132,7 @@ def _owned(network: nn.Module | Network | str) -> Network:
 
 
 def _classifier(network: Network, method: str, layers: Sequence[str], size: int) -> Classify:
-    """The network cut at its explained layers, after a trial of whether the method covers it."""
+    """The network cut at its explained layers, after a check that the method supports it."""
     import torch
 
     from stages.explain.registry import get_explainer
@@ -147,7 +148,7 @@ def _classifier(network: Network, method: str, layers: Sequence[str], size: int)
 
 
 class _Predictions:
-    """Keeps the probabilities of all classes, which Explain drops; checks what is said of the classes."""
+    """Keeps the probabilities of all classes, which Explain drops, and checks class names and targets."""
 
     reads = ("probs", "top_class", "label")
     adds = ("all_probs", "first_class")
@@ -178,7 +179,7 @@ def _listed(images: Source | Sequence[Source]) -> list[Source]:
 
 
 def _from_photographs(sources: list[Source], pixels: Preprocess, size: int, fit: str) -> Iterator[Batch]:
-    """One image after the other as columns of one row, for :class:`Classify` and those behind it."""
+    """Each image as a batch of one row, for :class:`Classify` and the stages after it."""
     red, green, blue = (round(255 * value) for value in pixels.mean)
     decode = Decode(size, fit, pixels.resample, pixels.crop_ratio, (red, green, blue))
     for index, source in enumerate(sources):
@@ -188,7 +189,7 @@ def _from_photographs(sources: list[Source], pixels: Preprocess, size: int, fit:
 
 
 def _from_tensor(images: Tensor, pixels: Preprocess, size: int | None) -> tuple[list[Source], Iterator[Batch], int]:
-    """What is drawn of a normalised tensor, its images as columns of one row, and the side of its frame."""
+    """Pictures of a normalised tensor's images, each image as a batch of one row, and the side of the frame."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or not len(images):
         raise ConfigurationError(f"images: a tensor of shape {tuple(images.shape)}, not (N, 3, S, S)")
     side = images.shape[2]
@@ -219,7 +220,7 @@ def _batches(frames: Iterator[Batch], targets: list[int] | None) -> Iterator[Bat
 
 
 def _classes(target: int | str | Sequence[int | str], names: list[str], count: int) -> list[int]:
-    """One class for each image, by index."""
+    """Class indices, one for each image."""
     each = [target] * count if isinstance(target, int | str | np.integer) else list(target)
     if len(each) != count:
         raise ConfigurationError(f"target: {len(each)} classes for {count} images; give one, or one for each")

@@ -1,4 +1,4 @@
-"""One run as a notebook sees it: its scores, boxes, maps and pictures."""
+"""A run in Python: its scores, boxes, maps and pictures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run on a disk or in an object store, read when it is asked; made by :func:`load` and :func:`run`.
+    """A run on a disk or in an object store, read on demand; made by :func:`load` and :func:`run`.
 
-    Of a run that goes on, tables hold the images that are committed.
+    While the run goes on, tables hold the images that are committed.
 
     Args:
-        directory: Its files.
+        directory: The run's files.
     """
 
     def __init__(self, directory: RunDir) -> None:
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds.
+        """The content of ``metrics.json``.
 
         Raises:
             DataError: The run is not complete.
@@ -63,11 +63,11 @@ class Run:
         return found
 
     def scores(self) -> pd.DataFrame:
-        """Every score, one a row.
+        """Every score, one per row.
 
         Returns:
             ``method`` (None for the network's own classification), ``metric`` (its key in ``metrics.json``, or its
-            path joined by dots), ``level`` (of IoU, NaN where there is none), ``value``, ``low`` and ``high`` (95 %
+            path joined by dots), ``level`` (IoU level, NaN where there is none), ``value``, ``low`` and ``high`` (95 %
             interval), ``n`` (images), ``threshold_from`` (who chose the threshold of the boxes: ``protocol``,
             ``calibration`` or ``oracle``) and ``baseline`` (whether the method looks at no pixel). Shares are in
             [0, 1].
@@ -90,13 +90,13 @@ class Run:
         """The estimated boxes, by image, method and rank.
 
         Args:
-            method: Only of this entry of ``explain.methods``.
-            rank: Only of this rank: 0 for the image's label, 1 to 5 for the best predictions.
+            method: Restricts the boxes to this entry of ``explain.methods``.
+            rank: Restricts the boxes to this rank: 0 for the image's label, 1 to 5 for the best predictions.
 
         Returns:
             ``image_id``, ``file_name``, ``method``, ``target_rank``, ``class_index``, ``class_name``, ``prob``,
             ``x0``, ``y0``, ``x1``, ``y1`` (half-open pixel edges of the displayed image, all 0 where the map is
-            empty), ``box_status`` and ``iou`` (best overlap with a ground-truth box of the label; NaN without).
+            empty), ``box_status`` and ``iou`` (best overlap with a ground-truth box of the label; NaN without one).
 
         Raises:
             ConfigurationError: The run has no such method.
@@ -127,8 +127,8 @@ class Run:
 
         Returns:
             ``image_id``, ``uri``, ``file_name``, ``label`` (network output, -1 for none), ``width`` and ``height``
-            in displayed pixels, ``boxes`` ((n, 4) float32 ground truth, xyxy) and ``box_labels`` (n,); with masks
-            also ``masks`` and ``ignore``, COCO run lengths.
+            in displayed pixels, ``boxes`` ((n, 4) float32 ground truth, xyxy) and ``box_labels`` (n,); for data with
+            masks also ``masks`` and ``ignore``, COCO run lengths.
 
         Example:
             >>> import pipeline as wsl
@@ -140,12 +140,12 @@ class Run:
         return frames.images(self._files)
 
     def map(self, image_id: int, method: str | None = None, rank: int | None = None) -> np.ndarray:
-        """One stored map: before ReLU, normalisation and resizing.
+        """One stored map, before ReLU, normalisation and resizing.
 
         Args:
-            image_id: As in :meth:`images`.
-            method: Entry of ``explain.methods``; the first where not given.
-            rank: 0 for the image's label, 1 to 5 for the best predictions; where not given the first of them that
+            image_id: An id of :meth:`images`.
+            method: An entry of ``explain.methods``; the first where not given.
+            rank: 0 for the image's label, 1 to 5 for the best predictions; where not given, the first rank that
                 was explained.
 
         Returns:
@@ -163,7 +163,7 @@ class Run:
         return self._row(image_id, method, rank).map
 
     def draw(self, image_id: int, method: str | None = None, rank: int | None = None) -> Image:
-        """The photograph with the map as heat, the estimated box in red and the label's ground truth in green.
+        """Draw the photograph with the map as heat, the estimated box in red and the label's ground truth in green.
 
         Args:
             image_id: As for :meth:`map`.
@@ -171,7 +171,7 @@ class Run:
             rank: As for :meth:`map`.
 
         Returns:
-            An RGB image of the displayed size. What the box is chosen from has a white outline.
+            An RGB image of the displayed size. The regions that the box is chosen from have a white outline.
 
         Raises:
             ConfigurationError: As :meth:`map`.
@@ -197,20 +197,20 @@ class Run:
         return explained(photo, row.map, recipe.protocol, recipe.size, transform, row.box, truth)
 
     def relocalize(self, out: str | Path, overrides: Overrides = (), *, quiet: bool = False, **box: object) -> Run:
-        """Score the stored maps by other rules, in a run of its own: no network, no images.
+        """Score the stored maps by other rules, as a new run that needs neither network nor images.
 
         Args:
             out: The new run directory, a path or a uri. The same call resumes it.
-            overrides: Of ``box``, ``evaluate``, ``runtime`` and ``seed``, such as ``{"evaluate.iou": [0.5]}``.
+            overrides: Keys of ``box``, ``evaluate``, ``runtime`` and ``seed``, such as ``{"evaluate.iou": [0.5]}``.
             quiet: Show no progress on stderr.
-            **box: Keys of ``box``: ``protocol="choe2020"``, ``threshold=0.1``. A protocol comes as it is, without
-                what this run changed of its own.
+            **box: Keys of ``box``: ``protocol="choe2020"``, ``threshold=0.1``. A named protocol replaces
+                this run's protocol together with its changes.
 
         Returns:
             The new run.
 
         Raises:
-            UserError: This run is not complete, or the rules make no sense.
+            UserError: This run is not complete, or the rules are invalid.
 
         Example:
             >>> import pipeline as wsl
@@ -248,7 +248,7 @@ class Run:
             raise DataError(f"image {image_id} failed in {failed[0]['stage']}: {failed[0]['message']}")
         found = self._files.part("predictions", shard).filter(wanted & (pc.field("method") == method)).to_pylist()
         if not found:
-            raise DataError(f"{self.uri} has not come to image {image_id} yet")
+            raise DataError(f"{self.uri} has not reached image {image_id} yet")
         ranks = [one["target_rank"] for one in found]
         if rank is not None and rank not in ranks:
             raise ConfigurationError(f"image {image_id} has no rank {rank}; explained: {', '.join(map(str, ranks))}")
@@ -258,7 +258,7 @@ class Run:
 
 
 class _Row(NamedTuple):
-    """What is drawn of a prediction: the raw map (h, w) float32, and the box (4,) in displayed pixels."""
+    """The parts of a prediction that are drawn: the raw map (h, w) float32, and the box (4,) in displayed pixels."""
 
     map: np.ndarray
     box: np.ndarray

@@ -1,4 +1,4 @@
-"""Differences between runs, or between the methods of one, image by image."""
+"""Paired differences between runs, or between the methods of one run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _Run:
     """A complete run.
 
     Attributes:
-        place: As the caller named it.
-        directory: Its files.
-        recipe: That it was made by, with the blacklist of that time.
-        fingerprint: Of its rules, as its metrics have it.
+        place: The path or uri that the caller gave.
+        directory: The run's files.
+        recipe: The recipe that made it, with the blacklist of that time.
+        fingerprint: Fingerprint of its rules, as its metrics have it.
     """
 
     place: str
@@ -49,8 +49,8 @@ class _System:
     """One method of one run on the N images of the manifest, NaN where an image has no score.
 
     Attributes:
-        name: For people.
-        overlaps: (N,) float32 for each of :data:`stages.evaluate.guesses.DECIDING`.
+        name: Display name.
+        overlaps: (N,) float32 arrays, one for each of :data:`stages.evaluate.guesses.DECIDING`.
     """
 
     name: str
@@ -67,7 +67,7 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
 
     Returns:
         ``protocol``, its ``protocol_fingerprint``, ``systems`` and ``pairs``: for each pair ``a``, ``b``, the
-        images that only one of the two has a score for, and ``metrics`` with the values of both, their
+        number of images that only one of the two has a score for, and ``metrics`` with both values, their
         difference b - a, its interval over images and whether it is noise.
 
     Raises:
@@ -102,7 +102,7 @@ def _open(place: str) -> _Run:
 
 
 def _names(runs: list[_Run]) -> list[str]:
-    """What tells the runs apart: nothing for one, their folders' names, or the whole paths."""
+    """Prefixes that tell the runs apart: empty for one run, their folders' names, or the whole paths."""
     if len(runs) == 1:
         return [""]
     short = [run.directory.uri.rstrip("/").rpartition("/")[2] for run in runs]
@@ -115,7 +115,7 @@ def _check_same_rules(one: _Run, other: _Run) -> None:
         a, b = a | {"model.size": one.recipe.size}, b | {"model.size": other.recipe.size}
     differing = {key for key in a if key != "name" and a[key] != b[key]}
     if differing > {"fingerprint"}:
-        differing.remove("fingerprint")  # The fields say more.
+        differing.remove("fingerprint")  # The fields are more specific.
     if differing:
         fields = [f"{'' if '.' in key else 'box.'}{key} ({a[key]}, {b[key]})" for key in a if key in differing]
         raise ConfigurationError(
@@ -165,7 +165,7 @@ def _pair(a: _System, b: _System, protocol: Protocol, deltas: tuple[float, ...],
         comparator = protocol.iou_comparator if kind == "label" else protocol.topk_iou_comparator
         values = a.overlaps[kind], b.overlaps[kind]
         scored = ~np.isnan(values)
-        if scored.any(1).all():  # Else one of the two has no such score at all.
+        if scored.any(1).all():  # Otherwise one of the two has no such score at all.
             unpaired = max(unpaired, int((scored[0] != scored[1]).sum()))
         first, second = (one[scored.all(0)] for one in values)
         if not len(first):

@@ -1,4 +1,4 @@
-"""Results of other programs, scored like a run: heat maps, or boxes with classes and scores."""
+"""Scores for the results of other programs: heat maps, or boxes with classes and scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from stages.ingest.records import ImageRecord
 log = logging.getLogger("wsl_pipeline")
 
 MAPS, PREDICTIONS = "maps", "predictions"
-"""What the method is called in the metrics."""
+"""Names of the method in the metrics."""
 
 GUESSES = 5
 SHARD = 256
@@ -50,21 +50,21 @@ BATCH = 32
 def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
-    A map is one of the image's label; it covers the whole image and may have any size. Of a results list
-    the best box of the label's class is scored as GT-known, the first and the first five boxes by score as
+    A map explains the image's label, covers the whole image and may have any size. From a results list, the
+    best box of the label's class is scored as GT-known, the first and the first five boxes by score as
     top-1 and top-5; an image without such a box counts as missed.
 
     Args:
-        ground_truth: A COCO annotation file; its images need not be there.
+        ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
-        maps: A folder of ``.npy`` files or a ``.npz`` file. One of ``predictions`` and ``maps`` is given.
-        overrides: ``KEY=VALUE`` of ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
+        overrides: ``KEY=VALUE`` for ``box``, ``evaluate``, ``seed`` and ``model.size``.
 
     Returns:
-        What ``metrics.json`` of a run holds.
+        The content of a run's ``metrics.json``.
 
     Raises:
-        UserError: What the user can fix, in one line.
+        UserError: Something that the user can fix, in one line.
     """
     if (predictions is None) == (maps is None):
         raise ConfigurationError("give either --predictions or --maps")
@@ -91,7 +91,7 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
     results = read_results(predictions, {record.image_id for record in dataset.records}, truth.categories)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
     metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
-    # Of all boxes that the list holds, not of the first five, and with the crowds of the ground truth.
+    # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.
     if precision := average_precision(truth.content, results.entries, recipe.excluded):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
@@ -104,14 +104,14 @@ def _score(
     job: type[MapJob] | type[BoxJob],
     **options: Any,
 ) -> dict[str, Any]:
-    """A run whose first stages are somebody else's, in a folder that is thrown away."""
+    """Score with the last stages of a run, in a temporary folder."""
     if not records:
         raise DataError("--ground-truth: no image has a box to score")
     with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
         run = RunDir.open(Path(folder).resolve() / "run", recipe.config)
         info = RunInfo(schema=SCHEMA, images=len(records), blacklist=recipe.protocol.blacklist)
         begin(run, recipe, info, encode(to_table(records), ROW_GROUP))
-        # A class of its own for guesses that were not made: index -1 is the last name.
+        # Guesses that were not made get a class of their own: index -1 is the last name.
         work = job(run, BATCH, [*recipe.class_names, ""], recipe=recipe, **options)
         groups = [Group(stages, Resources())]
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
@@ -121,11 +121,11 @@ def _score(
 
 @dataclass(frozen=True, kw_only=True)
 class MapJob(Job):
-    """A job over heat maps: one row an image, of its label.
+    """A job over heat maps: one row per image, for its label.
 
     Attributes:
-        recipe: By which they are scored.
-        names: The map of each image.
+        recipe: The rules of scoring.
+        names: Map name of each image.
     """
 
     recipe: FullRecipe
@@ -146,7 +146,7 @@ class MapJob(Job):
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
 
     def commit(self, shard: Shard, outcomes: list[Outcome]) -> Report:
-        """Store the rows without the maps, which stay where they are."""
+        """Store the rows without the maps, which are not copied."""
         for outcome in outcomes:
             outcome.rows["map"] = ragged([np.zeros((0, 0), np.float16)] * length(outcome.rows))
         return super().commit(shard, outcomes)
@@ -154,23 +154,23 @@ class MapJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxJob(Job):
-    """A job over predicted boxes: for each image one row of its label, and one for each guess.
+    """A job over predicted boxes: for each image one row for its label, and one for each guess.
 
     Attributes:
-        recipe: By which they are scored.
-        results: The boxes.
+        recipe: The rules of scoring.
+        results: The predicted boxes.
     """
 
     recipe: FullRecipe
     results: Results
 
     def batches(self, shard: Shard) -> list[Batch]:
-        """The shard's images with their boxes; where one was not predicted, a box without area."""
+        """The shard's images with their boxes; a box that was not predicted has no area."""
         images = read_shard(self.run.manifest, shard)
         found = self.results
         ids: np.ndarray = images["image_id"]
         starts, ends = np.searchsorted(found.image, ids), np.searchsorted(found.image, ids, side="right")
-        # Of a list with one box an image nobody can say what its other four guesses were.
+        # A list with one box per image does not say what the other four guesses were.
         guesses = GUESSES if (found.image[1:] == found.image[:-1]).any() else 1
         rows, ranks, picked = [], [], []
         for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True)):
@@ -209,5 +209,5 @@ class BoxJob(Job):
 
 
 def _squash(images: Batch, size: int) -> np.ndarray:
-    """(N, 4) transforms from whole images to the frame."""
+    """Transforms (N, 4) from whole images to the frame."""
     return fit_transforms(images["width"], images["height"], size, "squash", 1.0)

@@ -1,4 +1,4 @@
-"""New boxes and scores from the maps that a run has stored: no images, no network."""
+"""New boxes and scores from the stored maps of a run, without images or network."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from stages.errors import ConfigurationError, DataError
 from stages.ingest.geometry import fit_transforms
 
 BATCH_ROWS = 64
-"""About how many maps a worker takes at once: resized, they are what fills the memory."""
+"""Approximate number of maps that a worker takes at once; resized maps dominate its memory."""
 
 CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
-"""What no stored map depends on."""
+"""Keys, by prefix, that no stored map depends on."""
 
 _KEPT = (
     *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
     *("layer", "layers", "same_map_as", "preprocess", "notes"),
 )
-"""What ``run.json`` says of the maps, not of how they came about."""
+"""Fields of ``run.json`` that describe the maps, not how they were computed."""
 
 
 def relocalize_all(
     source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, Any]]:
-    """:func:`relocalize` for every choice that the overrides list, each in a folder of ``out``.
+    """Relocalize for every choice that the overrides list, each in a folder of ``out``; see :func:`relocalize`.
 
     Returns:
-        What each one's ``metrics.json`` holds, with ``variant``, its name, and ``run_dir``.
+        The content of each ``metrics.json``, with ``variant``, its name, and ``run_dir``.
     """
     chosen = variants(overrides)
     return [
@@ -63,22 +63,22 @@ def relocalize_all(
 def relocalize(
     source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
-    """Score a finished run's maps by other rules, in a run directory of its own.
+    """Score a finished run's maps by other rules, in a new run directory.
 
-    Images that failed in the run stay failed. By the run's own rules its boxes and scores come out again.
+    Images that failed in the run stay failed. The run's own rules reproduce its boxes and scores.
 
     Args:
         source: The run; its maps are read, nothing is written there.
-        overrides: What is changed of its configuration. Naming a protocol takes it as it is: what the run
-            changed of its own protocol is not carried over.
+        overrides: Changes to its configuration. A named protocol is taken as it is: the run's changes to its
+            own protocol are not carried over.
         out: The new run directory. The same call resumes it.
         watch: Called with the progress.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises:
-        UserError: What the user can fix, in one line.
+        UserError: Something that the user can fix, in one line.
     """
     origin = RunDir(source)
     return rescore(origin, _changed(origin, overrides), out, watch)
@@ -88,7 +88,7 @@ def relocalize(
 def rescore(
     origin: RunDir, config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
-    """:func:`relocalize` by a whole configuration, which differs from the run's in nothing that maps depend on."""
+    """Relocalize with a whole configuration, which may differ from the run's only in keys that no map depends on."""
     rules, made_by = resolve(config), origin.recipe()
     if not origin.complete:
         raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
@@ -113,7 +113,7 @@ class StoredJob(Job):
 
     Attributes:
         source: The run that stored the maps.
-        recipe: What is done with them.
+        recipe: The new rules.
     """
 
     source: RunDir
@@ -135,17 +135,17 @@ class StoredJob(Job):
         return [take(batch, slice(*span)) for span in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
 
     def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
-        """The images that failed in the source run, as they stand there."""
+        """The images that failed in the source run, copied from it."""
         return self.source.part("errors", shard.index)
 
     def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
-        """What the source run counted: its maps stay the same."""
+        """Faithfulness counts of the source run, which hold because its maps stay the same."""
         metadata = self.source.part("predictions", shard.index).schema.metadata
         return {FAITHFULNESS: metadata[FAITHFULNESS]} if FAITHFULNESS in metadata else {}
 
 
 def _stored(table: pa.Table) -> Batch:
-    """What the scoring stages read of prediction rows, as the explaining stage left it."""
+    """Prediction rows as the columns that the explaining stage hands to the scoring stages."""
     rows: Batch = {name: table[name].to_numpy() for name in ("target_rank", "class_index", "prob", "map_scale")}
     rows["method"] = ragged(table["method"].to_pylist())
     values = table["map"].combine_chunks()
@@ -159,7 +159,7 @@ def _changed(origin: RunDir, overrides: list[str]) -> Config:
     for override in overrides:
         if not override.startswith(CHANGEABLE) or override.startswith("evaluate.faithfulness"):
             raise ConfigurationError(
-                f"{override}: this takes the network; relocalize changes box and evaluate, a new run the rest"
+                f"{override}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
             )
     named = [override for override in overrides if override.startswith("box.protocol=")]
     cleared = [f"box.{name}=null" for name in BoxConfig.model_fields if named and name != "protocol"]
@@ -167,7 +167,7 @@ def _changed(origin: RunDir, overrides: list[str]) -> Config:
 
 
 def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
-    """What ``run.json`` says of the new run's origins; what was begun before must have the same source."""
+    """The new run's ``run.json``; a run that was begun before must have the same source."""
     info = origin.info()
     source = Source(
         config_hash=info.config_hash, weights_sha256=info.weights_sha256, manifest_sha256=info.manifest_sha256

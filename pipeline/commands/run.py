@@ -1,4 +1,4 @@
-"""One run from configuration to results: prepare, execute, finalize. Called again, it resumes."""
+"""One run from configuration to results: prepare, execute, finalize. A second call resumes."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from stages.boxes.protocols import fingerprint
 log = logging.getLogger("wsl_pipeline")
 
 PROBE_IMAGES = 256
-"""Committed images after which permuted labels are looked for; a mistake shows long before the end."""
+"""Number of committed images after which labels are checked for permutation, long before the end."""
 
 
 @named_keys()
 def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
-    """Carry a run out, or take it up where it stopped.
+    """Carry out a run, or resume it where it stopped.
 
     Args:
-        config: What to do.
+        config: The run's configuration.
         out: The run directory: a local path, or a uri such as ``s3://BUCKET/RUN``.
         watch: Called with the progress at the start and after each commit.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises:
-        UserError: What the user can fix, in one line.
+        UserError: Something that the user can fix, in one line.
     """
     recipe = resolve(config)
     directory = RunDir.open(out, config)
     with directory.locked():
         found, info = prepare(directory, recipe)
         session, full = Session(directory, info, watch), found.recipe
-        del found  # Its records stand in the manifest; a run of a million images has no use for a gigabyte of them.
+        del found  # Its records are in the manifest; for a million images they would occupy a gigabyte.
         return carry_through(directory, full, session, lambda todo: _compute(directory, full, session, todo))
 
 
@@ -75,10 +75,10 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
 
 @named_keys()
 def preview(config: Config) -> dict[str, Any]:
-    """What a run would do; nothing is computed or written.
+    """Summary of what a run would do; nothing is computed or written.
 
     Raises:
-        UserError: What a run would raise before its first image.
+        UserError: Anything that a run would raise before its first image.
     """
     found = survey(resolve(config))
     recipe, images = found.recipe, len(found.records)
@@ -96,13 +96,13 @@ def preview(config: Config) -> dict[str, Any]:
 
 
 def default_directory(stem: str, config: Config) -> str:
-    """Where a run goes that is told nothing else: ``runs/NAME-HASH``.
+    """Default run directory: ``runs/NAME-HASH``.
 
-    A run that version 0.2.1 began under its hash of the same configuration is taken up where it is.
+    A run that version 0.2.1 began under its hash of the same configuration is resumed in its directory.
 
     Args:
         stem: Name of the configuration.
-        config: What the run does.
+        config: The run's configuration.
     """
     former = former_hash(config)
     if former and Path(begun := f"runs/{stem}-{former[:8]}").is_dir():

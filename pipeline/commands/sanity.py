@@ -1,4 +1,4 @@
-"""Whether maps depend on what they claim to explain: the network's parameters, the class, the image's side."""
+"""Sanity checks: whether maps depend on the network's parameters and the class, and follow a mirrored image."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from stages.trace.cut import CutNetwork
 
 IMAGES = 16
-"""Images that are looked at where no number is given."""
+"""Default number of images to check."""
 BATCH = 16
-"""Images a forward pass."""
+"""Images per forward pass."""
 
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
-"""By method: raw maps (N, h, w), and (N, S, S) as they are shown."""
+"""Raw maps (N, h, w) and displayed maps (N, S, S), by method."""
 
 
 @dataclass(frozen=True)
 class _Images:
-    """A batch as the network gets it.
+    """A batch of network inputs.
 
     Attributes:
         inputs: (N, 3, S, S).
         target: (N,) the first predictions.
-        other: (N,) another class of each, drawn by its image id; the only one where there is no other.
+        other: (N,) another class for each image, drawn by its id; the same class where there is only one.
     """
 
     inputs: Tensor
@@ -55,23 +55,24 @@ class _Images:
 
 @named_keys()
 def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
-    """Compare the maps of a configuration's methods with those that must differ, or must not.
+    """Compare the maps of a configuration's methods with maps that must differ, or must agree.
 
     Each method's map of the first prediction is compared with the map of another class, with the map of the
     mirrored image, mirrored back, and with the maps of networks whose parameters are shuffled stage by stage
-    from the logits to the input (Adebayo et al. 2018). Alike means insensitive: bad, but for the mirror.
+    from the logits to the input (Adebayo et al. 2018). Similar maps mean insensitivity, which is good for the
+    mirrored image only.
 
     Args:
-        config: As for a run. Nothing is written, and the network has its parameters back in the end.
+        config: A run's configuration. Nothing is written, and the network's parameters are restored at the end.
         images: Size of the sample: the same share of every class, by ``seed``.
 
     Returns:
         ``images``, ``failed``, ``layer`` and ``methods``: by method ``class_sensitivity``,
         ``flip_consistency`` and ``randomization``, a list by ``stage``. Each holds value, interval and number
-        of images of every similarity; one that no image defines is absent.
+        of images for every similarity; a similarity that is undefined on all images is absent.
 
     Raises:
-        UserError: What a run would raise before its first image, or no image of the sample can be decoded.
+        UserError: A run would fail before its first image, or no image of the sample can be decoded.
     """
     import torch
 
@@ -81,7 +82,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     recipe = found.recipe
     device, _ = place(config, inline)
     decode, classify = seeing_stages(recipe, device)
-    classify.fold = False  # Parameters are shuffled as they were learnt.
+    classify.fold = False  # Folding would change the parameters that are shuffled.
     decode.setup()
     classify.setup()
     records = select(found.records, images, None, config.seed)
@@ -97,7 +98,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
     original = [maps(one.inputs, one.target) for one in batches]
 
     def compare(alter: Callable[[_Images], Maps]) -> dict[str, dict[str, Any]]:
-        """The similarities, by method, of the original maps and of those that ``alter`` gives."""
+        """Similarities, by method, between the original maps and those that ``alter`` returns."""
         pairs = [(before, alter(one)) for before, one in zip(original, batches, strict=True)]
         return {name: _similarity([(a[name], b[name]) for a, b in pairs], config.seed) for name in original[0]}
 
@@ -148,7 +149,7 @@ def _maps(
     inputs: Tensor,
     target: Tensor,
 ) -> Maps:
-    """Every method's maps of some images and classes, by the network as it is now."""
+    """Every method's maps of some images and classes, with the network's current parameters."""
     from stages.evaluate.faithfulness.explained import saliency
     from stages.explain.registry import get_explainer
     from stages.trace.views import Views

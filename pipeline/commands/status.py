@@ -1,4 +1,4 @@
-"""How far a run is, whether or not a process works on it."""
+"""The state of a run, whether or not a process works on it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from stages.errors import ConfigurationError
 
 
 def status(run: RunDir) -> dict[str, Any]:
-    """Counts of images, and of a run that is not complete what its last call said of itself.
+    """Counts of images and, for an incomplete run, what its last call recorded about itself.
 
     Returns:
         ``state`` is ``complete``, ``running`` while a process holds the run, ``stopped`` where the same command
-        takes it up, or ``unknown`` where its lock may not be tried. ``seconds_left`` is there while it runs and
+        resumes it, or ``unknown`` where its lock may not be tried. ``seconds_left`` is present while it runs and
         has committed something.
 
     Raises:
-        DataError: There is no run, or it has not come to its first image.
+        DataError: There is no run, or it has not reached its first image.
     """
     found = run.status()
     info = run.info()
@@ -39,5 +39,5 @@ def _state(run: RunDir) -> str:
             return "stopped"
     except ConfigurationError:
         return "running"
-    except OSError:  # Somebody else's run, whose lock may not be touched.
+    except OSError:  # Another user's run, whose lock this process may not touch.
         return "unknown"

@@ -1,4 +1,4 @@
-"""One run scored by many rules: maps are made once, everything behind them once for each choice."""
+"""One run scored by many rules: maps are made once, everything after them once for each choice."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def sweep(
     ``explain.layer=[A,B]`` lists become methods of one run, ``METHOD@LAYER``. The same call resumes.
 
     Args:
-        name: As for a run.
-        overrides: As for a run; keys of ``box`` and ``explain.layer`` may list their values.
+        name: A name of ``wsl-pipeline list configs``, or a ``.yaml`` file.
+        overrides: ``KEY=VALUE`` of a run; keys of ``box`` and ``explain.layer`` may list their values.
         out: Folder of the run directories, one for each combination; ``runs/NAME-HASH-sweep`` where not given.
         watch: Called with the progress.
 
     Returns:
-        What each one's ``metrics.json`` holds, with ``variant``, its name, and ``run_dir``.
+        The content of each ``metrics.json``, with ``variant``, its name, and ``run_dir``.
 
     Raises:
-        UserError: What the user can fix, in one line.
+        UserError: Something that the user can fix, in one line.
     """
     chosen = variants(_at_each_layer(name, overrides))
     # Every combination is checked before the first image is read.
@@ -59,7 +59,7 @@ def sweep(
 
 
 def _at_each_layer(name: str, overrides: list[str]) -> list[str]:
-    """The overrides with a list of layers made one of methods, each at each layer."""
+    """The overrides with a list of layers replaced by a list of methods, each at each layer."""
     given = [override for override in overrides if override.startswith(f"{LAYER}=")]
     layers = listed(LAYER, given[-1].partition("=")[2]) if given else None
     if layers is None:

@@ -1,6 +1,6 @@
-"""The keys of a configuration for people and editors: a page of reference, a JSON schema, and a file with comments.
+"""Documentation of the configuration keys: a reference page, a JSON schema, and commented YAML.
 
-``python -m pipeline.config.describe FOLDER`` writes the end of ``README.md``, and ``schema.json``, of ``configs/``.
+``python -m pipeline.config.describe FOLDER`` writes the end of ``README.md``, and ``schema.json``, in that folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.config.sections import Config
 from stages.boxes.protocols import Protocol
 
 BEGIN = "## Every key"
-"""The line of ``configs/README.md`` from which on it is generated."""
+"""Line of ``configs/README.md`` at which the generated part begins."""
 
 _COMMAND = "python -m pipeline.config.describe configs"
 _WIDTH = 100
@@ -38,12 +38,12 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the configuration.
+    """One configuration key, documented.
 
     Attributes:
-        name: Dotted.
+        name: Dotted name.
         kind: Type and allowed values, in words.
-        default: As YAML; ``required`` where there is none.
+        default: Default as YAML; ``required`` where there is none.
         meaning: What it does, in a sentence or more.
     """
 
@@ -79,7 +79,7 @@ def reference() -> str:
 
 
 def json_schema() -> str:
-    """``configs/schema.json``, for editors; files may leave out what the command line adds."""
+    """JSON schema for editors, ``configs/schema.json``; files may leave out what the command line adds."""
     found = Config.model_json_schema() | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "wsl-pipeline configuration",
@@ -89,11 +89,11 @@ def json_schema() -> str:
 
 
 def commented(config: Config, protocol: Protocol) -> str:
-    """A configuration as YAML: every key with its value and, above it, what it means and may be.
+    """A configuration as YAML: every key with its value and, above it, its meaning and allowed values.
 
     Args:
         config: The configuration.
-        protocol: That it resolves to; what ``box`` leaves to the protocol stands behind the key.
+        protocol: The protocol that it resolves to; values that ``box`` leaves to it follow the key as comments.
     """
     tree, rules = config.model_dump(), asdict(protocol)
     lines: list[str] = []
@@ -110,7 +110,7 @@ def commented(config: Config, protocol: Protocol) -> str:
 
 
 def summary(name: str) -> str:
-    """What a shipped configuration is for: its first comment that is not for editors."""
+    """Purpose of a shipped configuration: its first comment that is not for editors."""
     lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return next(line.lstrip("# ") for line in lines if line.startswith("#") and "yaml-language-server" not in line)
 

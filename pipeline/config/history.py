@@ -1,4 +1,4 @@
-"""What a configuration's hash covers, and how configurations of earlier versions are read."""
+"""Hashes of configurations, and the reading of configurations of earlier versions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.config.sections import Config
 from stages.errors import ConfigurationError
 
 Tree = dict[str, Any]
-"""A configuration as YAML gives it: sections of keys."""
+"""A configuration as parsed from YAML: sections of keys."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a schema changed of the one before it. A new key whose default changes no result needs no schema.
+    """Changes from one schema to the next. A new key whose default changes no result needs no new schema.
 
     Attributes:
-        renamed: Dotted keys, from the former to the present name.
-        defaults: By dotted key, the value that holds for an earlier run that does not name the key.
+        renamed: Dotted keys, from the former to the current name.
+        defaults: Value, by dotted key, that holds for an earlier run that does not set the key.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Change:
 
 
 CHANGES: dict[int, Change] = {2: Change()}
-"""By the number of the schema. Schema 1, of version 0.2.1 and before, was not numbered and hashed all defaults."""
+"""Changes by schema number. Schema 1, of version 0.2.1 and before, had no number and hashed all defaults."""
 
 _SCHEMA_1 = {
     "data": ("format", "root", "split", "sample", "limit"),
@@ -46,17 +46,17 @@ _SCHEMA_1 = {
 
 
 def schema() -> int:
-    """The number of the present schema."""
+    """The current schema number."""
     return max(CHANGES)
 
 
 def changed_from_defaults(config: Config) -> Tree:
-    """The keys, other than those of ``runtime``, that a configuration sets to something else than their defaults."""
+    """The keys, other than those of ``runtime``, whose values in a configuration are not the defaults."""
     return config.model_dump(exclude={"runtime"}, exclude_defaults=True)
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256, 16 hexadecimal digits, over the schema's number and all that differs from its defaults.
+    """SHA-256, 16 hexadecimal digits, over the schema number and all values that are not defaults.
 
     ``runtime`` is left out. A key that a later version adds does not change the hash of configurations that
     leave it at its default.
@@ -65,7 +65,7 @@ def config_hash(config: Config) -> str:
 
 
 def former_hash(config: Config) -> str | None:
-    """The hash that version 0.2.1 gave to a configuration; None where that had no such configuration."""
+    """The hash that version 0.2.1 gave a configuration; None where it could not express the configuration."""
     tree = config.model_dump(exclude={"runtime"})
     known = {"seed": tree["seed"]} | {
         section: {key: tree[section][key] for key in keys if key in tree[section]}
@@ -76,13 +76,13 @@ def former_hash(config: Config) -> str | None:
 
 
 def with_present_names(tree: Tree) -> Tree:
-    """A configuration whose keys are called as they are now, whatever version it was written for.
+    """A configuration of any version with the current names of its keys.
 
     Args:
-        tree: As a file has it; not changed.
+        tree: The content of a file; not modified.
 
     Raises:
-        ConfigurationError: A key stands there under its former and under its present name.
+        ConfigurationError: A key is set under both its former and its current name.
     """
     found = copy.deepcopy(tree)
     for number in sorted(CHANGES):
@@ -90,16 +90,16 @@ def with_present_names(tree: Tree) -> Tree:
             if (value := _pop(found, former)) is None:
                 continue
             if _set(found, present, value) != value:
-                raise ConfigurationError(f"{former} is called {present} now, and both are set; remove {former}")
+                raise ConfigurationError(f"{former} is now called {present}, and both are set; remove {former}")
     return found
 
 
 def migrated(tree: Tree, since: int) -> Tree:
-    """The configuration of a run of an earlier schema, in the words and with the defaults of the present one.
+    """The configuration of a run of an earlier schema, with the key names and defaults of the current one.
 
     Args:
-        tree: As the run stored it; not changed.
-        since: The number of its schema.
+        tree: The stored configuration of the run; not modified.
+        since: Number of its schema.
     """
     found = with_present_names(tree)
     for number in range(since + 1, schema() + 1):
@@ -109,7 +109,7 @@ def migrated(tree: Tree, since: int) -> Tree:
 
 
 def differing_keys(one: Config, other: Config) -> list[str]:
-    """Dotted keys in which two configurations differ, those of ``runtime`` left out."""
+    """Dotted keys, other than those of ``runtime``, in which two configurations differ."""
     return _differing(one.model_dump(exclude={"runtime"}), other.model_dump(exclude={"runtime"}))
 
 
@@ -136,7 +136,7 @@ def _pop(tree: Tree, key: str) -> Any:
 
 
 def _set(tree: Tree, key: str, value: Any) -> Any:
-    """Set a key that is not set yet; its value after that."""
+    """Set a key that is not set yet, and return the key's value."""
     *sections, last = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})

@@ -1,4 +1,4 @@
-"""What a library's error is about, told by the key or option that the user knows it by."""
+"""Configuration keys and options for errors that the stages raise in their own terms."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ KEYS = {
     "split": "data.split",
     "targets": "explain.targets",
 }
-"""By what :class:`stages.errors.UserError` is ``about``. A field of a protocol is about ``protocol.FIELD``."""
+"""Keys by the ``about`` of :class:`stages.errors.UserError`; a field of a protocol has ``protocol.FIELD``."""
 
 
 @contextmanager
 def named_keys() -> Iterator[None]:
-    """Put the key before the message of an error that is about one; also a decorator.
+    """Prefix the message of an error that is about a key with that key; also usable as a decorator.
 
     >>> from stages.errors import ConfigurationError
     >>> with named_keys():
@@ -48,7 +48,7 @@ def named_keys() -> Iterator[None]:
 
 
 def key_of(about: str) -> str:
-    """The key or option of what an error is about.
+    """The key or option for the ``about`` of an error.
 
     >>> key_of("layer"), key_of("protocol.threshold")
     ('explain.layer', 'box.threshold')

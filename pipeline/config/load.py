@@ -1,4 +1,4 @@
-"""From a name or a file and KEY=VALUE overrides to a configuration."""
+"""Configurations loaded from a name or a file, and KEY=VALUE overrides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.errors import ConfigurationError, unknown
 _PACKAGED = Path(__file__).parents[1] / "configs"
 CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
 
-# A value of an error message. YAML references can make a list of ten lines print as gigabytes.
+# Shortens values in error messages. YAML references can make a list of ten lines print as gigabytes.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 200, 200
 
@@ -28,7 +28,7 @@ def config_names() -> list[str]:
 
 
 def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
-    """The configuration of that name or file, with ``KEY=VALUE`` overrides applied.
+    """Load a configuration by name or file, and apply ``KEY=VALUE`` overrides.
 
     Args:
         name: A name in ``configs/`` or a path that ends in ``.yaml``.
@@ -39,7 +39,7 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
         The name for the run directory, and the configuration.
 
     Raises:
-        ConfigurationError: No such file, unreadable YAML, unknown key or bad value; one line each.
+        ConfigurationError: The file is missing or not valid YAML, or a key is unknown or has a bad value.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
@@ -53,16 +53,16 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
     tree = _parse(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
-    tree.pop("schema", None)  # The config.yaml of a run says it.
+    tree.pop("schema", None)  # The config.yaml of a run has it.
     _absolute_paths(tree, path.parent)
     return path.stem, from_tree(tree, overrides)
 
 
 def from_tree(tree: Tree, overrides: list[str]) -> Config:
-    """The configuration that a parsed file says, with ``KEY=VALUE`` overrides applied to it.
+    """The configuration in a parsed file, with ``KEY=VALUE`` overrides applied.
 
     Raises:
-        ConfigurationError: Unknown key or bad value.
+        ConfigurationError: A key is unknown or has a bad value.
     """
     for override in overrides:
         _apply(tree, override)
@@ -73,10 +73,10 @@ def from_tree(tree: Tree, overrides: list[str]) -> Config:
 
 
 def stored_config(text: bytes, where: str) -> Config:
-    """The configuration of a run, whichever version began it.
+    """The configuration of a run that any version began.
 
     Args:
-        text: Of its ``config.yaml``.
+        text: Content of its ``config.yaml``.
         where: Path or uri of that file, for errors.
 
     Raises:
@@ -98,25 +98,25 @@ def stored_config(text: bytes, where: str) -> Config:
 
 
 def config_text(config: Config) -> bytes:
-    """A configuration as a run stores it: every key, and the number of their schema."""
+    """A configuration as a run stores it: every key, and the schema number."""
     text: str = yaml.safe_dump({"schema": schema()} | config.model_dump(), sort_keys=False)
     return text.encode()
 
 
 def scoring_config(method: str, overrides: list[str]) -> Config:
-    """The configuration by which results of another program are scored.
+    """The configuration for scoring results of another program.
 
     Args:
-        method: What they are called.
-        overrides: Of ``box``, ``evaluate``, ``seed`` and ``model.size``, the side of the frame that maps are
-            resized to; 224 where not given.
+        method: Name of the results.
+        overrides: Keys of ``box``, ``evaluate`` and ``seed``, and ``model.size``, the side of the frame that maps
+            are resized to; 224 where not given.
 
     Raises:
-        ConfigurationError: Unknown key or bad value.
+        ConfigurationError: A key is unknown or has a bad value.
     """
     for override in overrides:
         if not override.startswith(("box.", "evaluate.", "seed=", "model.size=")):
-            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size mean something here")
+            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size can be set here")
     foreign: Tree = {
         "data": {"format": "coco"},
         "model": {"spec": "foreign", "size": 224},
@@ -171,7 +171,7 @@ def _absolute(path: str, base: Path) -> str:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    # Behind section and key pydantic names list positions and members of unions, which are not ours.
+    # After section and key pydantic appends list positions and members of unions, which users do not know.
     key = ".".join(map(str, first["loc"][:2]))
     if first["type"] == "extra_forbidden":
         if isinstance(first["input"], dict) and first["input"]:  # A misspelt section: name its key in full.

@@ -1,4 +1,4 @@
-"""Overrides as Python values, turned into the KEY=VALUE of the command line: both ways in are one."""
+"""Conversion of overrides given as Python values into the KEY=VALUE form of the command line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import yaml
 from stages.errors import ConfigurationError
 
 Overrides = Mapping[str, object] | Sequence[str]
-"""``{"box.threshold": 0.15}`` with Python values, or ``["box.threshold=0.15"]`` with YAML."""
+"""Overrides: ``{"box.threshold": 0.15}`` with Python values, or ``["box.threshold=0.15"]`` with YAML."""
 
 
 def as_arguments(overrides: Overrides) -> list[str]:
     """Overrides as :func:`pipeline.config.load.load_config` takes them.
 
     Args:
-        overrides: By dotted key, or ``KEY=VALUE`` already.
+        overrides: Values by dotted key, or ``KEY=VALUE`` strings.
 
     Raises:
-        ConfigurationError: A value that no configuration can hold.
+        ConfigurationError: A value cannot stand in a configuration.
 
     >>> as_arguments({"explain.methods": ["cam", "gradcam"], "box.threshold": 0.15, "data.sample": None})
     ['explain.methods=[cam, gradcam]', 'box.threshold=0.15', 'data.sample=null']
@@ -33,7 +33,7 @@ def as_arguments(overrides: Overrides) -> list[str]:
 
 def _text(key: str, value: object) -> str:
     try:
-        # YAML, not JSON: to PyYAML the JSON number 1e-05 is a string.
+        # YAML, not JSON: PyYAML reads the JSON number 1e-05 as a string.
         text: str = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"), allow_unicode=True)
     except yaml.YAMLError:
         raise ConfigurationError(f"{key}: {type(value).__name__} is not a value of a configuration") from None
@@ -41,7 +41,7 @@ def _text(key: str, value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Paths as strings; tuples and what numpy gives as lists and numbers."""
+    """A value with paths as strings, and tuples and numpy values as lists and numbers."""
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, np.generic | np.ndarray):

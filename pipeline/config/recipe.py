@@ -1,7 +1,7 @@
-"""Everything that follows from a configuration, worked out once: nobody behind here derives it again.
+"""Everything that follows from a configuration, derived once for all later modules.
 
-There are two steps. What the configuration alone says is a :class:`Recipe`; it is made before any data, weights or
-network is touched. What the network adds, once, when it is loaded, makes it a :class:`FullRecipe`.
+There are two steps. A :class:`Recipe` holds what the configuration alone determines; it is made before any data,
+weights or network is touched. The loaded network turns it into a :class:`FullRecipe`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a configuration alone says.
+    """Everything that a configuration alone determines.
 
     Attributes:
         config: The configuration.
-        protocol: Its named protocol with its overrides and the digest of its blacklist.
+        protocol: The named protocol with its overrides and the digest of its blacklist.
         excluded: (n,) int64 ids of the images that are not scored, ascending.
     """
 
@@ -41,7 +41,7 @@ class Recipe:
 
     @classmethod
     def of(cls, config: Config, blacklist: str | None = None) -> Recipe:
-        """The recipe of a configuration whose names are known to be right, such as a run's.
+        """The recipe of a configuration whose names are known to be valid, such as a run's.
 
         Args:
             config: The configuration.
@@ -50,7 +50,7 @@ class Recipe:
 
         Raises:
             DataError: ``evaluate.blacklist`` cannot be read.
-            ConfigurationError: Unknown protocol, or values that it does not allow.
+            ConfigurationError: The protocol is unknown or does not allow a value.
         """
         overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
         excluded = np.zeros(0, np.int64)
@@ -66,12 +66,12 @@ class Recipe:
 
     @property
     def deltas(self) -> tuple[float, ...]:
-        """IoU levels from which on a box is right."""
+        """IoU levels at which a box counts as correct."""
         return tuple(self.config.evaluate.iou)
 
     @property
     def main_delta(self) -> float:
-        """The IoU level that is shown where one is: 0.5, or the middle one of those that are scored."""
+        """The IoU level shown where only one is: 0.5, or the middle one of the scored levels."""
         deltas = sorted(self.deltas)
         return 0.5 if 0.5 in deltas else deltas[len(deltas) // 2]
 
@@ -81,24 +81,24 @@ class Recipe:
         return self.config.seed
 
     def with_network(self, network: NetworkFacts) -> FullRecipe:
-        """The second step.
+        """The recipe completed by its network, the second step.
 
         Args:
-            network: What the network adds.
+            network: Facts about the network.
         """
         return FullRecipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)}, network=network)
 
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What a network adds to a recipe.
+    """Facts about a network that complete a recipe.
 
     Attributes:
-        weights_sha256: Of its weights.
-        preprocess: How it wants its pixels.
-        layers: By entry of ``explain.methods``, the dotted names of the layers that it explains.
-        same_map_as: By entry, the entry before it that gives the same map on this network, but for its scale.
-        classes: By output; empty where nobody has asked for them yet.
+        weights_sha256: Digest of its weights.
+        preprocess: Preprocessing that it expects.
+        layers: Dotted names of the explained layers, by entry of ``explain.methods``.
+        same_map_as: Earlier entry that gives the same map, up to scale, on this network, by entry.
+        classes: Classes by network output; empty until they are needed.
     """
 
     weights_sha256: str
@@ -110,10 +110,10 @@ class NetworkFacts:
 
 @dataclass(frozen=True)
 class FullRecipe(Recipe):
-    """What a configuration and its network say together.
+    """Everything that a configuration and its network determine together.
 
     Attributes:
-        network: What the network adds.
+        network: Facts about the network.
     """
 
     network: NetworkFacts
@@ -135,21 +135,21 @@ class FullRecipe(Recipe):
 
     @property
     def layers(self) -> list[str]:
-        """Every layer that some method explains, once."""
+        """The distinct layers that the methods explain."""
         return list(dict.fromkeys(layer for own in self.network.layers.values() for layer in own))
 
     @property
     def class_names(self) -> list[str]:
-        """By network output."""
+        """Class names by network output."""
         return [one.name for one in self.network.classes]
 
     def with_classes(self, classes: list[ClassInfo]) -> FullRecipe:
-        """The same with the network's classes, in output order."""
+        """The recipe with the network's classes, in output order."""
         return replace(self, network=replace(self.network, classes=tuple(classes)))
 
 
 def resolve(config: Config) -> Recipe:
-    """The first step: what the configuration alone says, after a check of all that it alone can get wrong.
+    """The recipe of a configuration, the first step, after all checks that need nothing else.
 
     No data, weights or network is touched, and torch is not imported.
 
@@ -162,11 +162,11 @@ def resolve(config: Config) -> Recipe:
     check_metrics(evaluate.faithfulness)
     if evaluate.faithfulness and explain.targets == [LABEL]:
         raise ConfigurationError(
-            "evaluate.faithfulness: it is measured on the map of the first prediction; add top1 to explain.targets"
+            "evaluate.faithfulness: needs the map of the first prediction; add top1 to explain.targets"
         )
     if evaluate.calibrate_on is not None and not evaluate.sweep:
         raise ConfigurationError(
-            "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set it to true"
+            "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set evaluate.sweep=true"
         )
     several = not isinstance(explain.layer, str) and len(explain.layer) > 1
     if explain.dilate and (several or any(AT in method for method in explain.methods)):

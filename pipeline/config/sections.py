@@ -1,4 +1,4 @@
-"""The keys of a configuration: typed, strict, documented where they stand."""
+"""The keys of a configuration: typed, strictly validated, each documented below its declaration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _no_repeats(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
-        raise ValueError("the same name stands twice")
+        raise ValueError("the same name appears twice; name each once")
     return values
 
 
@@ -55,23 +55,23 @@ def with_format_options(section: type[BaseModel]) -> type[BaseModel]:
 
 @with_format_options
 class DataConfig(Section):
-    """Which images, with which labels and boxes."""
+    """The images, with their labels and boxes."""
 
     format: Annotated[str, Field(json_schema_extra={"enum": list(readable())})]
-    """Layout of the dataset; list formats tells the options of each."""
+    """Layout of the dataset; `wsl-pipeline list formats` shows the options of each."""
     root: str | None = None
     """Folder, archive or URI of the dataset; relative to the configuration file that names it."""
     split: Annotated[str, Field(pattern=r"^[\w-]+$")] = "val"
-    """Part of the dataset, where its layout has parts."""
+    """Split of the dataset, where its layout has splits."""
     sample: Count | None = None
-    """Take a seeded subset of about this many images, the same share of every class."""
+    """Use a seeded random subset of about this many images, the same share of every class."""
     limit: Count | None = None
-    """Take only the first images by id."""
+    """Use only this many images, the first by id."""
 
     @model_validator(mode="before")
     @classmethod
     def _own_split(cls, tree: Any) -> Any:
-        """The split that the format reads by default: it is always written down, since it names the data."""
+        """Fill in the format's default split: the split identifies the data, so it is always stored."""
         if isinstance(tree, dict) and "split" not in tree and tree.get("format") in list(readable()):
             return tree | {key: value for key, value in defaults(tree["format"]).items() if key == "split"}
         return tree
@@ -93,9 +93,9 @@ class DataConfig(Section):
 
     @property
     def options(self) -> dict[str, object]:
-        """What the format's reader is told: its options, and whatever else was set.
+        """Options for the format's reader, including any that were set but do not fit it.
 
-        Old configurations have the default split for every format, so that alone says nothing.
+        Old configurations store the default split for every format, so the default does not count as set.
         """
         own = defaults(self.format)
         values = self.model_dump(exclude={"format", "root", "sample", "limit"}, exclude_none=True)
@@ -103,33 +103,34 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """Which classifier."""
+    """The classifier."""
 
     spec: str
-    """Where the network comes from, such as torchvision:resnet50@IMAGENET1K_V1 or lite0."""
+    """Source of the network, such as torchvision:resnet50@IMAGENET1K_V1 or lite0."""
     size: Annotated[int, Field(ge=32, le=4096)] | None = None
-    """Side of the input in pixels; the weights' own where not given."""
+    """Side of the input in pixels; null stands for the weights' own."""
     fit: Literal["squash", "center_crop", "letterbox"] = "squash"
-    """How an image becomes a square."""
+    """How an image is made square."""
 
 
 class ExplainConfig(Section):
-    """Which maps."""
+    """The maps."""
 
     methods: Annotated[Names, Field(min_length=1)] = ["cam"]
-    """Explainers, each at explain.layer or, as METHOD@LAYER, at one of its own; all share one decode and one
+    """Explainers, each at explain.layer or, as METHOD@LAYER, at a layer of its own; all share one decode and one
     forward pass."""
     targets: Annotated[Names, Field(min_length=1)] = ["label", "top5"]
     """Classes that get a map: label, and top1 to top5 for the best predictions."""
     flip: bool = False
-    """Average every map with that of the mirrored image, mirrored back; one more forward pass."""
+    """Average every map with that of the mirrored image, mirrored back; costs one more forward pass."""
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
-    """Average the maps of the image at these sizes, as shares of the network's; one forward pass each."""
+    """Average the maps of the image at these scales, relative to the input size; each costs one forward pass."""
     dilate: bool = False
-    """Explain the network's a trous form: maps of twice the sides that contain the original ones; needs GAP + linear.
-    Classes and probabilities stay those of the network itself; one more forward pass of about 1.5 times the cost."""
+    """Explain the network's à trous (dilated) form, whose maps have twice the side and contain the original ones;
+    needs a GAP + linear head. Classes and probabilities stay those of the network; costs about 1.5 more forward
+    passes."""
     layer: str | Annotated[Names, Field(min_length=1)] = "last"
-    """Dotted name of the explained layer; last is the last one with spatial extent. A list fuses their maps."""
+    """Dotted name of the explained layer; last is the last one with spatial extent. The maps of several are fused."""
 
     @field_validator("methods")
     @classmethod
@@ -151,10 +152,10 @@ class ExplainConfig(Section):
 
 
 class _NamedProtocol(Section):
-    """How a map becomes a box: a named protocol, and what is changed of it."""
+    """How a map becomes a box: a named protocol, and changes to it."""
 
     protocol: str = "cam2016"
-    """Names every choice below; each can be overridden (list protocols)."""
+    """Protocol that sets every key below; each can be overridden (`wsl-pipeline list protocols`)."""
 
 
 def _override(field: dataclasses.Field[Any], hint: Any) -> Any:
@@ -166,7 +167,7 @@ def _override(field: dataclasses.Field[Any], hint: Any) -> Any:
 if TYPE_CHECKING:
 
     class BoxConfig(_NamedProtocol):
-        """The keys that :class:`stages.boxes.protocols.Protocol` documents, each optional."""
+        """The fields of :class:`stages.boxes.protocols.Protocol` as optional keys."""
 
 else:
     # ``blacklist`` follows from evaluate.blacklist, and ``name`` is what box.protocol says.
@@ -184,43 +185,45 @@ else:
 
 
 class EvaluateConfig(Section):
-    """What is scored."""
+    """The scores."""
 
     iou: Annotated[list[Share], Field(min_length=1)] = [0.3, 0.5, 0.7]
-    """Overlaps from which a box counts as right."""
+    """IoU levels at which a box counts as correct."""
     sweep: bool = True
     """Also score every threshold, for MaxBoxAcc."""
     calibrate_on: str | None = None
-    """Directory of a finished run on other images, whose best thresholds are scored here, too."""
+    """Directory of a finished run on other images, whose best thresholds are also scored here."""
     faithfulness: Names = []
-    """Metrics that ask the network about altered images, such as average_drop; list metrics tells their cost."""
+    """Metrics that run the network on altered images, such as average_drop; `wsl-pipeline list metrics`
+    shows their cost."""
     blacklist: str | None = None
-    """File of image ids, one a line, that are not scored; relative to the configuration file that names it.
-    Faithfulness, which asks the network and no ground truth, keeps them."""
+    """File of image ids, one per line, that are not scored; relative to the configuration file that names it.
+    Faithfulness, which needs no ground truth, includes them."""
 
 
 class RuntimeConfig(Section):
-    """How the run is carried out. Never part of the hash: scores do not depend on it beyond rounding."""
+    """How the run is executed. Never part of the hash: scores do not depend on it beyond rounding."""
 
     executor: Literal["ray", "inline"] = "ray"
-    """ray: worker processes on one machine or many; inline: threads of this process."""
+    """ray: worker processes on one or many machines; inline: threads of this process."""
     shard_size: Count | Literal["auto"] = "auto"
-    """Images a shard, the unit of retry and commit; auto: 32 shards, of 32 to 1024 images. A run keeps its own."""
+    """Images per shard, the unit of retry and commit; auto: about 32 shards of 32 to 1024 images. Fixed once a run has
+    begun."""
     batch_size: Count | Literal["auto"] = "auto"
-    """Images a forward pass; auto: 32 on CPU, 64 on GPU. A run keeps the one that it began with."""
+    """Images per forward pass; auto: 32 on CPU, 64 on GPU. Fixed once a run has begun."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """cpu, cuda or cuda:N; auto takes a GPU where there is one."""
+    """cpu, cuda or cuda:N; auto uses a GPU where there is one."""
     workers: Count | Literal["auto"] = "auto"
-    """Model workers, no more than there is room for; auto: one a GPU, or one a core without GPU."""
+    """Number of model workers, limited by the available resources; auto: one per GPU, or one per core without GPU."""
     gpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """Share of a GPU that one model worker occupies."""
     timeout: Annotated[float, Field(gt=0)] = 1800
-    """Seconds that a batch, an image tried alone or the loading of the network may take in a Ray worker before the
-    worker counts as hung."""
+    """Seconds that a batch, a single image or the loading of the network may take in a Ray worker before the worker
+    counts as hung."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward pass; a run keeps the one that it began with."""
+    """Arithmetic of the forward pass; fixed once a run has begun."""
     max_failures: Share = 0.01
-    """Share of images that may fail before the run ends with exit code 4."""
+    """Share of images that may fail; where more fail, the run ends with exit code 4."""
 
 
 class Config(Section):

@@ -1,4 +1,4 @@
-"""Several rules in one command: a list of values, for a key that takes one, stands for one run a value."""
+"""Several rules in one command: a list of values for a key that takes one value stands for one run per value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.errors import ConfigurationError
 from stages.ingest.paths import join
 
 RULES = "box."
-"""How keys begin that take a list of choices: none of them has lists for values."""
+"""Prefix of the keys that accept a list of choices; none of them has a list as its value."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +22,30 @@ class Variant:
     """One choice of rules.
 
     Attributes:
-        name: Names its folder: the values that tell it from the others, ``cam2016-0.1``; empty where it is
+        name: Name of its folder: the values that distinguish it, such as ``cam2016-0.1``; empty where it is
             the only one.
-        overrides: ``KEY=VALUE``, each with one value.
+        overrides: ``KEY=VALUE`` strings, each with one value.
     """
 
     name: str
     overrides: list[str]
 
     def folder(self, out: str | Path) -> str:
-        """Its run directory, below a local path or uri."""
+        """The variant's run directory, below a local path or uri."""
         return join(str(out), self.name)
 
 
 def variants(overrides: list[str]) -> list[Variant]:
-    """Every combination of the values that are given, in the order of the keys.
+    """Every combination of the given values, in the order of the keys.
 
     Args:
-        overrides: ``KEY=VALUE`` or ``KEY=[VALUE,VALUE]``.
+        overrides: ``KEY=VALUE`` or ``KEY=[VALUE,VALUE]`` strings.
 
     >>> [one.name for one in variants(["box.protocol=[cam2016,choe2020]", "box.threshold=[0.1,0.2]"])]
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
 
     Raises:
-        ConfigurationError: An empty list, a value that stands in one twice, or a list and a second value of its key.
+        ConfigurationError: A list is empty or repeats a value, or its key is given twice.
     """
     times = Counter(override.partition("=")[0] for override in overrides)
     choices: list[list[tuple[str, str]]] = []
@@ -53,7 +53,7 @@ def variants(overrides: list[str]) -> list[Variant]:
         key, _, text = override.partition("=")
         values = listed(key, text) if key.startswith(RULES) else None
         if values and times[key] > 1:
-            raise ConfigurationError(f"{key}: it is given twice, once as a list; give it once")
+            raise ConfigurationError(f"{key} is given twice, once as a list; give it once")
         choices.append([("", override)] if values is None else [(str(one), f"{key}={one}") for one in values])
     return [
         Variant("-".join(name for name, _ in chosen if name), [override for _, override in chosen])
@@ -65,7 +65,7 @@ def listed(key: str, text: str) -> list[Any] | None:
     """The values of a list; None for anything else, which the configuration checks.
 
     Raises:
-        ConfigurationError: As :func:`variants`.
+        ConfigurationError: The list is empty or repeats a value.
     """
     try:
         values = yaml.safe_load(text)
@@ -74,8 +74,8 @@ def listed(key: str, text: str) -> list[Any] | None:
     if not isinstance(values, list):
         return None
     if not values or len({str(one) for one in values}) < len(values):
-        raise ConfigurationError(f"{key}: {text} needs values, each once")
+        raise ConfigurationError(f"{key}: {text} must have at least one value, and each once")
     for value in values:
         if not isinstance(value, str | int | float) or "/" in str(value):
-            raise ConfigurationError(f"{key}: {value!r} is not a value; write a list as [0.1, 0.2]")
+            raise ConfigurationError(f"{key}: {value!r} is not a single value; write a list as [0.1, 0.2]")
     return values

@@ -1,4 +1,4 @@
-"""From a run that was begun to its results: what is missing is computed, then everything is scored and shown."""
+"""Completion of a run that was begun: missing shards are computed, then everything is scored and reported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ log = logging.getLogger("wsl_pipeline")
 def carry_through(
     directory: RunDir, recipe: FullRecipe, session: Session, compute: Callable[[list[Shard]], None]
 ) -> dict[str, Any]:
-    """Commit the shards that are missing, then write the results; a complete run is left as it is.
+    """Commit the shards that are missing, then write the results; a complete run is left unchanged.
 
     Args:
-        directory: Begun and locked.
-        recipe: What the run does.
+        directory: The run, begun and locked.
+        recipe: The run's recipe.
         session: Counts and times.
-        compute: Commits the shards that it is given, at least one.
+        compute: Commits the given shards, at least one.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
     committed = directory.committed()
@@ -47,7 +47,7 @@ def carry_through(
         with journal(directory) as session.journal:
             compute(todo)
         session.save()
-    directory.clean()  # What workers that were killed in the middle of a file have left.
+    directory.clean()  # Workers that were killed while writing leave temporary files.
     metrics = session.time("finalize", lambda: finalize(directory, recipe, calibrated))
     session.time("report", lambda: write_report(directory, recipe))
     session.info.failed = metrics["n_failed"]

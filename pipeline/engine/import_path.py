@@ -1,7 +1,7 @@
-"""Where this process and those that it starts look for modules: never first in the current folder.
+"""Module search path of this process and its children, which never starts with the current folder.
 
-Python puts the folder of the command, or the current one, before the standard library. There a ``json.py`` of the
-user's would be what every library imports.
+Python puts the folder of the command, or the current one, before the standard library, so that every library would
+import a user's ``json.py`` from there.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import sysconfig
 from pathlib import Path
 
 ROOT = str(Path(__file__).parents[2])
-"""The folder that this package lies in."""
+"""The folder that contains this package."""
 
 
 def leave_out_current_folder() -> None:
-    """Take the current folder off this process's path, unless this package itself lies in it."""
+    """Remove the current folder from this process's path, unless it contains this package."""
     sys.path[:] = _without_current_folder()
 
 
 def import_path() -> list[str]:
-    """The folders that a new process must be told to find what this one finds, in the order of its path.
+    """The folders that a new process needs to find the same modules as this one, in order.
 
     They are those before the standard library, which ``PYTHONPATH`` or a program put there, and that of this
-    package. What stands behind it, every process of the same interpreter finds by itself.
+    package. Every process of the same interpreter has the folders after it by default.
     """
     entries = _without_current_folder()
     standard = os.path.realpath(sysconfig.get_path("stdlib"))

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first lets what is under way finish, the second ends the program at once."""
+"""Handling of Ctrl-C: the first lets running work finish, the second ends the program at once."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _log = logging.getLogger("wsl_pipeline")
 
 
 class Interruption(BaseException):
-    """Ctrl-C. Not KeyboardInterrupt, with which libraries have ways of their own."""
+    """Ctrl-C was pressed; not a KeyboardInterrupt, which libraries handle in their own ways."""
 
 
 def interrupt(signum: int = signal.SIGINT, frame: object = None) -> None:
-    """What Ctrl-C does where nothing else is said."""
+    """Default handler of Ctrl-C."""
     raise Interruption
 
 
 @contextmanager
 def draining() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C only ask to stop; gives a function that tells whether it did.
+    """Let the first Ctrl-C only request a stop; yields a function that tells whether one was requested.
 
-    Signals arrive in the main thread; in any other nothing is asked.
+    Signals arrive in the main thread only; in other threads no stop is ever requested.
 
     Raises:
-        Interruption: At the end of the block where it was asked, inside of it on the second Ctrl-C.
+        Interruption: A stop was requested (raised at the end of the block), or Ctrl-C was pressed twice (inside it).
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What every executor does with a shard: read its rows, take them through stages, commit what came of them."""
+"""Steps of every executor for a shard: read its rows, take them through stages, commit the results."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics import counts as metrics
 
 Culprits = Mapping[int, ImageError]
-"""Images that are not to be touched any more, by id, and why."""
+"""Images to leave out, by id, and why."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the driver learns of a committed shard.
+    """Summary of a committed shard for the driver.
 
     Attributes:
-        shard: Its index.
-        images: How many it held.
-        failed: How many of them ended in ``errors``.
-        seconds: Per stage, summed over its batches.
-        memory: Peak resident memory in MiB of each process that had a part in it, by the process's name.
+        shard: Index of the shard.
+        images: Number of its images.
+        failed: Number of its images that ended in ``errors``.
+        seconds: Seconds per stage, summed over its batches.
+        memory: Peak resident memory in MiB of each process that worked on it, by process name.
     """
 
     shard: int
@@ -43,12 +43,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """What the workers of one run share, in addition to the stages.
+    """Settings that the workers of one run share, in addition to the stages.
 
     Attributes:
-        run: Where shards are committed.
-        batch_size: Images a batch.
-        class_names: By network output.
+        run: The run in which shards are committed.
+        batch_size: Images per batch.
+        class_names: Class names by network output.
         timeout: Seconds that a batch may take in a worker process before the process counts as hung.
         faithfulness: Names of the faithfulness metrics that the stages compute.
     """
@@ -65,22 +65,22 @@ class Job:
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, length(rows), self.batch_size)]
 
     def load(self, shard: Shard, culprits: Culprits) -> list[Outcome]:
-        """The shard's batches before the first stage, without the culprits, which stand in their errors.
+        """The shard's batches before the first stage, with the culprits moved to their errors.
 
-        A batch keeps its place and its other images, as if the culprits had failed in the first stage: what
-        comes of the others does not depend on how an image failed.
+        A batch keeps its place and its other images, as if the culprits had failed in the first stage, so that the
+        results of the others do not depend on how an image failed.
         """
         return [leave_out(batch, culprits) for batch in self.batches(shard)]
 
     def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
-        """The shard's images that ended without predictions, as they are stored, by image."""
-        # By image: which stage gave up on it first is of no matter.
+        """Table of the shard's images that ended without predictions, ordered by image."""
+        # Ordered by image, so that the order does not depend on which stage failed first.
         return error_table(
             sorted((error for outcome in outcomes for error in outcome.errors), key=lambda error: error[0])
         )
 
     def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
-        """Metadata of the shard's file: counts of the metrics that asked the network."""
+        """Metadata of the shard's file: counts of the metrics that run the network."""
         if not self.faithfulness:
             return {}
         return {FAITHFULNESS: faithfulness.to_json(faithfulness.update(rows, self.faithfulness)).encode()}
@@ -102,7 +102,7 @@ class Job:
 
 
 def leave_out(batch: Batch, culprits: Culprits) -> Outcome:
-    """A batch without the culprits, which stand in its errors."""
+    """A batch with the culprits moved to its errors."""
     bad = np.array([int(image) in culprits for image in batch["image_id"]], dtype=bool)
     errors = [
         (int(image), str(uri), culprits[int(image)])

@@ -1,4 +1,4 @@
-"""What happened in a run, for machines: files of JSON lines for each process of a call, in the run's ``logs/``."""
+"""Machine-readable log of a run: JSON lines in the run's ``logs/``, in a file for each process of a call."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from stages.ingest.paths import local_path
 _log = logging.getLogger("wsl_pipeline")
 
 LINES = 256
-"""Of one object of a journal in an object store."""
+"""Number of lines in one object of a journal in an object store."""
 
 
 class _Lines(Protocol):
     def write(self, line: str, /) -> object:
-        """Take a line, its end included."""
+        """Write a line, including its newline."""
 
     def flush(self) -> None:
-        """Have it where others can read it."""
+        """Make the lines readable for others."""
 
 
 class Journal(logging.Handler):
-    """Writes down commits, and what people are told besides the progress.
+    """Log of commits and of messages to the user, without the progress.
 
     Args:
-        lines: Where to; each line is written at once.
+        lines: Destination; each line is written at once.
     """
 
     def __init__(self, lines: _Lines) -> None:
@@ -41,32 +41,32 @@ class Journal(logging.Handler):
         self._lines = lines
 
     def commit(self, report: Report) -> None:
-        """A shard is committed."""
+        """Log that a shard is committed."""
         counts = {"shard": report.shard, "images": report.images, "failed": report.failed}
         self._write("commit", counts | {"seconds": _rounded(report.seconds), "peak_memory_mib": report.memory})
 
     def processed(self, shard: int, seconds: dict[str, float]) -> None:
-        """This process has taken a shard through its stages, in as many seconds each."""
+        """Log that this process has taken a shard through its stages, with the seconds of each stage."""
         self._write("processed", {"shard": shard, "seconds": _rounded(seconds)})
 
     def emit(self, record: logging.LogRecord) -> None:
-        """People are told something."""
+        """Log a message to the user."""
         self._write(record.levelname.lower(), {"message": record.getMessage()})
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
-        with self.lock or nullcontext():  # Threads commit, too.
+        with self.lock or nullcontext():  # Several threads may commit.
             self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._lines.flush()
 
 
 class _Objects:
-    """Lines in an object store, whose objects cannot grow: the last one is written anew with every line.
+    """Lines in an object store, whose objects cannot grow: the last one is rewritten with every line.
 
     Args:
-        run: Whose they are.
-        name: Of the objects, which are numbered.
+        run: The run that they belong to.
+        name: Name of the objects, to which a number is appended.
     """
 
     def __init__(self, run: RunDir, name: str) -> None:
@@ -81,7 +81,7 @@ class _Objects:
         self._stored = False
 
     def flush(self) -> None:
-        """Store the last object; where that fails, the next line takes these along, and no shard fails for it."""
+        """Store the last object; a failure fails no shard, and the next line includes these again."""
         if not self._stored:
             with suppress(OutputError):
                 self._run.write(f"{self._name}-{self._number:04}.jsonl", "".join(self._last).encode())

@@ -1,4 +1,4 @@
-"""What this machine offers, and what this process takes of it."""
+"""Resources of this machine, and their use by this process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def cores() -> int:
 
 
 def process_name() -> str:
-    """A name of this process that no other one of a cluster has: host:pid."""
+    """Name of this process, unique in a cluster: host:pid."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def peak_memory() -> float:
-    """Largest resident memory of this process so far, in MiB."""
+    """Peak resident memory of this process so far, in MiB."""
     try:
         # Linux hands getrusage's peak from parent to child, so a small child of a large process would look large.
         with open("/proc/self/status", encoding="ascii") as status:

@@ -18,11 +18,11 @@ MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "mas
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring stages that run in the same worker.
+    """Consecutive stages that run in the same worker.
 
     Attributes:
-        stages: In order.
-        resources: Of one worker.
+        stages: The stages, in order.
+        resources: Resources of one worker.
     """
 
     stages: list[Stage]
@@ -36,13 +36,13 @@ class Group:
 
 @dataclass
 class Outcome:
-    """What came of a batch.
+    """Result of a batch.
 
     Attributes:
         rows: The batch that the last stage returned; empty where no image was left.
         errors: (image_id, uri, error) of the images that stages took out.
-        seconds: Per stage.
-        memory: Peak resident memory in MiB of each process that had a part in it, by the process's name.
+        seconds: Seconds per stage.
+        memory: Peak resident memory in MiB of each process that worked on it, by process name.
     """
 
     rows: Batch
@@ -52,13 +52,13 @@ class Outcome:
 
 
 def plan(stages: list[Stage]) -> list[Group]:
-    """Group neighbours that need a GPU, or need none, after checking that all that is read is there by then.
+    """Group consecutive stages by whether they need a GPU, after checking that each finds the columns it reads.
 
     Without a GPU everything is one group: a worker takes a shard from its bytes to its boxes, and no
     pixels travel between processes.
 
     Raises:
-        ValueError: A stage reads what neither the manifest nor an earlier stage adds.
+        ValueError: A stage reads a column that neither the manifest nor an earlier stage adds.
     """
     known = set(MANIFEST_COLUMNS)
     groups: list[Group] = []
@@ -75,24 +75,24 @@ def plan(stages: list[Stage]) -> list[Group]:
 
 
 def process(stages: list[Stage], batch: Batch) -> Outcome:
-    """Take one batch through stages; images that a stage gave up leave the batch behind it.
+    """Take one batch through stages; images that fail in a stage leave the batch after it.
 
     A batch that does not fit in memory is taken through all stages again in two halves.
 
     Args:
-        stages: Ready to be called, see :meth:`Group.setup`.
-        batch: Columns that the first stage reads, and ``image_id`` and ``uri``, by which errors are told.
+        stages: Stages that are set up, see :meth:`Group.setup`.
+        batch: Columns that the first stage reads, and ``image_id`` and ``uri``, which identify errors.
 
     Raises:
-        OutOfMemoryError: A half does not fit, either.
-        ValueError: A stage gave back something else than a batch.
+        OutOfMemoryError: A half does not fit either.
+        ValueError: A stage returned something other than a batch.
     """
     try:
         return _process(stages, batch)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    # Outside the handler: the error's traceback held on to what the stages had allocated.
+    # Outside the handler: the error's traceback keeps alive what the stages have allocated.
     count = length(batch)
     middle = (count + 1) // 2
     try:
@@ -119,7 +119,7 @@ def _process(stages: list[Stage], batch: Batch) -> Outcome:
             return Outcome({}, outcome.errors, outcome.seconds)
         started = time.perf_counter()
         given = {name: value for name, value in context.items() if name in stage.reads}
-        found = stage(dict(outcome.rows), **given)  # A stage may take columns out of what it is given.
+        found = stage(dict(outcome.rows), **given)  # A copy, since a stage may remove columns.
         answer = found if isinstance(found, Answer) else Answer(found)
         outcome.seconds[type(stage).__name__.lower()] = time.perf_counter() - started
         outcome.seconds |= answer.seconds
@@ -127,20 +127,20 @@ def _process(stages: list[Stage], batch: Batch) -> Outcome:
         outcome.rows, failed = _taken_out(answer)
         outcome.errors += failed
         wanted = {name for later in stages[number:] for name in later.reads}
-        # What nobody reads any more, such as a graph, is not held while the others run.
+        # Columns that no later stage reads, such as a graph, are freed before the others run.
         context = {name: value for name, value in (context | answer.context).items() if name in wanted}
     return outcome
 
 
 def check_batch(rows: Batch, source: str) -> None:
-    """See that columns are arrays of one length.
+    """Check that columns are arrays of equal length.
 
     Args:
-        rows: What may be a batch.
-        source: What gave it, for the message.
+        rows: The alleged batch.
+        source: Name of its origin, for the message.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a batch.
 
     >>> check_batch({"image": np.zeros((2, 8, 8)), "score": np.zeros(3)}, "Score")
     Traceback (most recent call last):
@@ -156,7 +156,7 @@ def check_batch(rows: Batch, source: str) -> None:
 
 
 def _taken_out(answer: Answer) -> tuple[Batch, list[tuple[int, str, ImageError]]]:
-    """The rows of the images that are left, and the first error of each of the others."""
+    """The rows of the remaining images, and the first error of each of the others."""
     if not answer.errors:
         return answer.rows, []
     rows, first = answer.rows, dict[int, tuple[int, str, ImageError]]()
@@ -167,7 +167,7 @@ def _taken_out(answer: Answer) -> tuple[Batch, list[tuple[int, str, ImageError]]
 
 
 def total(seconds: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Seconds per stage, summed."""
+    """Total seconds per stage."""
     result: dict[str, float] = defaultdict(float)
     for one in seconds:
         for stage, spent in one.items():

@@ -1,4 +1,4 @@
-"""Before the first image: the network, the manifest, and a record of where everything came from."""
+"""Preparation before the first image: the network, the manifest, and a record of where everything came from."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run works on.
+    """Inputs of a run.
 
     Attributes:
-        recipe: What it does, with what the network adds.
+        recipe: The run's recipe, completed by the network.
         records: The images, labelled by network output.
-        network: Ready to be explained.
-        notes: What was odd about the data, one line each.
+        network: The network, ready to be explained.
+        notes: Oddities of the data, one line each.
     """
 
     recipe: FullRecipe
@@ -55,22 +55,22 @@ class Survey:
 
     @property
     def labelled(self) -> int:
-        """Images with a label that the network knows."""
+        """Number of images with a label that the network knows."""
         return sum(record.label >= 0 for record in self.records)
 
     @property
     def boxes(self) -> int:
-        """Ground-truth boxes."""
+        """Number of ground-truth boxes."""
         return sum(len(record.boxes) for record in self.records)
 
 
 def survey(recipe: Recipe) -> Survey:
     """Read the dataset's annotations and the network, and match their classes; nothing is written.
 
-    What can be wrong with a configuration is found here, before any image is decoded.
+    Every mistake in a configuration is found here, before any image is decoded.
 
     Raises:
-        UserError: What is missing or does not fit.
+        UserError: Something is missing or does not fit.
     """
     config = recipe.config
     check_root(config.data.format, config.data.root)
@@ -98,7 +98,7 @@ def survey(recipe: Recipe) -> Survey:
 
 
 def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
-    """The network after a trial on noise, what it adds to the recipe, and the number of its outputs.
+    """Load the network and try it on noise; returns the network, the completed recipe and the number of outputs.
 
     Raises:
         ConfigurationError: The network cannot be run or explained as the configuration asks.
@@ -125,17 +125,17 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
         trace = cut.trace(torch.zeros(2, 3, size, size))
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))
-        Views(trace, explain.flip, explain.scales)  # A network may run at its own size only.
+        Views(trace, explain.flip, explain.scales)  # Some networks run at one size only.
         outputs = trace.logits.shape[1]
     except UserError:
         raise
-    except Exception as error:  # Whatever a network of the user's own raises.
+    except Exception as error:  # A user's network may raise anything.
         raise ConfigurationError(
             f"model.spec: {config.model.spec} fails on images of {size} pixels: {type(error).__name__}: {error}"
         ) from error
     if network.classes and len(network.classes) != outputs:
         raise ConfigurationError(
-            f"model.spec: {len(network.classes)} class names for a network of {outputs} outputs; give one a line"
+            f"model.spec: {len(network.classes)} class names for a network of {outputs} outputs; give one name per line"
         )
     kinds: dict[str, tuple[str, ...]] = {}
     for method, names in placed.items():
@@ -150,12 +150,12 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
 
 
 def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
-    """What a run works on, and what ``run.json`` says of its origins.
+    """Make or check the manifest; returns the inputs of the run, and its ``run.json``.
 
     A run that was begun before must find the same images, annotations and weights.
 
     Raises:
-        UserError: What is missing, does not fit or has changed.
+        UserError: Something is missing, does not fit or has changed.
     """
     found = survey(recipe)
     try:
@@ -185,24 +185,24 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
 
 
 def check_form(directory: RunDir, info: RunInfo) -> None:
-    """A run whose parts hold counts of another form may be read, but not gone on with.
+    """Check that a run whose parts hold counts of another form is only read, not continued.
 
     Raises:
-        ConfigurationError: It is not complete.
+        ConfigurationError: The run is not complete.
     """
     if info.counts_form != COUNTS_FORM and not directory.complete:
         begun_by = info.versions.get("wsl-pipeline", "another version")
         raise ConfigurationError(
-            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts otherwise; finish "
-            "it with the former, or choose another --out"
+            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "
+            "finish it with the former, or choose another --out"
         )
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
-    """Images that left the scores in the middle of a run would leave those of some shards only.
+    """Check that the blacklist is unchanged: a change during a run would affect some shards only.
 
     Raises:
-        ConfigurationError: The file lists other images than when the run was begun.
+        ConfigurationError: The file lists different images than when the run was begun.
     """
     if info.blacklist != recipe.protocol.blacklist:
         raise ConfigurationError(
@@ -239,13 +239,13 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
 
 
 def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> None:
-    """Write what a run needs before its first shard.
+    """Write the files that a run needs before its first shard.
 
     Args:
-        directory: Opened, and empty.
-        recipe: What the run does.
-        info: Where it comes from.
-        manifest: The bytes of its manifest, which goes last: where it stands, the others are there.
+        directory: The run's directory, opened and empty.
+        recipe: The run's recipe.
+        info: The run's origins.
+        manifest: The bytes of its manifest, written last: where it exists, so do the other files.
     """
     directory.write("config.yaml", config_text(recipe.config))
     directory.write_info(info)
@@ -253,7 +253,7 @@ def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> 
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of those that results depend on."""
+    """Versions of this package and of the packages that results depend on."""
     found = {"wsl-pipeline": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Counts and times of a run while it goes on, for whoever watches it now or asks later."""
+"""Counts and times of a run in progress, for callbacks and for ``run.json``."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pipeline.store.rundir import RunDir
 Result = TypeVar("Result")
 
 SAVE_EVERY = 5.0
-"""Seconds between two times that ``run.json`` is written while shards are committed."""
+"""Minimum seconds between writes of ``run.json`` while shards are committed."""
 RECENT = 600.0
-"""Seconds for which a process that had a part in a shard counts as a worker."""
+"""Seconds for which a process that worked on a shard counts as a worker."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        images: In the manifest.
-        done: Committed, by this call and before it.
-        computed: Committed by this call.
-        failed: How many of those ended in ``errors``.
-        seconds: From the moment when the workers were ready.
+        images: Images in the manifest.
+        done: Images committed by this call and before it.
+        computed: Images committed by this call.
+        failed: Number of those that ended in ``errors``.
+        seconds: Seconds since the workers were ready.
     """
 
     images: int
@@ -43,11 +43,11 @@ class Progress:
 
 
 class Session:
-    """What ``run.json`` says of earlier calls, and what this one adds.
+    """The bookkeeping of one call in ``run.json``, on top of that of earlier calls.
 
     Args:
         run: The run.
-        info: Its ``run.json``; changed and saved.
+        info: Its ``run.json``; modified and saved.
         watch: Called with the progress at the start and after each commit.
     """
 
@@ -62,12 +62,12 @@ class Session:
         self._call = Call(process=process_name(), started=started)
 
     def start(self) -> None:
-        """The workers are ready."""
+        """Start the clock: the workers are ready."""
         self._ready = time.perf_counter()
         self._tell(0.0)
 
     def add(self, report: Report) -> None:
-        """A shard is committed."""
+        """Count a committed shard."""
         self.done += report.images
         self.computed += report.images
         self.failed += report.failed
@@ -87,7 +87,7 @@ class Session:
         self._tell(elapsed)
 
     def time(self, name: str, step: Callable[[], Result]) -> Result:
-        """Run a step and note what it took."""
+        """Run a step and record its seconds."""
         started = time.perf_counter()
         result = step()
         self._spend({name: time.perf_counter() - started})
@@ -103,7 +103,7 @@ class Session:
         self.run.write_info(self.info)
 
     def _remember(self, which: str, memory: float) -> None:
-        """The largest resident memory of a process of that kind, in MiB."""
+        """Record the peak resident memory, in MiB, of a kind of process."""
         peaks = self.info.peak_memory_mib
         peaks[which] = max(peaks.get(which, 0.0), memory)
 

@@ -1,4 +1,4 @@
-"""The whole pipeline as a list, in the order in which images go through it."""
+"""The pipeline as a list of stages, in the order in which images go through them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def run_stages(recipe: FullRecipe, device: str) -> list[Stage]:
-    """From the manifest to boxes and their scores.
+    """All stages, from the manifest to boxes and their scores.
 
     Args:
-        recipe: What the run does.
+        recipe: The run's recipe.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     return [*seeing_stages(recipe, device), *explaining_stages(recipe, device), *scoring_stages(recipe)]
 
 
 def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
-    """From the manifest to a traced forward pass."""
+    """The stages from the manifest to a traced forward pass."""
     from stages.classify.stage import Classify
     from stages.ingest.decode import Decode
 
@@ -49,7 +49,7 @@ def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
 
 
 def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
-    """From a traced forward pass to low-resolution maps, and what the network itself says of them if it is asked."""
+    """The stages from a traced forward pass to low-resolution maps and, if configured, their faithfulness."""
     from stages.evaluate.faithfulness.stage import Faithfulness
     from stages.explain.stage import Explain
 
@@ -65,7 +65,7 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
 
 
 def scoring_stages(recipe: FullRecipe) -> list[Stage]:
-    """From low-resolution maps to boxes and their scores: neither images nor a network are needed."""
+    """The stages from low-resolution maps to boxes and their scores, which need neither images nor a network."""
     return [
         Threshold(recipe.protocol, recipe.size),
         Pixels(recipe.protocol, recipe.size),

@@ -1,4 +1,4 @@
-"""Which executor carries a run out, on which device and with how many workers."""
+"""Choice of a run's executor, device and number of workers."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
     """Device and number of model workers; None for as many as a cluster has room for, now and later.
 
     Raises:
-        ConfigurationError: A GPU is asked for, or more of one, and there is none.
+        ConfigurationError: The configuration asks for more GPUs, or a larger share, than there are.
     """
     runtime = config.runtime
     cpus, gpus = executor.capacity()
     device = ("cuda" if gpus else "cpu") if runtime.device == "auto" else runtime.device
     if device != "cpu" and not gpus:
-        raise ConfigurationError(f"runtime.device: {device}, but there is no GPU here; take auto or cpu")
+        raise ConfigurationError(f"runtime.device: {device}, but there is no GPU here; use auto or cpu")
     if runtime.executor == "ray":
         if device != "cpu" and runtime.gpus_per_worker > gpus:
             raise ConfigurationError(
                 f"runtime.gpus_per_worker: {runtime.gpus_per_worker}, but the cluster has {gpus:g} GPUs"
             )
-        # Ray shows every worker its own GPU as the first one.
+        # Each Ray worker sees its own GPU as the first one.
         return _kind(device), None if runtime.workers == "auto" else runtime.workers
     if device == "cpu":
         return device, cpus if runtime.workers == "auto" else min(runtime.workers, cpus)
@@ -45,12 +45,12 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
 
 
 def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
-    """The size of a batch; it and the kind of device are written down with the first image and kept from then on.
+    """Fix the batch size, which is returned, and the kind of device for the rest of the run.
 
-    A CPU and a GPU round differently: shards of one run come from one kind of device.
+    CPUs and GPUs round differently, so all shards of a run come from one kind of device.
 
     Raises:
-        ConfigurationError: The run was begun on another kind.
+        ConfigurationError: The run was begun on another kind of device.
     """
     now = _kind(device)
     if info.batch_size is None:
@@ -58,7 +58,7 @@ def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
         info.batch_size = (32 if now == "cpu" else 64) if size == "auto" else size
         info.device = now
         directory.write_info(info)
-    if info.device not in (None, now):  # Runs of earlier versions do not say.
+    if info.device not in (None, now):  # Runs of earlier versions do not record it.
         fix = "set runtime.device=cpu" if info.device == "cpu" else "run it where there is a GPU"
         raise ConfigurationError(
             f"runtime.device: {directory} was begun on {info.device}, this would go on with {now}; {fix}, "
@@ -68,5 +68,5 @@ def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
 
 
 def _kind(device: str) -> str:
-    """``cpu`` or ``cuda``, whichever of several."""
+    """Kind of a device: ``cpu`` or ``cuda``, without a number."""
     return device.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Where a method is good and where it fails, as tables: strata, error kinds, the best and worst classes."""
+"""Tables of where a method succeeds and fails: strata, error kinds, the best and worst classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.evaluate.metrics.strata import GROUPS
 from stages.evaluate.statistics import bootstrap
 
 CLASSES = 5
-"""Classes that are listed at each end."""
+"""Number of classes listed at each end."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Row:
     """A stratum, a kind of error or a class.
 
     Attributes:
-        name: For people.
-        n: Images of it, None where that differs between methods.
-        cells: (text, small text) by method.
+        name: Display name.
+        n: Number of its images, None where that differs between methods.
+        cells: (text, small text), one per method.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Row:
 
 
 def strata_rows(metrics: dict[str, Any], methods: list[str], delta: str) -> list[Row]:
-    """GT-known localization by stratum, one cell a method; empty where no image has ground truth."""
+    """GT-known localization by stratum, one cell per method; empty where no image has ground truth."""
     found = [metrics["methods"][method].get("strata") for method in methods]
     if not found or not all(found):
         return []
@@ -43,7 +43,7 @@ def strata_rows(metrics: dict[str, Any], methods: list[str], delta: str) -> list
 
 
 def error_rows(metrics: dict[str, Any], methods: list[str], delta: str) -> list[Row]:
-    """Images that are localized, and those that are not by what is wrong; empty without ground truth."""
+    """Localized images, and the others by kind of error; empty without ground truth."""
     found = [metrics["methods"][method].get("losses") for method in methods]
     if not found or not all(found):
         return []
@@ -64,13 +64,13 @@ def class_rows(scores: dict[str, Any], delta: str, name_of: Callable[[int], str]
     """The worst and the best classes of a method, at most :data:`CLASSES` each and none in both.
 
     Args:
-        scores: Of the method.
+        scores: Scores of the method.
         delta: IoU level.
         name_of: Name of a class by its index.
 
     Returns:
-        Worst first and best first; the class with more images first among equals. Empty where fewer than
-        two classes have images.
+        The worst classes first, and the best first; among equals, the class with more images
+        first. Empty where fewer than two classes have images.
     """
     table = scores.get("strata", {}).get("class")
     if not table:

@@ -1,4 +1,4 @@
-"""Where things stand in the page's charts; the templates draw them as SVG."""
+"""Data of the page's charts, which the templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 20
 
 @dataclass(frozen=True)
 class Point:
-    """A marked place of a line: a threshold, and the accuracy there."""
+    """A marked point of a line: a threshold, and the accuracy there."""
 
     threshold: float
     value: float
@@ -24,14 +24,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Accuracy over threshold of one method.
+    """One method's accuracy as a function of the threshold.
 
     Attributes:
-        name: The method, and those that give the same boxes.
+        name: The method, and those with the same boxes.
         style: Number of its colour and dash.
         points: (threshold, accuracy), both in [0, 1].
-        used: At the protocol's threshold, None where that was not scored.
-        best: At the threshold that an oracle would choose.
+        used: The point at the protocol's threshold, None where that was not scored.
+        best: The point at the threshold that an oracle would choose.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """One panel: all methods at one IoU level, and what needs no image.
+    """One panel: all methods and baselines at one IoU level.
 
     Attributes:
         delta: IoU level.
-        lines: One a method.
-        references: (name, accuracy, style), independent of the threshold.
+        lines: One line per method.
+        references: (name, accuracy, style) of each baseline, independent of the threshold.
     """
 
     delta: str
@@ -58,11 +58,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Share of images in each of :data:`BINS` equal steps of IoU.
+    """Share of images in each of :data:`BINS` equal bins of IoU.
 
     Attributes:
-        series: (name, style, shares).
-        top: End of the axis of shares.
+        series: (name, style, shares) of each line.
+        top: Upper end of the axis of shares.
     """
 
     series: list[tuple[str, int, list[float]]]
@@ -71,7 +71,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Bar:
-    """A horizontal bar: a name, a count, and its share of the longest possible."""
+    """A horizontal bar: a name, a count, and its length as a share of the longest possible bar."""
 
     name: str
     count: int
@@ -79,7 +79,7 @@ class Bar:
 
 
 def titles(methods: list[str], overview: Overview) -> dict[str, str]:
-    """The methods that differ, each with the names of those that repeat its boxes."""
+    """Titles of the methods that differ, each with the names of those that repeat its boxes."""
     alike = {method: [method] for method in methods if method not in overview.same_as}
     for method, other in overview.same_as.items():
         alike[other].append(method)
@@ -87,12 +87,12 @@ def titles(methods: list[str], overview: Overview) -> dict[str, str]:
 
 
 def curves(metrics: dict[str, Any], names: dict[str, str], threshold: float) -> list[Curves]:
-    """One panel an IoU level; none without a sweep.
+    """One panel per IoU level; none without a sweep.
 
     Args:
-        metrics: What ``metrics.json`` holds.
-        names: Of :func:`titles`.
-        threshold: That the run's boxes were cut at.
+        metrics: The content of ``metrics.json``.
+        names: The result of :func:`titles`.
+        threshold: The threshold of the run's boxes.
     """
     swept = {method: metrics["methods"][method] for method in names if "box_acc_curve" in metrics["methods"][method]}
     if not swept:
@@ -127,7 +127,7 @@ def curves(metrics: dict[str, Any], names: dict[str, str], threshold: float) -> 
 
 
 def histogram(overview: Overview, methods: list[str], names: dict[str, str]) -> Histogram | None:
-    """Overlaps of the galleries' target; None where no image has ground truth."""
+    """Histogram of the IoU of the galleries' target; None where no image has ground truth."""
     series = []
     for style, (method, name) in enumerate(names.items()):
         iou = overview.of(methods.index(method), overview.rank)["iou"]
@@ -144,9 +144,9 @@ def histogram(overview: Overview, methods: list[str], names: dict[str, str]) -> 
 def funnel(
     metrics: dict[str, Any], overview: Overview, methods: list[str], names: dict[str, str], delta: float
 ) -> list[Bar]:
-    """How many images are left after each step at which localization can be lost.
+    """Numbers of images left after each step at which localization can fail.
 
-    The last step stands once for each method. Empty where the run knows no label.
+    The last step has one bar for each method. Empty where the run knows no label.
     """
     images = metrics["n_images"]
     decoded = images - metrics["n_failed"]
@@ -173,7 +173,7 @@ def funnel(
 
 
 def frequent_classes(overview: Overview, most: int = 20) -> list[Bar]:
-    """The classes that are predicted most often."""
+    """The most frequent predicted classes."""
     counts = overview.predicted_classes()
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:most]
     return [Bar(overview.names[index], count, count / ordered[0][1]) for index, count in ordered]

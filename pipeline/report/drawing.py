@@ -1,4 +1,4 @@
-"""Heat in colours: as levels of one palette, and drawn with boxes over the photograph."""
+"""Heat maps in colour: as levels of one palette, and drawn with boxes over the photograph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.boxes.threshold import heat
 
 LEVELS = 32
 OUTLINE = LEVELS
-"""The palette's entry after the heat levels: the border of what exceeds the cutoff."""
+"""Palette entry after the heat levels: the outline of the foreground."""
 TRUTH, ESTIMATE = (0, 179, 107), (255, 59, 48)
 """RGB of the boxes, as in the page's style sheet."""
 
@@ -21,7 +21,7 @@ _OPACITY = 0.72  # of the hottest level: the object must stay recognisable below
 
 
 def palette() -> np.ndarray:
-    """(LEVELS + 1, 4) uint8 RGBA of the heat levels, the coldest transparent, and of the outline, white."""
+    """Colours of the heat levels, the coldest transparent, and of the white outline, (LEVELS + 1, 4) uint8 RGBA."""
     ramp = np.linspace(0, 255, LEVELS).astype(np.uint8)[:, None]
     colours = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
     alpha = np.rint(255 * _OPACITY * np.linspace(0, 1, LEVELS) ** 0.7).astype(np.uint8)
@@ -33,11 +33,11 @@ def heat_levels(
 ) -> np.ndarray:
     """A heat map in the frame of the displayed image, as entries of :func:`palette`.
 
-    What the network did not see is cold.
+    Pixels that the network did not see are cold.
 
     Args:
         values: (size, size) float32 of :func:`stages.boxes.threshold.heat`, in the input frame.
-        cutoff: What a foreground pixel exceeds.
+        cutoff: The value that foreground pixels exceed.
         transform: (4,) of :func:`stages.ingest.geometry.fit_transform`.
         image: Width and height of the displayed image in pixels.
         picture: Width and height of the result in pixels.
@@ -50,7 +50,7 @@ def heat_levels(
     x = (np.arange(columns) + 0.5) * (width / columns) * sx + tx
     y = (np.arange(rows) + 0.5) * (height / rows) * sy + ty
     grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    # The centre of the first pixel is 0 to OpenCV and 0.5 in pixel edges.
+    # The centre of the first pixel is at 0 in OpenCV and at 0.5 in pixel edges.
     seen = (grid_x >= 0) & (grid_x < len(values)) & (grid_y >= 0) & (grid_y < len(values))
     values = cv2.remap(values, grid_x - 0.5, grid_y - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     values[~seen] = 0
@@ -70,16 +70,16 @@ def explained(
     estimate: np.ndarray,
     truth: Sequence[np.ndarray] = (),
 ) -> Image.Image:
-    """A photograph with a map as heat, the estimated box in red and the ground truth in green.
+    """Draw a photograph with a map as heat, the estimated box in red and the ground truth in green.
 
     Args:
         photo: The displayed image, RGB.
         map: (h, w) float32, raw.
-        protocol: How it becomes heat, and where the heat is cut.
+        protocol: Rules by which it becomes heat and is thresholded.
         size: Side of the network's input frame in pixels.
         transform: (4,) from the displayed image to that frame.
         estimate: (4,) xyxy in displayed pixels; without area it is not drawn.
-        truth: Boxes of the same kind.
+        truth: Ground-truth boxes in the same coordinates.
 
     Returns:
         An RGB image of the photograph's size.

@@ -1,4 +1,4 @@
-"""The pictures of the page: which images, and everything that a card shows of one."""
+"""The pictures of the page: the choice of images, and the content of their cards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stages.ingest.uris import read_bytes
 
 PICTURES = 12
 BUDGET = 4_500_000
-"""Characters of pictures on one page; the first method is shown whatever it takes."""
+"""Maximum number of characters of pictures on one page; the first method is always shown."""
 
 Box = tuple[float, float, float, float]
 
@@ -31,19 +31,19 @@ class Card:
     """One image as one method explains it. Boxes are x, y, width, height in displayed pixels.
 
     Attributes:
-        file_name: As the manifest has it.
+        file_name: File name in the manifest.
         width: Displayed width in pixels.
         height: Displayed height in pixels.
         photo: Data URI; None where the image is gone.
-        why_gone: What became of it, where it is gone.
-        heat: Data URI of the layer above; None where the map has no foreground.
+        why_gone: The reason, where it is gone.
+        heat: Data URI of the heat layer; None where the map has no foreground.
         target: Name of the explained class.
         label: Name of the ground-truth class, None for none.
         predicted: Name of the first prediction, None where predictions were not explained.
         prob: Its probability.
-        wrong: Whether it is known to be wrong.
+        wrong: Whether the prediction is known to be wrong.
         status: ``box_status`` of the row.
-        iou: Overlap; None without ground truth.
+        iou: IoU with the ground truth; None without ground truth.
         truth: Ground-truth boxes of the label.
         estimate: The estimated box; None where there is none.
     """
@@ -67,7 +67,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Selection:
-    """A few images that belong together."""
+    """A titled group of images."""
 
     title: str
     ids: list[int]
@@ -83,7 +83,7 @@ class Gallery:
 
 
 class _Photo(NamedTuple):
-    """A thumbnail and the displayed size; without one the reason, and no size."""
+    """A thumbnail and the displayed size, or the reason why there is none."""
 
     uri: str | None
     why_gone: str | None
@@ -97,10 +97,10 @@ def select(ids: np.ndarray, iou: np.ndarray, seed: int) -> list[Selection]:
     Args:
         ids: (N,) image ids.
         iou: (N,) overlaps, NaN where an image has no ground truth.
-        seed: Of the random choice, which looks at the ids alone: all methods show the same images.
+        seed: Seed of the random choice, which depends on the ids alone: all methods show the same images.
 
     Returns:
-        Without ground truth only the random ones; all images in one selection where they are few.
+        The selections: only the random one without ground truth; all images in one where there are few.
     """
     scored = ~np.isnan(iou)
     order = np.lexsort((ids, -iou))[: scored.sum()]
@@ -113,12 +113,12 @@ def select(ids: np.ndarray, iou: np.ndarray, seed: int) -> list[Selection]:
 
 
 def galleries(run: RunDir, overview: Overview, recipe: FullRecipe) -> tuple[list[Gallery], list[str]]:
-    """The galleries of the methods that differ, as far as the page can hold them.
+    """The galleries of the methods that differ, as far as they fit on the page.
 
     Maps are read for the chosen images only.
 
     Returns:
-        The galleries, and the methods that found no room.
+        The galleries, and the methods that did not fit.
     """
     methods = recipe.methods
     rank = overview.rank
@@ -148,7 +148,7 @@ def galleries(run: RunDir, overview: Overview, recipe: FullRecipe) -> tuple[list
 
 
 def _read_rows(run: RunDir, ids: list[int]) -> dict[tuple[int, str], dict[int, dict[str, Any]]]:
-    """By image and method, then by target rank: the whole rows of some images."""
+    """Complete rows of some images, by image and method, then by target rank."""
     found: dict[tuple[int, str], dict[int, dict[str, Any]]] = {}
     chosen = pa.array(ids, pa.int64())
     for part in run.predictions():
@@ -172,7 +172,7 @@ def _photo(uri: str) -> _Photo:
         return _Photo(None, "the image is no longer there")
     except DecodeError as error:
         return _Photo(None, error.message)
-    # A page about a finished run is worth having without one picture, whatever a file system raises.
+    # Whatever a file system raises, one missing picture must not prevent the page.
     except Exception as error:
         return _Photo(None, f"the image cannot be read ({type(error).__name__})")
 

@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file without scripts that loads nothing."""
+"""The page of a run: one self-contained HTML file without scripts."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from stages.errors import ConfigurationError
 from stages.evaluate.label_order import label_order_warning
 
 FAILURES = 50
-"""File names that are listed for each error code."""
+"""Number of file names listed for each error code."""
 
 
 @named_keys()
 def write_report(run: RunDir, recipe: FullRecipe, dest: Path | None = None) -> str:
-    """Write the page of a run whose ``metrics.json`` is there.
+    """Write the page of a run whose ``metrics.json`` exists.
 
-    The page follows from the run's configuration and results alone: no times, no paths of the run.
+    The page depends on the run's configuration and results alone: it has no times and no paths of the run.
 
     Args:
         run: The run.
-        recipe: That it was made by.
-        dest: Where to write; ``report/index.html`` of the run where not given.
+        recipe: The run's recipe.
+        dest: The file to write; ``report/index.html`` of the run where not given.
 
     Returns:
-        Where the page is.
+        Path or uri of the page.
 
     Raises:
         DataError: The run is not finished, or a part is damaged.
-        ConfigurationError: Its configuration is not there, or ``dest`` cannot be written.
+        ConfigurationError: Its configuration is missing, or ``dest`` cannot be written.
     """
     page = _render(run, recipe).encode()
     if dest is None:
@@ -109,7 +109,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
 
 
 def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[str, str, scores.Cell]]:
-    """Title, unit and value of the numbers that are looked at first: the first method's, the classifier's."""
+    """Title, unit and value of the headline numbers: the first method's and the classifier's."""
     found = metrics["methods"][method] | metrics.get("classification", {})
     columns = [scores.Column(key, delta) for key in ("gt_known_loc", "top1_loc")]
     columns += [scores.Column(key) for key in ("mean_iou", "top1", "top5")]
@@ -133,7 +133,7 @@ def _rules(protocol: Protocol, config: Config) -> list[tuple[str, Any, bool]]:
 
 
 def _failures(run: RunDir) -> list[dict[str, Any]]:
-    """By error code, the most frequent first: how many images, and the first of them by name."""
+    """Counts and first file names of failed images by error code, the most frequent first."""
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for part in run.errors():

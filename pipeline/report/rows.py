@@ -1,4 +1,4 @@
-"""What the page needs of all predictions: a few light columns, never the maps."""
+"""The part of all predictions that the page needs: a few light columns, never the maps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipeline.store.schema import PREDICTIONS
 from stages.batch import Batch, concat, take
 
 LABEL, FIRST = 0, 1
-"""The target ranks that the page looks at: the ground-truth label and the first prediction."""
+"""Target ranks on the page: the ground-truth label and the first prediction."""
 
 _COLUMNS = ["image_id", "method", "target_rank", "class_index", "class_name", "prob", "box", "iou"]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The first two target ranks of a run, and what all its rows say.
+    """The first two target ranks of a run, and facts from all its rows.
 
     Attributes:
-        rows: Columns ``image_id``, ``method`` (index into the run's methods), ``target_rank``,
+        rows: The columns ``image_id``, ``method`` (index into the run's methods), ``target_rank``,
             ``class_index``, ``prob``, ``iou`` (NaN without ground truth) and ``label`` (-1 for none).
-        names: Class names by index, as far as they occur.
-        same_as: Method to the earlier method whose boxes it repeats on every image.
+        names: Names of the classes that occur, by index.
+        same_as: For a method that repeats another's boxes on every image, that earlier method.
     """
 
     rows: Batch
@@ -38,15 +38,15 @@ class Overview:
 
     @property
     def rank(self) -> int:
-        """The target that galleries show: the label where images have one, else the first prediction."""
+        """The target that galleries show: the label where images have one, otherwise the first prediction."""
         return LABEL if (self.rows["target_rank"] == LABEL).any() else FIRST
 
     def of(self, method: int, rank: int) -> Batch:
-        """The rows of one method and target rank, one an image."""
+        """The rows of one method and target rank, one per image."""
         return take(self.rows, (self.rows["method"] == method) & (self.rows["target_rank"] == rank))
 
     def predicted_classes(self) -> Counter[int]:
-        """How often each class is the first prediction."""
+        """Number of images for which each class is the first prediction."""
         return Counter(self.of(0, FIRST)["class_index"].tolist())
 
 

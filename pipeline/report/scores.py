@@ -1,4 +1,4 @@
-"""Metrics as a table: one row a method, the predictors that look at no pixel below."""
+"""The table of metrics: one row per method, and below them the baselines, which look at no pixel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.evaluate.metrics.contract import Metric
 from stages.evaluate.metrics.table import METRICS, OF_CLASSES
 
 _BETTER = {"higher": "\u2191", "lower": "\u2193"}
-"""Where the better values lie."""
+"""Arrows towards better values."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Column:
     """One metric.
 
     Attributes:
-        key: In ``metrics.json``.
+        key: Its key in ``metrics.json``.
         delta: IoU level such as ``0.5``; None where the metric has none.
     """
 
@@ -28,12 +28,12 @@ class Column:
 
     @property
     def metric(self) -> Metric:
-        """What is known about it."""
+        """The entry of the table of metrics."""
         return (METRICS | OF_CLASSES)[self.key]
 
     @property
     def title(self) -> str:
-        """Name for people, without the IoU level."""
+        """Display name, without the IoU level."""
         return self.metric.title
 
     def find(self, scores: dict[str, Any]) -> dict[str, Any] | None:
@@ -42,18 +42,18 @@ class Column:
 
     @property
     def unit(self) -> str:
-        """What a value's text is followed by: shares are in percent, a mean IoU is not."""
+        """Unit after a value's text: shares are in percent, a mean IoU has no unit."""
         return self.metric.unit
 
     def text(self, value: float) -> str:
-        """A value as the table shows it."""
+        """Text of a value in the table."""
         return f"{100 * value:.1f}" if self.unit else f"{value:.3f}"
 
     def bar(self, zero_line: dict[str, Any]) -> tuple[str, float] | None:
         """Name and value of the best baseline in this metric, None where there is none.
 
-        Only like is compared with like: a score at a fixed threshold is not held against one at a
-        threshold that was chosen on the scored images.
+        A score at a fixed threshold is not compared with one at a threshold that was chosen on the scored
+        images.
         """
         found = self.find(zero_line)
         return (found["baseline"], found["value"]) if found else None
@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, its 95 % interval, and how it compares with the zero line."""
+    """A value as text, its 95 % interval, and its comparison with the zero line."""
 
     value: str
     interval: str
@@ -70,14 +70,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The rows of methods and of baselines, one cell or None a column."""
+    """The rows of methods and of baselines, each with one cell or None per column."""
 
     columns: list[Column]
     methods: dict[str, list[Cell | None]]
     baselines: dict[str, list[Cell | None]]
 
     def groups(self) -> list[tuple[str, int]]:
-        """Titles of neighbouring columns of one metric, and how many columns they span."""
+        """Titles of adjacent columns of one metric, and the number of columns that each spans."""
         spans: dict[str, int] = {}
         for column in self.columns:
             spans[column.title] = spans.get(column.title, 0) + 1
@@ -85,11 +85,11 @@ class ScoreTable:
 
 
 def score_table(metrics: dict[str, Any], main_delta: str) -> ScoreTable:
-    """The localization scores that exist.
+    """Table of the localization scores that exist.
 
     Args:
-        metrics: What ``metrics.json`` holds.
-        main_delta: The IoU level at which metrics are shown that have one column.
+        metrics: The content of ``metrics.json``.
+        main_delta: The IoU level of metrics that have one column.
     """
     baselines, line = metrics.get("baselines", {}), metrics.get("zero_line", {})
     everybody = [*metrics["methods"].values(), *baselines.values()]
@@ -130,7 +130,7 @@ def cell(column: Column, scores: dict[str, Any], zero_line: dict[str, Any]) -> C
 
 
 def faithfulness_table(metrics: dict[str, Any]) -> tuple[list[str], dict[str, list[Cell | None]]]:
-    """Titles of the faithfulness metrics that were computed, and one cell or None for each by method."""
+    """Titles of the computed faithfulness metrics, and by method one cell or None for each."""
     found = {name: one.get("faithfulness", {}) for name, one in metrics["methods"].items()}
     names = sorted({name for one in found.values() for name in one})
     if not names:
@@ -148,7 +148,7 @@ def faithfulness_table(metrics: dict[str, Any]) -> tuple[list[str], dict[str, li
 
 
 def all_scores(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Every number of one method but its curve: name, value, interval, number of images."""
+    """Every number of one method except its curve: name, value, interval, number of images."""
     lines: list[tuple[str, str, str, str]] = []
     for key, found in scores.items():
         if key not in (*METRICS, "coco", "faithfulness"):

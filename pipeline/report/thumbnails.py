@@ -34,12 +34,12 @@ def photo(image: Image.Image) -> str:
 def overlay(heat: np.ndarray, cutoff: float, transform: np.ndarray, width: int, height: int) -> str:
     """A heat map in the frame of the displayed image, as a PNG data URI.
 
-    Cold is transparent, so that the layer can lie over the photograph. The outline of what exceeds the
-    cutoff is white. What the network did not see stays transparent.
+    Cold pixels, and those that the network did not see, are transparent, so that the layer can lie over the
+    photograph. The outline of the foreground is white.
 
     Args:
         heat: (size, size) float32 of :func:`stages.boxes.threshold.heat`, in the input frame.
-        cutoff: What a foreground pixel exceeds.
+        cutoff: The value that foreground pixels exceed.
         transform: (4,) of :func:`stages.ingest.geometry.fit_transform`.
         width: Displayed width in pixels.
         height: Displayed height in pixels.

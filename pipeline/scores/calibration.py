@@ -1,4 +1,4 @@
-"""Thresholds that another run chose: on a calibration split, not on the images that are scored."""
+"""Thresholds calibrated on another run, not on the images that are scored."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KEY = "evaluate.calibrate_on"
 
 
 def calibrated_thresholds(run: RunDir, recipe: FullRecipe) -> dict[str, dict[str, float]]:
-    """For each method the threshold, by IoU level, that maximises box accuracy on the calibration run.
+    """The thresholds, by method and IoU level, that maximise box accuracy on the calibration run.
 
     Args:
-        run: The run that is scored; its manifest is there.
-        recipe: What it does; ``evaluate.calibrate_on`` names the other run's directory.
+        run: The run that is scored; its manifest exists.
+        recipe: The run's recipe; ``evaluate.calibrate_on`` names the other run's directory.
 
     Returns:
         Thresholds of the sweep; empty where no calibration run is named.
 
     Raises:
         DataError: The calibration run is not finished.
-        ConfigurationError: It scores by other rules, another network or other methods, or shares an image
-            with this run.
+        ConfigurationError: It has other rules, another network or other methods, or shares an image with this
+            run.
     """
     named = recipe.config.evaluate.calibrate_on
     if named is None:
@@ -81,7 +81,7 @@ def _same_network(other: RunDir, theirs: FullRecipe, recipe: FullRecipe) -> None
 
 
 def _disjoint(other: RunDir, theirs: FullRecipe, run: RunDir, recipe: FullRecipe) -> None:
-    """No image may be in both runs: by its address, its name and size, or its number in the same data."""
+    """Check that no image is in both runs, by its uri, by name and size, or by id where both read the same data."""
     one, two = theirs.config.data, recipe.config.data
     same_data = all(getattr(one, key) == getattr(two, key) for key in ("format", "root", "split"))
     there, here = _images(other, same_data), _images(run, same_data)

@@ -1,4 +1,4 @@
-"""From committed shards to scores and COCO files, part by part."""
+"""Computation of scores and COCO files from committed shards, part by part."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
 
     Args:
         run: The run.
-        recipe: What it did.
-        calibrated: Of :func:`pipeline.scores.calibration.calibrated_thresholds`.
+        recipe: The run's recipe.
+        calibrated: The result of :func:`pipeline.scores.calibration.calibrated_thresholds`.
 
     Returns:
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises:
-        DataError: An image is neither in the predictions nor in the errors, or is there twice.
+        DataError: An image is neither in the predictions nor in the errors, or appears twice.
     """
     ids, labels = _labels(run)
     methods, deltas, seed = recipe.methods, recipe.deltas, recipe.seed
@@ -88,7 +88,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
 
 
 def probe_labels(run: RunDir) -> list[str]:
-    """Warnings about the order of the labels, from what is committed so far."""
+    """Warnings about the order of the labels, from the shards committed so far."""
     ids, labels = _labels(run)
     found: list[Batch] = []
     for part in run.predictions(COLUMNS):
@@ -107,7 +107,7 @@ def _labels(run: RunDir) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray, excluded: np.ndarray) -> tuple[Boxes, int]:
-    """The ground truth of the scored images as the COCO file has it, and how many have a box of their label."""
+    """Ground truth of the scored images as in the COCO file, and the number of images with a box of their label."""
     manifest = pq.read_table(run.manifest, columns=["boxes", "box_labels"])
     rows = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["boxes"]).to_numpy())
     box_labels = pc.list_flatten(manifest["box_labels"]).to_numpy()
@@ -122,7 +122,7 @@ def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray, excluded: np.ndarra
 def _write_results(
     run: RunDir, methods: list[str], position: int, ranked: bool, ids: np.ndarray, labels: np.ndarray
 ) -> Boxes:
-    """Write a method's COCO results, ``predictions.json`` for the first; the same boxes as columns."""
+    """Write a method's COCO results, ``predictions.json`` for the first method; returns the boxes as columns."""
     found = [_columns([])]
 
     def entries() -> Iterator[list[dict[str, Any]]]:
@@ -133,14 +133,14 @@ def _write_results(
             found.append(_columns(own))
             yield own
 
-    # A layer of a network of the user's own may have a name that no file can have.
+    # Layer names of a user's network need not be valid file names.
     name = f"predictions-{quote(methods[position], safe='@+')}" if position else "predictions"
     run.stream(f"coco/{name}.json", coco.json_list(entries()))
     return Boxes(**concat(found))
 
 
 def _columns(entries: list[dict[str, Any]]) -> Batch:
-    """Entries of a COCO results list as :class:`Boxes` has them."""
+    """Entries of a COCO results list as the columns of :class:`Boxes`."""
     return {
         "image": np.array([entry["image_id"] for entry in entries], np.int64),
         "category": np.array([entry["category_id"] for entry in entries], np.int32),
@@ -150,12 +150,12 @@ def _columns(entries: list[dict[str, Any]]) -> Batch:
 
 
 def _labelled(run: RunDir, source: str) -> Iterator[Labelled]:
-    """The images of the manifest with the labels that the dataset gave them."""
+    """The images of the manifest with their labels in the dataset."""
     return labelled(chain.from_iterable(read_records(run.manifest)), source)
 
 
 def _check_complete(manifest: np.ndarray, found: np.ndarray) -> None:
-    """Every image ends exactly once: in the predictions or in the errors."""
+    """Check that every image ends exactly once, in the predictions or in the errors."""
     if np.array_equal(manifest, np.sort(found)):
         return
     unique, counts = np.unique(found, return_counts=True)

@@ -1,4 +1,4 @@
-"""What the scores of a run are made of, counted part by part: memory does not grow beyond the counts."""
+"""Counts behind the scores of a run, accumulated part by part, so that memory holds the counts only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics.counts import Counts, merge
 
 COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box", "box_status", "iou"]
-"""What metrics and COCO files read of the predictions: all but the maps."""
+"""Columns of the predictions that metrics and COCO files read: all but the maps."""
 
 
 def light_rows(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.ndarray) -> Batch:
     """The light columns of a part as arrays.
 
     Args:
-        part: With all of :data:`COLUMNS`.
-        methods: ``method`` becomes the position in them, -1 for others.
+        part: Predictions, with all of :data:`COLUMNS`.
+        methods: Methods of the run; ``method`` becomes the position in them, -1 for others.
         ids: Image ids of the manifest, ascending.
-        labels: Their labels; ``label`` is each row's.
+        labels: Their labels, which become the column ``label``.
     """
     rows: Batch = {name: part[name].to_numpy() for name in ("image_id", "target_rank", "class_index", "prob")}
     known = pc.fill_null(pc.index_in(part["method"], pa.array(methods, pa.string())), -1)
@@ -39,23 +39,23 @@ def light_rows(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.n
 
 
 class Tally:
-    """Counts of the parts that were added so far.
+    """Counts of the parts added so far.
 
     Attributes:
         seen: Image ids of each part.
         ranked: Whether there are rows of predicted classes, not of labels alone.
-        counts: That the workers left with the parts.
-        statuses: How many maps of each status, by method.
-        faithfulness: Counts that the workers left with the parts, where it was asked for.
+        counts: Metric counts that the workers stored with the parts.
+        statuses: Number of maps of each status, by method.
+        faithfulness: Faithfulness counts that the workers stored with the parts, where it was computed.
         baselines: Counts of the predictors that look at no pixel.
     """
 
     def __init__(self, run: RunDir, methods: list[str], blind: Baselines) -> None:
-        """Start from nothing.
+        """Start with empty counts.
 
         Args:
-            run: Whose manifest tells the ground truth.
-            methods: Of the run.
+            run: The run, whose manifest has the ground truth.
+            methods: Methods of the run.
             blind: Scores the baselines.
         """
         self._run, self._methods, self._blind = run, methods, blind

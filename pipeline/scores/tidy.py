@@ -14,16 +14,16 @@ class ScoreRow(NamedTuple):
 
     Attributes:
         method: The method or baseline; None for the classification, which methods share.
-        metric: Key in ``metrics.json``, with what it is of below that: ``coco.AP50``, ``clsloc_error.top1``,
+        metric: Key in ``metrics.json``, with the names below it: ``coco.AP50``, ``clsloc_error.top1``,
             ``faithfulness.adcc``, ``strata.size.small``.
         level: IoU level, None where the metric has none.
-        value: As the metric's unit says: a share in [0, 1], or the number itself.
+        value: A share in [0, 1], or the number itself, depending on the metric's unit.
         low: Lower end of the 95 % interval; None where there is no interval.
-        high: Upper end.
-        n: Images; None where the metric does not count them.
-        threshold_from: Who chose the threshold that boxes were cut at: ``protocol``, ``calibration`` or ``oracle``;
+        high: Upper end of the interval.
+        n: Number of images; None where the metric does not count them.
+        threshold_from: Source of the threshold of the boxes: ``protocol``, ``calibration`` or ``oracle``;
             None where no single one was chosen.
-        baseline: Whether it is that of a predictor that looks at no pixel.
+        baseline: Whether the row belongs to a predictor that looks at no pixel.
     """
 
     method: str | None
@@ -38,13 +38,13 @@ class ScoreRow(NamedTuple):
 
 
 def tidy(metrics: dict[str, Any]) -> list[ScoreRow]:
-    """The numbers of ``metrics.json``: the classification's, then of each method and each baseline.
+    """The numbers of ``metrics.json``: those of the classification, then of each method and each baseline.
 
     Args:
-        metrics: What ``metrics.json`` holds, of this version or an earlier one.
+        metrics: The content of ``metrics.json``, of this version or an earlier one.
 
     Returns:
-        One row a number, in the order of the table of metrics.
+        One row per number, in the order of the table of metrics.
 
     >>> scores = {"gt_known_loc": {"0.5": {"value": 0.6, "ci95": [0.5, 0.7], "n": 90}}}
     >>> [list(row) for row in tidy({"methods": {"cam": scores}})]

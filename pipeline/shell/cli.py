@@ -1,4 +1,4 @@
-"""The commands. They parse, call, print and choose the exit code; what they do stands elsewhere."""
+"""The command line: it parses, calls, prints and chooses the exit code; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def evaluate(
     maps: Annotated[Path | None, typer.Option(help="Folder of .npy maps, or one .npz.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score boxes or heat maps of another program like a run's."""
+    """Score boxes or heat maps of another program as if a run had made them."""
     from pipeline.commands.evaluate import evaluate as score
     from pipeline.shell.console import show_scores
 
@@ -192,7 +192,7 @@ def sanity(
     limit: Annotated[int, typer.Option(min=1, help="Images to look at, sampled by the seed.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Check that maps depend on the network's parameters and the class, and turn with the image."""
+    """Check that maps depend on the network's parameters and the class, and follow a mirrored image."""
     config = _checked(name, list(overrides or []))[1]
     from pipeline.commands.sanity import check
     from pipeline.shell.console import show_sanity
@@ -207,7 +207,7 @@ def sanity(
 
 @app.command()
 def status(run: RunArgument, as_json: Json = False) -> None:
-    """Say how far a run is."""
+    """Show the progress of a run."""
     from pipeline.commands.status import status as examine
     from pipeline.store.rundir import RunDir
 
@@ -219,7 +219,7 @@ def list_(
     what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics|formats")],
     as_json: Json = False,
 ) -> None:
-    """List what can be named in a configuration."""
+    """List the names that a configuration can use."""
     from pipeline.shell.listing import listing, side_by_side
 
     table = listing(what)
@@ -257,7 +257,7 @@ def version(as_json: Json = False) -> None:
 
 
 def _keep_stdout() -> TextIO:
-    """Stdout, for the answer alone: what networks and libraries print, until the process ends, is for people."""
+    """Reserve stdout for the answer: until the process ends, output of networks and libraries goes to stderr."""
     answer, sys.stdout = sys.stdout, sys.stderr
     return answer
 
@@ -274,7 +274,7 @@ def _checked(name: str, overrides: list[str]) -> tuple[str, Config]:
 
 
 def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:
-    """The overrides with those that have an option of their own."""
+    """The overrides, including those given as options."""
     changes = list(overrides or [])
     changes += [f"runtime.executor={executor}"] if executor else []
     changes += [f"data.limit={limit}"] if limit is not None else []
@@ -299,7 +299,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
     if not debug:
-        warnings.simplefilter("ignore")  # What libraries tell their developers.
+        warnings.simplefilter("ignore")  # Warnings of libraries address developers.
     signal.signal(signal.SIGINT, interrupt)
     try:
         code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
@@ -310,7 +310,7 @@ def main() -> None:
     except Interruption:
         _leave("interrupted; run the same command to resume", 130)
     except Exception as error:
-        if hasattr(error, "format_message"):  # The command line's own: an unknown option, a missing argument.
+        if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument.
             _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)
         _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
@@ -327,5 +327,5 @@ def _leave(message: str, code: int) -> None:
     if message:
         print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    # Worker threads may be in the middle of a batch; what they compute is not committed and not waited for.
+    # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

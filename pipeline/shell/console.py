@@ -1,4 +1,4 @@
-"""What people see on stderr: progress while a run goes on, the scores when it is done."""
+"""Output for people on stderr: progress during a run, and the scores at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINE_EVERY = 30.0
 """Seconds between progress lines without a terminal."""
 
 Row = tuple[dict[str, Any], dict[str, Any]]
-"""Scores of a method or a baseline, and the zero line that they are held against."""
+"""Scores of a method or a baseline, and the zero line that they are compared with."""
 
 console = Console(stderr=True, highlight=False, markup=False)
 if not console.is_terminal:
@@ -79,7 +79,7 @@ def _rates(progress: Progress) -> str:
 
 
 def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
-    """A table of the methods and the baselines, and where the page is, if scores were kept."""
+    """Print a table of the methods and the baselines, and the location of the page, if scores were kept."""
     table = Table(
         title=f"{metrics['n_images']} images, {metrics['n_failed']} failed, protocol {metrics['protocol']}",
         box=SIMPLE,
@@ -98,10 +98,10 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
 
 
 def show_variants(results: list[dict[str, Any]]) -> None:
-    """One table of the same maps scored by several rules.
+    """Print one table of the same maps scored by several rules.
 
     Args:
-        results: ``metrics.json`` of each, with its ``variant`` and ``run_dir``.
+        results: The ``metrics.json`` of each variant, with its ``variant`` and ``run_dir``.
     """
     if len(results) == 1:
         show_scores(results[0], results[0]["run_dir"])
@@ -114,7 +114,7 @@ def show_variants(results: list[dict[str, Any]]) -> None:
 
 
 def show_differences(found: dict[str, Any]) -> None:
-    """A table of :func:`pipeline.commands.compare.compare`: a row for each metric of each pair."""
+    """Print the result of :func:`pipeline.commands.compare.compare`: a row for each metric of each pair."""
     title = f"differences, protocol {found['protocol']} {found['protocol_fingerprint']}"
     table = Table("", "", "first", "second", "difference [95 %]", "McNemar p", "n", "", title=title, box=SIMPLE)
     for pair in found["pairs"]:
@@ -143,7 +143,7 @@ def _difference(score: dict[str, Any]) -> list[str]:
 
 
 def _milliseconds(out: str) -> dict[str, float]:
-    """What each method cost, by ``run.json``: of one worker, for one image and all its classes."""
+    """Milliseconds of each method, from ``run.json``: of one worker, for one image and all its classes."""
     info, prefix = RunDir(out).info(), "explain/"
     if not info.computed_images:
         return {}
@@ -152,12 +152,12 @@ def _milliseconds(out: str) -> dict[str, float]:
 
 
 def _add_scores(table: Table, rows: dict[str, Row], milliseconds: dict[str, float] | None = None) -> None:
-    """Columns for the scores that any row has, and for what the rows cost; nothing where none has a score.
+    """Add columns for the scores that any row has, and for the cost; nothing where no row has a score.
 
     Args:
-        table: Without columns.
-        rows: Scores, and the zero line that they are marked below.
-        milliseconds: For each image, by row.
+        table: A table without columns.
+        rows: Scores, with the zero line below which they are marked.
+        milliseconds: Milliseconds per image, by row.
     """
     deltas = sorted({delta for scores, _ in rows.values() for delta in scores.get("gt_known_loc", {})})
     delta = "0.5" if "0.5" in deltas else next(iter(deltas), "")
@@ -188,7 +188,7 @@ def _column(metric: Metric, level: str) -> str:
 
 
 def _show_faithfulness(metrics: dict[str, Any]) -> None:
-    """A table of the methods, where it was asked for."""
+    """Print the faithfulness of the methods, where it was computed."""
     found = {
         method: scores["faithfulness"] for method, scores in metrics["methods"].items() if "faithfulness" in scores
     }
@@ -205,7 +205,7 @@ def _show_faithfulness(metrics: dict[str, Any]) -> None:
 
 
 def show_sanity(found: dict[str, Any]) -> None:
-    """A table of how alike the maps are to those of another class, of the mirrored image, of broken networks."""
+    """Print the similarity of maps to those of another class, of the mirrored image and of shuffled networks."""
     table = Table(
         title=f"likeness of the first prediction's map, {found['images']} images, layer {found['layer']}",
         caption="1: the same. Only the mirrored image should keep it.",
@@ -226,7 +226,7 @@ def show_sanity(found: dict[str, Any]) -> None:
 
 
 def _all(metrics: dict[str, Any]) -> dict[str, Row]:
-    """Methods and baselines, and what a row may not be below."""
+    """Scores of methods and baselines by name, each with its zero line."""
     line = metrics.get("zero_line", {})
     methods = {name: (scores, line) for name, scores in metrics["methods"].items()}
     return {**methods, **{name: (scores, {}) for name, scores in metrics.get("baselines", {}).items()}}

@@ -1,4 +1,4 @@
-"""What a machine offers to a run."""
+"""Description of the machine's resources for runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.engine.prepare import versions
 
 
 def examine() -> dict[str, Any]:
-    """Versions, cores, memory, disk, GPUs and the optional packages that are here."""
+    """Versions, cores, memory, disk, GPUs and installed optional packages."""
     import torch
 
     from stages.classify.sources.lite0 import weights_file

@@ -1,4 +1,4 @@
-"""What ``list`` shows: everything that a configuration can name."""
+"""The tables of ``list``: everything that a configuration can name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def listing(what: str) -> dict[str, Any]:
-    """A table by name.
+    """The table of that name.
 
     Raises:
         ConfigurationError: There is no such table.
@@ -36,7 +36,7 @@ def listing(what: str) -> dict[str, Any]:
 
 
 def _configs() -> dict[str, Any]:
-    """Each configuration with what it is for."""
+    """Each configuration with its purpose."""
     return {name: summary(name) for name in config_names()}
 
 
@@ -63,7 +63,7 @@ def _yes(something: object) -> str:
 
 
 def _models() -> dict[str, Any]:
-    """Where networks come from, and the explained layer of those that were tried."""
+    """Sources of networks, and the explained layer of the networks that were tested."""
     from stages.classify.catalog import NETWORKS
     from stages.classify.sources import SOURCES
 
@@ -77,7 +77,7 @@ def _models() -> dict[str, Any]:
 
 
 def _explainers() -> dict[str, Any]:
-    """Costs as in :class:`Explainer`; ``same_map_as`` holds behind a GAP + linear head."""
+    """Explainers, with costs as in :class:`Explainer`; ``same_map_as`` holds for a GAP + linear head."""
     from stages.explain.registry import closed_form, explainers
 
     return {
@@ -128,7 +128,7 @@ def _metrics() -> dict[str, Any]:
 
 
 def _faithfulness(metric: Metric) -> dict[str, str]:
-    """``cost`` counts F forward passes and M explanations of other images, for each image and method."""
+    """A faithfulness metric; ``cost`` counts F forward passes and M explanations of other images, all per image."""
     return {"definition": metric.definition, "better": metric.better, "cost": metric.passes, "source": metric.source}
 
 

@@ -1,4 +1,4 @@
-"""Writing the files of a run: whole or not at all, on a disk or in an object store."""
+"""Atomic writes of a run's files, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from stages.errors import ConfigurationError, OutputError
 from stages.ingest.paths import local_path
 from stages.ingest.remote import remote
 
-_IN_MEMORY = 1 << 26  # Bytes of a file that is held in memory on its way to a store; a longer one goes to a disk.
+_IN_MEMORY = 1 << 26  # Bytes of a file to buffer in memory before an upload; longer files go to disk.
 _PIECE = 1 << 23
-# Stores in which an object appears when its last byte is there. HDFS and others show half-written files.
+# Stores in which an object appears only once it is complete. HDFS and others show half-written files.
 _WHOLE = ("s3", "gs", "gcs", "abfs", "abfss")
 
 
 def resolve(place: str | Path) -> str:
-    """The directory of a run as workers with another working directory find it.
+    """A run's directory in a form that is independent of the working directory.
 
     Raises:
-        ConfigurationError: No place at all, or a kind of store on which files do not appear whole.
+        ConfigurationError: It is neither a path nor a uri, or the store does not write files atomically.
     """
     text = os.fspath(place)
     try:
@@ -41,14 +41,14 @@ def resolve(place: str | Path) -> str:
 
 
 def write(uri: str, chunks: Iterable[bytes]) -> None:
-    """Write one file piece by piece, but so that nobody ever sees a part of it.
+    """Write one file piece by piece, atomically.
 
     Locally: temporary name in the same folder, fsync, rename. In an object store: one PUT (one multipart
     upload where the data are large), which the store shows when it is complete.
 
     Raises:
         OutputError: The disk is full, the folder cannot be written or the store does not take it; no partial
-            file stays behind.
+            file remains.
     """
     path = local_path(uri)
     try:
@@ -58,12 +58,12 @@ def write(uri: str, chunks: Iterable[bytes]) -> None:
             _write_local(Path(path), chunks)
     except OSError as error:
         raise OutputError(
-            f"cannot write {uri}: {reason(error)}; fix it and run the same command again, what is committed stays"
+            f"cannot write {uri}: {reason(error)}; fix it and run the same command again; committed shards are kept"
         ) from None
 
 
 def make_folder(uri: str) -> None:
-    """Create a folder and those above it; a bucket is never created."""
+    """Create a folder and its parents; a bucket is never created."""
     path = local_path(uri)
     if path is not None:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def remove(uri: str) -> None:
 
 
 def clean(uri: str) -> None:
-    """Remove what killed writers left under temporary names; object stores show none."""
+    """Remove the temporary files of killed writers; object stores have none."""
     path = local_path(uri)
     if path is not None:
         for stale in Path(path).rglob(".*.tmp"):
@@ -100,12 +100,12 @@ def clean(uri: str) -> None:
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, in one line."""
+    """The reason for a failure, in one line."""
     return error.strerror or " ".join(str(error).split())
 
 
 def _upload(uri: str, chunks: Iterable[bytes]) -> None:
-    """Store an object once all of it is there: closing a stream, also after an error, would show half of it."""
+    """Store an object once it is complete: closing a stream, even after an error, would publish half of it."""
     with SpooledTemporaryFile(_IN_MEMORY) as whole:
         for chunk in chunks:
             whole.write(chunk)
@@ -116,7 +116,7 @@ def _upload(uri: str, chunks: Iterable[bytes]) -> None:
             with filesystem.open_output_stream(key) as stream:
                 shutil.copyfileobj(whole, stream, _PIECE)
 
-        # Ctrl-C is raised in the main thread, so never in the middle of this.
+        # In a thread, because Ctrl-C is raised in the main thread only.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(copy).result()
 

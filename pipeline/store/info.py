@@ -1,4 +1,4 @@
-"""``run.json``: where a run came from, and how it went."""
+"""The content of ``run.json``: a run's origins and progress."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 2
-"""Of this file; version 0.2.1 and before did not number it."""
+"""Schema number of ``run.json``; version 0.2.1 and before did not number it."""
 
 
 class _Part(BaseModel):
-    # What a later version says beyond this stays in the file.
+    # Fields of later versions are kept.
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, validate_assignment=True)
 
 
@@ -24,7 +24,7 @@ class Source(_Part):
 
 
 class Pixels(_Part):
-    """How the network wants its pixels, as :class:`stages.classify.network.Preprocess` says it."""
+    """Preprocessing of the network, as in :class:`stages.classify.network.Preprocess`."""
 
     size: int = 224
     resample: str = "bilinear"
@@ -34,67 +34,67 @@ class Pixels(_Part):
 
 
 class Call(_Part):
-    """What the last call that worked on the run says of itself."""
+    """Facts about the last call that worked on the run."""
 
     process: str | None = None
-    """Host and pid."""
+    """Host and pid of the driver."""
     started: str | None = None
-    """Time in ISO 8601, UTC."""
+    """Start time in ISO 8601, UTC."""
     images_per_second: float | None = None
     workers: int | None = None
-    """Processes that had a part in a shard lately."""
+    """Number of processes that worked on a shard recently."""
 
 
 class RunInfo(_Part):
-    """What ``run.json`` holds. Times and rates stand here, and nowhere else in a run."""
+    """The content of ``run.json``, the only file of a run, besides its logs, with times and rates."""
 
     schema_number: int = Field(default=1, alias="schema")
     images: int = Field(ge=0)
-    """Rows of the manifest."""
+    """Number of rows of the manifest."""
     counts_form: int = 1
-    """Form of the counts that workers leave with the parts; see :data:`pipeline.store.tables.COUNTS_FORM`."""
+    """Form of the counts that workers store with the parts; see :data:`pipeline.store.tables.COUNTS_FORM`."""
     config_hash: str = ""
     source: Source | None = None
-    """Of a run that was relocalized."""
+    """Source of the maps, for a relocalized run."""
     manifest_sha256: str = ""
     weights_sha256: str = ""
     labelled: int = 0
-    """Images with a label that the network knows."""
+    """Number of images with a label that the network knows."""
     boxes: int = 0
-    """Ground-truth boxes."""
+    """Number of ground-truth boxes."""
     shard_size: int = Field(default=1024, ge=1)
-    """Images a shard."""
+    """Images per shard."""
     precision: str = "fp32"
     blacklist: str = "none"
     """Digest of the images that are not scored."""
     layer: str | list[str] = ""
     """The explained layer, or all of them."""
     layers: dict[str, list[str]] = Field(default_factory=dict)
-    """By entry of ``explain.methods``; version 0.2.1 and before did not say."""
+    """Explained layers by entry of ``explain.methods``; version 0.2.1 and before did not record them."""
     same_map_as: dict[str, str] = Field(default_factory=dict)
-    """By entry, the one before it that gives the same map on this network."""
+    """Earlier entry of ``explain.methods`` that gives the same map on this network, by entry."""
     preprocess: Pixels = Pixels()
     notes: list[str] = Field(default_factory=list)
-    """What was odd about the data."""
+    """Oddities of the data."""
     warnings: list[str] = Field(default_factory=list)
-    """What looked wrong while the run went on."""
+    """Warnings raised during the run."""
     versions: dict[str, str] = Field(default_factory=dict)
     batch_size: int | None = None
-    """Images a forward pass, once the run has begun to compute."""
+    """Images per forward pass, once the run has begun to compute."""
     device: str | None = None
-    """``cpu`` or ``cuda``, likewise."""
+    """Kind of device, ``cpu`` or ``cuda``, once the run has begun to compute."""
     failed: int | None = None
-    """Images in ``errors``, once the run is complete."""
+    """Number of images in ``errors``, once the run is complete."""
     computed_images: int = 0
-    """Committed by all calls; more than ``images`` where a shard was computed again."""
+    """Number of images committed by all calls; more than ``images`` where a shard was computed again."""
     wall_seconds: float = 0.0
     images_per_second: float | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
-    """By stage and by part of it such as ``explain/cam``, summed over workers."""
+    """Seconds by stage and by part of a stage such as ``explain/cam``, summed over workers."""
     peak_memory_mib: dict[str, float] = Field(default_factory=dict)
-    """Largest resident memory of the driver and of a worker."""
+    """Peak resident memory of the driver and of a worker, in MiB."""
     call: Call = Call()
 
     def plain(self) -> dict[str, Any]:
-        """What the file holds: JSON values, without what nobody has said."""
+        """The file's content as JSON values, without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,18 +1,18 @@
-"""One process at a time on a run; a dead process keeps nobody away.
+"""Locks that admit one process at a time to a run and do not outlive a dead process.
 
-On a disk the operating system holds the lock and lets go of it when the process ends. On NFS this needs its
-lock service, which version 4 has built in.
+On a disk the operating system holds the lock and releases it when the process ends. On NFS this needs its lock
+service, which version 4 has built in.
 
-Object stores have no locks. There every process puts an object of its own next to the run, its claim, and only
+Object stores have no locks. There every process puts an object of its own, its claim, next to the run, and only
 then looks for the claims of others. Stores show an object to every listing that begins after its PUT ended
 (S3 and GCS promise this), so of two processes at least one sees the other. A claim is renewed every
-:data:`BEAT` seconds while its process lives. Whoever finds a foreign one watches it: a claim that changes is
-alive, and the newcomer withdraws; one that does not change for :data:`STALE` seconds belongs to a dead
-process, and is removed. No clocks are compared. On the host that wrote a claim, a process that is gone is
-known at once.
+:data:`BEAT` seconds while its process lives. A process that finds a foreign claim watches it: if the claim
+changes, its owner is alive, and the newcomer withdraws; a claim that does not change for :data:`STALE` seconds belongs
+to a dead process and is removed. No clocks are compared. On the host that wrote a claim, a dead process is detected at
+once.
 
 Limits: two processes that start at the same moment may both withdraw; one that is suspended for longer than
-:data:`STALE` is taken for dead, and when it wakes up both work on the run. That costs time, not results: a
+:data:`STALE` counts as dead, and when it resumes, both work on the run. That costs time, not results: a
 part's name and bytes follow from its shard alone.
 """
 
@@ -40,7 +40,7 @@ CLAIMS = ".claims"
 BEAT = 5.0
 """Seconds between renewals."""
 STALE = 30.0
-"""Seconds without renewal after which a claim is dead: six beats, some of which a busy store may refuse."""
+"""Seconds without renewal after which a claim is dead: six beats, since a busy store may refuse some."""
 
 
 @contextmanager
@@ -98,15 +98,15 @@ def _beat(run: str, name: str, done: threading.Event) -> None:
         beat += 1
         try:
             _renew(run, name, beat)
-        except OutputError:  # The next one may get through; the run's own writes say what is wrong.
+        except OutputError:  # The next renewal may succeed; the run's own writes report the cause.
             continue
 
 
 def _await_death(run: str, name: str) -> None:
-    """Return when a foreign claim is dead or gone.
+    """Wait until a foreign claim is dead or gone.
 
     Raises:
-        ConfigurationError: It is alive.
+        ConfigurationError: The claim is alive.
     """
     first = _read(run, name)
     if first is None:
@@ -125,7 +125,7 @@ def _await_death(run: str, name: str) -> None:
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
-    """Whether the owner ran on this machine, since it was started, and runs no more."""
+    """Whether the owner ran on this machine since its last boot, and no longer runs."""
     if (owner.get("host"), owner.get("boot")) != (socket.gethostname(), _boot()) or not owner.get("boot"):
         return False
     try:
@@ -138,7 +138,7 @@ def _is_dead(owner: dict[str, Any]) -> bool:
 
 
 def _boot() -> str:
-    """Names this start of the machine and, in containers, this space of process ids; empty where unknown."""
+    """Identifier of this boot of the machine and, in containers, of the PID namespace; empty where unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -1,4 +1,4 @@
-"""The images to do, in a stable order, cut into shards."""
+"""The manifest: a run's images in a stable order, cut into shards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Shard:
     """A slice of the manifest: the unit of scheduling, retry, commit and resume.
 
     Attributes:
-        index: Names the shard's files.
+        index: Number in the names of the shard's files.
         start: First row.
         stop: One past the last row.
     """
@@ -34,7 +34,7 @@ class Shard:
 
 
 def shard_length(images: int, shard_size: int | str) -> int:
-    """Images a shard; ``auto`` aims at 32 shards of 32 to 1024 images.
+    """Number of images per shard; ``auto`` aims at 32 shards of 32 to 1024 images.
 
     >>> shard_length(333, "auto"), shard_length(5000, "auto"), shard_length(50_000, "auto")
     (32, 157, 1024)
@@ -78,7 +78,7 @@ def relabel(records: list[ImageRecord], outputs: np.ndarray) -> list[ImageRecord
 
 
 def to_table(records: list[ImageRecord]) -> pa.Table:
-    """The manifest as it is stored."""
+    """The manifest as the stored table."""
     columns = {
         name: [getattr(record, name) for record in records]
         for name in ("image_id", "uri", "file_name", "label", "width", "height")
@@ -93,7 +93,7 @@ def to_table(records: list[ImageRecord]) -> pa.Table:
 
 
 def read_records(source: str | BinaryIO) -> Iterator[list[ImageRecord]]:
-    """The records of a stored manifest, a row group at a time."""
+    """The records of a stored manifest, one row group at a time."""
     with pq.ParquetFile(source) as file:
         for group in range(file.num_row_groups):
             yield [
@@ -112,8 +112,8 @@ def read_records(source: str | BinaryIO) -> Iterator[list[ImageRecord]]:
 def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
     """The rows of one shard as the first batch of the stages.
 
-    ``boxes`` are those of the image's label: where a dataset names the class of every box, a box around
-    another object is not a right answer. ``masks`` are those of the same objects, None where they have none,
+    ``boxes`` are those of the image's label: where a dataset gives the class of every box, a box around
+    another object is not a correct answer. ``masks`` are those of the same objects, None where they have none,
     and ``ignore`` the region that is not scored.
     """
     groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))
@@ -141,5 +141,5 @@ def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
 
 
 def _all_or_none(masks: list[bytes]) -> list[bytes] | None:
-    """Masks of an image's objects; where one has none, the pixels of the object are not known."""
+    """Masks of an image's objects; None where any is missing, since the pixels of that object are unknown."""
     return masks if masks and all(masks) else None

@@ -1,4 +1,4 @@
-"""One run's directory: opened or refused, committed shard by shard, resumed by listing."""
+"""A run's directory: opening it, committing shards, and resuming by listing them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stages.errors import ConfigurationError, DataError
 from stages.ingest.paths import join, local_path
 from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
 
-# What a run that never came to its manifest may have left.
+# Files of a run that was interrupted before its manifest was written.
 _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
 _FOLDERS = ("predictions", "errors", "coco", "report")
 MANIFEST_FILE = "manifest.parquet"
@@ -37,11 +37,11 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 _NEEDED: dict[str, dict[str, type]] = {
     "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
 }
-"""Without which a file cannot be one that a run has written."""
+"""Fields, by file, that every file written by a run has."""
 
 
 class RunDir:
-    """The files of one run, by name, on a disk or in an object store. Every file appears whole or not at all.
+    """The files of one run, by name, on a disk or in an object store. Every file is written atomically.
 
     Args:
         place: Local path or uri.
@@ -52,11 +52,11 @@ class RunDir:
 
     @classmethod
     def open(cls, place: str | Path, config: Config) -> RunDir:
-        """Create the directory of a run, or take up the one that stands there.
+        """Create the directory of a run, or open an existing one.
 
         Raises:
-            ConfigurationError: It belongs to another configuration, holds something else than a run, or
-                cannot be written.
+            ConfigurationError: It belongs to another configuration, does not hold a run, or cannot be
+                written.
         """
         try:
             run = cls(place)
@@ -84,10 +84,10 @@ class RunDir:
 
     @property
     def path(self) -> Path:
-        """The folder of a run on a disk, for what cannot do with names.
+        """The folder of a run on a disk, for code that needs a local path.
 
         Raises:
-            ConfigurationError: The run lies in an object store.
+            ConfigurationError: The run is in an object store.
         """
         if local_path(self.uri) is None:
             raise ConfigurationError(f"{self}: this needs a run on a local disk; copy it to one")
@@ -112,22 +112,22 @@ class RunDir:
         except OSError as error:
             if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
                 raise
-            raise DataError(f"{self} has no {name}: no run was begun there, or it has not come so far") from None
+            raise DataError(f"{self} has no {name}: no run was begun there, or it has not got that far") from None
 
     @property
     def manifest(self) -> str | BinaryIO:
-        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads what is asked for."""
+        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads only the requested ranges."""
         uri = self.where(MANIFEST_FILE)
         return uri if local_path(uri) is not None else open_file(uri)
 
     @property
     def begun(self) -> bool:
-        """Whether the run has come to its manifest."""
+        """Whether the run has written its manifest."""
         return self.exists(MANIFEST_FILE)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes away from the run; a dead process keeps nobody away.
+        """Lock the run against other processes; the lock does not outlive a dead process.
 
         Raises:
             ConfigurationError: Another process works on it.
@@ -141,14 +141,14 @@ class RunDir:
         return self.exists("_SUCCESS")
 
     def reopen(self) -> None:
-        """Take back that the run is complete, since a file of it was removed."""
+        """Mark the run as incomplete again, since one of its files was removed."""
         storage.remove(self.where("_SUCCESS"))
 
     def status(self) -> dict[str, Any]:
-        """How far the run is.
+        """Progress of the run.
 
         Raises:
-            DataError: There is no run, or it has not come to its first image.
+            DataError: There is no run, or it has not reached its first image.
         """
         info = self.info()
         done = sum(file.num_rows for file in self.errors())
@@ -158,7 +158,7 @@ class RunDir:
         return {"images": info.images, "done": done, "failed": failed, "complete": self.complete}
 
     def write(self, name: str, data: bytes) -> None:
-        """Write one file so that nobody ever sees a part of it.
+        """Write one file atomically.
 
         Raises:
             OutputError: The disk is full, the folder cannot be written or the store does not take it.
@@ -166,10 +166,10 @@ class RunDir:
         self.stream(name, [data])
 
     def stream(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Write one file piece by piece, whole or not at all, like :meth:`write`.
+        """Write one file piece by piece, atomically like :meth:`write`.
 
         Raises:
-            OutputError: As :meth:`write`.
+            OutputError: The file cannot be written, as in :meth:`write`.
         """
         storage.write(self.where(name), chunks)
 
@@ -197,11 +197,11 @@ class RunDir:
         return value
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
-        """Store a finished shard. The predictions' file is the commit, so the errors go first."""
+        """Store a finished shard. The predictions' file is the commit, so the errors are written first."""
         name = _part_name(shard)
         if errors.num_rows:
             self.write(f"errors/{name}", encode(errors))
-        else:  # An earlier try that was killed before its predictions may have left some.
+        else:  # An earlier attempt that was killed before its predictions may have left errors.
             storage.remove(self.where(f"errors/{name}"))
         self.write(f"predictions/{name}", encode(predictions))
 
@@ -210,7 +210,7 @@ class RunDir:
         return {shard for shard, _ in self._parts("predictions")}
 
     def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The committed predictions, shard by shard in order; all columns or those named."""
+        """The committed predictions, shard by shard in order; all columns or only the named ones."""
         yield from (_read(uri, columns or PREDICTIONS.names) for _, uri in self._parts("predictions"))
 
     def errors(self) -> Iterator[pa.Table]:
@@ -219,7 +219,7 @@ class RunDir:
         yield from (_read(uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
 
     def config(self) -> Config:
-        """The configuration that the run was begun with, whichever version began it.
+        """The configuration that the run was begun with, by any version.
 
         Raises:
             DataError: No run was begun there.
@@ -228,7 +228,7 @@ class RunDir:
         return stored_config(self.read("config.yaml"), self.where("config.yaml"))
 
     def info(self) -> RunInfo:
-        """Where the run came from, and how it went: ``run.json``.
+        """The content of ``run.json``: the run's origins and progress.
 
         Raises:
             DataError: No run was begun there, or the file is damaged.
@@ -248,18 +248,18 @@ class RunDir:
         self.write_json("run.json", info.plain())
 
     def recipe(self) -> FullRecipe:
-        """What the run was made by, from its own files: neither its network nor its blacklist need be there.
+        """The run's recipe, from its own files: neither its network nor its blacklist need exist.
 
         The classes are left out; :meth:`classes` reads them from a large file.
 
         Raises:
-            UserError: As :meth:`config` and :meth:`info`.
+            UserError: A file is missing or damaged, as in :meth:`config` and :meth:`info`.
         """
         info, config = self.info(), self.config()
         facts = NetworkFacts(
             weights_sha256=info.weights_sha256,
             preprocess=Preprocess(**info.preprocess.model_dump()),
-            # Version 0.2.1 and before say which layers were explained, not by which method.
+            # Version 0.2.1 and before record which layers were explained, not by which method.
             layers=info.layers or dict.fromkeys(config.explain.methods, listed(info.layer)),
             same_map_as=info.same_map_as,
         )
@@ -269,19 +269,19 @@ class RunDir:
         """The classes by network output, as the finished run's COCO file lists them.
 
         Raises:
-            DataError: The run has not come so far.
+            DataError: The run has not got that far.
         """
         categories = self.read_json("coco/ground_truth.json")["categories"]
         return [ClassInfo(one["name"], one.get("wnid")) for one in categories]
 
     def part(self, kind: str, shard: int) -> pa.Table:
-        """One shard's ``predictions`` or ``errors``, all columns; without rows where it left no file."""
+        """One shard's ``predictions`` or ``errors``, all columns; no rows where it has no such file."""
         schema = {"predictions": PREDICTIONS, "errors": ERRORS}[kind]
         uri = self.where(f"{kind}/{_part_name(shard)}")
         return _read(uri, schema.names) if is_file(uri) else schema.empty_table()
 
     def clean(self) -> None:
-        """Remove what killed writers left under temporary names."""
+        """Remove the temporary files of killed writers."""
         storage.clean(self.uri)
 
     def _parts(self, kind: str) -> list[tuple[int, str]]:
@@ -290,7 +290,7 @@ class RunDir:
 
 
 def listed(layer: str | list[str]) -> list[str]:
-    """One name or several, as a list."""
+    """One or several names as a list."""
     return [layer] if isinstance(layer, str) else layer
 
 
@@ -299,7 +299,7 @@ def _part_name(shard: int) -> str:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a run may have left it: one of its files, or the temporary file of a killed writer."""
+    """Whether a name belongs to a run: one of its files, or the temporary file of a killed writer."""
     return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
 
 
@@ -312,7 +312,7 @@ def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
 
 
 def _read(uri: str, columns: list[str]) -> pa.Table:
-    # One request where a store is asked; a disk gives single columns for less.
+    # One request to a store; on a disk reading single columns is cheaper.
     source = uri if local_path(uri) is not None else pa.BufferReader(read_bytes(uri))
     try:
         table = pq.read_table(source, columns=columns)

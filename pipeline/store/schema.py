@@ -1,4 +1,4 @@
-"""The Arrow schemas of everything that a run writes: the contract as code."""
+"""Arrow schemas of all tables that a run writes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ MANIFEST = _schema(
     boxes=pa.list_(BOX),
     box_labels=pa.list_(pa.int32()),
 )
-"""One row an image; ``label`` and ``box_labels`` are network outputs, -1 for none."""
+"""Schema of the manifest, one row per image; ``label`` and ``box_labels`` are network outputs, -1 for none."""
 
 MASKED_MANIFEST = _schema(
     **{field.name: field.type for field in MANIFEST},
     masks=pa.list_(pa.binary()),
     ignore=pa.binary(),
 )
-"""The same of a dataset with masks: COCO's compressed run lengths of each box's object (empty for none), and of
-the region in which the label's class is not scored. Of the displayed size."""
+"""Schema of the manifest of a dataset with masks: COCO's compressed run lengths of each box's object (empty for none),
+and of the region in which the label's class is not scored, both at the displayed size."""
 
 PREDICTIONS = _schema(
     image_id=pa.int64(),
@@ -47,7 +47,7 @@ PREDICTIONS = _schema(
     map_h=pa.int16(),
     map_w=pa.int16(),
 )
-"""One row an image, method and target."""
+"""Schema of the predictions, one row per image, method and target."""
 
 ERRORS = _schema(
     image_id=pa.int64(),
@@ -57,4 +57,4 @@ ERRORS = _schema(
     message=pa.string(),
     attempts=pa.int32(),
 )
-"""One row an image that ended without predictions."""
+"""Schema of the errors, one row per image that ended without predictions."""

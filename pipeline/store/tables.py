@@ -1,4 +1,4 @@
-"""A finished shard as the two tables that are committed."""
+"""Conversion of a finished shard into the two tables that are committed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
 COUNTS_FORM = 2
-"""Number of the form of the counts in a part's metadata. A change of it does not matter to a complete run, whose scores
-are written, but one that is under way goes on only in the form that it began in."""
+"""Version of the counts in a part's metadata. A change does not affect complete runs, whose scores are written, but an
+unfinished run can continue only with the version that it began with."""
 
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"
-"""Keys of a part's metadata: what its metrics are made of. The second stands only where it was computed."""
+"""Keys of a part's metadata for its metric counts; the second is present only where it was computed."""
 
 
 def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Table:
-    """A shard's prediction rows as they are stored.
+    """A shard's prediction rows as the stored table.
 
     Args:
-        rows: What the last stage returned; an empty dict where no image was left.
-        class_names: By network output.
+        rows: The batch that the last stage returned; an empty dict where no image was left.
+        class_names: Class names by network output.
         counts: The shard's metric counts, kept in the file's metadata.
     """
     schema = PREDICTIONS.with_metadata({**PREDICTIONS.metadata, COUNTS: counts.encode()})
@@ -50,7 +50,7 @@ def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Tab
 
 
 def error_table(errors: list[tuple[int, str, ImageError]]) -> pa.Table:
-    """The images of a shard that ended without predictions."""
+    """The images of a shard that ended without predictions, as the stored table."""
     return pa.table(
         {
             "image_id": [image_id for image_id, _, _ in errors],

@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, whose workers then import what this process imports."""
+"""Connection to a Ray cluster whose workers import the same modules as this process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 class _OwnPath(JobConfig):
-    """Has workers look for modules where this process does, and not in its current folder.
+    """Makes workers look for modules where this process does, and not in its current folder.
 
-    Ray puts that folder before the standard library in every worker, unless it sends a working directory along,
-    which :meth:`_runtime_env_has_working_dir` tells. A Ray that asks otherwise would do so again.
+    Ray puts that folder before the standard library in every worker, unless it ships a working directory, which it
+    learns from :meth:`_runtime_env_has_working_dir`. A Ray version that asks otherwise would add the folder again.
     """
 
     def _runtime_env_has_working_dir(self) -> bool:
@@ -30,12 +30,12 @@ def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a quiet one here, unless this process has one.
 
     Raises:
-        ConfigurationError: It cannot be reached or started.
+        ConfigurationError: The cluster cannot be reached or started.
     """
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
-    # Through Ray's client the driver is a process on the cluster, which reads the configuration before any path.
+    # With Ray's client the driver is a process on the cluster, which reads the configuration before any path is set.
     config = JobConfig if address and address.startswith("ray://") else _OwnPath
     path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": path}
@@ -49,5 +49,5 @@ def connect() -> None:
         raise ConfigurationError(
             f"runtime.executor ray: cannot reach the cluster at RAY_ADDRESS={address}: {reason}"
             if address
-            else f"runtime.executor ray: cannot start a local cluster: {reason}; take --executor inline"
+            else f"runtime.executor ray: cannot start a local cluster: {reason}; use --executor inline"
         ) from None

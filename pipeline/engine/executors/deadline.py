@@ -1,4 +1,4 @@
-"""An end for processes that hang."""
+"""A time limit that ends a hanging process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """End this process, after its tracebacks on stderr, where the block is not left in time.
+    """End this process, after printing its tracebacks to stderr, if the block does not finish in time.
 
-    The watch is a thread of C: it does not need Python's lock, which the hanging call may hold. One block
-    at a time in a process.
+    The watchdog is a C thread, which does not need the GIL that the hanging call may hold. Only one block per
+    process can be active at a time.
     """
     if math.isinf(seconds):
         yield

@@ -1,8 +1,8 @@
-"""Finds the images that kill or hang a process, from outside of the process.
+"""Search for the images that kill or hang a process, from outside that process.
 
-A child process takes the shard through all stages, first batch by batch, then image by image where a batch
-was its end, and says before each step where it is, through a pipe, which outlives it. What it dies of, a
-segmentation fault or a call that never comes back, cannot be caught inside.
+A child process takes the shard through all stages, first batch by batch, then image by image where a batch killed
+it, and reports each step in advance through a pipe, which outlives it. The cause of its death, a segmentation fault
+or a call that never returns, cannot be caught inside it.
 
 ``python -P -m pipeline.engine.executors.examine`` is that child.
 """
@@ -32,29 +32,29 @@ from stages.batch import ImageError, Stage, length, take
 from stages.errors import UserError
 
 TRIES = 2
-"""Times that an image must end its process, with no other image in the batch, before it is given up."""
+"""Number of times that an image, alone in its batch, must end its process before it is given up."""
 IN_A_ROW = 16
-"""Images given up in a row after which it is no longer likely that the images are to blame."""
+"""Number of consecutive images given up after which the images are probably not the cause."""
 
 Probe = Callable[[list[int]], ImageError | None]
-"""Takes rows of a shard through the stages together; why that ended the process, or None where it did not."""
+"""A function that takes rows of a shard through the stages together and returns why the process ended, or None."""
 
 
 class ExaminationError(UserError):
-    """The process dies whatever image is in it."""
+    """The process dies whichever image it is given."""
 
 
 def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dict[int, ImageError]:
-    """The images of a shard that kill or hang a process, in addition to those that are known already.
+    """Find the images of a shard that kill or hang a process, in addition to those already known.
 
     Args:
         groups: The whole plan.
-        job: Where the shard's rows are, the size of a batch and the time that it may take.
+        job: Source of the shard's rows, batch size and time limit.
         shard: The shard.
         known: Images to leave out.
 
     Raises:
-        ExaminationError: The process dies before its first image, or of :data:`IN_A_ROW` images in a row.
+        ExaminationError: The process dies before its first image, or on :data:`IN_A_ROW` consecutive images.
     """
     ids = read_shard(job.run.manifest, shard)["image_id"].tolist()
     rows = range(len(ids))
@@ -66,14 +66,14 @@ def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dic
 
 
 def search(batches: list[list[int]], probe: Probe) -> dict[int, ImageError]:
-    """The rows that end their process when they are alone in it, and why.
+    """Find the rows that end their process when they are alone in it, and why.
 
     Args:
-        batches: Rows, as they are processed together.
-        probe: Tries some.
+        batches: Rows that are processed together.
+        probe: Tries some rows.
 
     Raises:
-        ExaminationError: :data:`IN_A_ROW` rows in a row do so.
+        ExaminationError: :data:`IN_A_ROW` consecutive rows end their process.
     """
     found: dict[int, ImageError] = {}
     in_a_row = 0
@@ -106,7 +106,7 @@ def _fatal(row: int, probe: Probe) -> ImageError | None:
 
 
 class _Child:
-    """The process that images are tried in; a new one takes the place of one that died."""
+    """The child process that tries images; a new one replaces one that died."""
 
     def __init__(self, groups: list[Group], job: Job, shard: Shard) -> None:
         self.timeout = job.timeout
@@ -137,7 +137,7 @@ class _Child:
         if time.monotonic() - started >= self.timeout:
             return ImageError(step, "TimedOut", f"not done after runtime.timeout={self.timeout:g} s")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ImageError(step, "WorkerCrashed", f"ended its process with {how}; take it out of the dataset")
+        return ImageError(step, "WorkerCrashed", f"ended its process with {how}; remove it from the dataset")
 
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
@@ -156,13 +156,13 @@ class _Child:
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:
         self.notes.close()
-        child.kill()  # Nothing happens to one that is dead.
+        child.kill()  # Harmless if it is already dead.
         with child:
             return child.wait()
 
 
 def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
-    """Write to its stdin; that it is dead is seen where its notes end."""
+    """Write to the child's stdin; its death is noticed where its notes end."""
     assert child.stdin is not None
     with suppress(BrokenPipeError):
         child.stdin.write(data)
@@ -170,7 +170,7 @@ def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
 
 
 def _serve(notes: int) -> None:
-    """Set up the stages that stdin begins with, then take the rows of each further line through them."""
+    """Set up the stages that are first on stdin, then take the rows of each further line through them."""
     stages: list[Stage]
     job: Job
     stages, job, shard = pickle.load(sys.stdin.buffer)
@@ -189,13 +189,13 @@ def _serve(notes: int) -> None:
                     if not length(rows):
                         break
         except Exception as error:
-            # No matter of life and death: the worker will raise it as well, and it is told apart there.
+            # An exception does not kill the process: the worker raises it as well and handles it there.
             print(error, file=sys.stderr)
         _say(notes, "done")
 
 
 def _say(notes: int, what: str) -> None:
-    os.write(notes, f"{what}\n".encode())  # At once in the pipe, where it survives this process.
+    os.write(notes, f"{what}\n".encode())  # Unbuffered: in the pipe it survives this process.
 
 
 if __name__ == "__main__":

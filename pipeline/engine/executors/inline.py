@@ -1,7 +1,7 @@
-"""Runs a plan in this process, its batches spread over threads.
+"""Execution of a plan in this process, with batches spread over threads.
 
-An image that kills or hangs its process takes this run with it; the Ray executor, with the same command,
-finds it, leaves it out and goes on.
+An image that kills or hangs its process ends this run; the Ray executor, with the same command, finds the image,
+leaves it out and goes on.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def execute(
 ) -> Iterator[Report]:
     """Process shards and commit them in order.
 
-    Decoding, the network and the boxes release Python's lock, so threads that each take a batch from
-    bytes to boxes keep all cores busy without copying pixels between processes.
+    Decoding, the network and the boxes release the GIL, so threads that each take a batch from bytes to boxes
+    keep all cores busy without copying pixels between processes.
 
     Args:
         groups: The plan.
-        shards: Those still to do.
-        job: What they share.
-        workers: Threads.
+        shards: The shards still to do.
+        job: The shared settings.
+        workers: Number of threads.
         ready: Called once the stages are set up.
-        stop: Asked before each shard; once it says so, none is begun.
+        stop: Called before each shard; once it returns True, no shard is begun.
 
     Yields:
         A report after each commit.
@@ -52,7 +52,7 @@ def execute(
         group.setup()
     ready()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="wsl-pipeline")
-    # Two shards at once: the next one's batches fill the cores while the last batches of one finish.
+    # Two shards at once: the next shard's batches fill the cores while the last batches of one finish.
     running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
     try:
         for shard in shards:

@@ -1,10 +1,9 @@
-"""Which shards are to do, which were lost how often, and what is done about it. Knows nothing of Ray.
+"""Record of the shards still to do and of their lost attempts, and the retry policy; independent of Ray.
 
-A worker process that dies takes its shards with it. The first time a shard is merely tried again, since
-the death need not be its doing. It runs alone then, and when that costs further workers its images are
-examined one by one in processes of their own (:mod:`pipeline.engine.executors.examine`): those that kill or hang
-a process end in ``errors``, and the shard runs once more without them. What a stage *raises* is never
-tried again; it would be raised again.
+A worker process that dies loses its shards. After the first loss a shard is merely tried again, since it need not be
+the cause. It then runs alone, and when that costs further workers its images are examined one by one in separate
+processes (:mod:`pipeline.engine.executors.examine`): those that kill or hang a process end in ``errors``, and the
+shard runs once more without them. An exception that a stage *raises* is never retried; it would be raised again.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from pipeline.store.manifest import Shard
 from stages.errors import UserError
 
 ATTEMPTS = 3
-"""Times that a shard is tried, and again that it is examined, when workers die of it."""
+"""Number of times that a shard is tried, and then examined, when it kills its workers."""
 
 
 class ShardFailedError(UserError):
-    """A shard killed its workers as often as it was tried, and no image of it can be blamed."""
+    """A shard killed its workers on every attempt, and no single image is the cause."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Lost:
     """A worker died while it had a task.
 
     Attributes:
-        cause: One line.
+        cause: The cause, in one line.
     """
 
     cause: str
@@ -39,13 +38,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is asked to do with a shard.
+    """A worker's task on a shard.
 
     Attributes:
         shard: The shard.
-        attempt: How often this was tried, this time included.
+        attempt: Number of the attempt, from 1.
         culprits: Images to leave out.
-        examine: Look for more of them; otherwise process and commit.
+        examine: Whether to look for further images to leave out, not to process and commit.
     """
 
     shard: Shard
@@ -55,29 +54,29 @@ class Task:
 
     @property
     def alone(self) -> bool:
-        """Whether its worker may have no other task meanwhile, which it might take with it."""
+        """Whether its worker may have no other task meanwhile, which would be lost with the worker."""
         return self.attempt > 1 or self.examine or bool(self.culprits)
 
 
 Result = Report | Culprits | Lost
-"""What comes of a task: a commit, what an examination found, or a dead worker."""
+"""Result of a task: a commit, the findings of an examination, or a dead worker."""
 
 
 class Pool(Protocol):
-    """Workers, wherever they are."""
+    """A pool of workers on any backend."""
 
     def dispatch(self, task: Task) -> bool:
-        """Give the task to a worker; False while all have enough to do."""
+        """Give the task to a worker; False while all are busy."""
 
     def wait(self) -> Iterable[tuple[Task, Result]]:
-        """Wait a moment for tasks that came to an end, however they did."""
+        """Wait briefly for tasks that ended, successfully or not."""
 
 
 class Ledger:
-    """The tasks that are left.
+    """The tasks that are waiting or running.
 
     Args:
-        shards: Those to do.
+        shards: The shards to do.
     """
 
     def __init__(self, shards: Iterable[Shard]) -> None:
@@ -86,19 +85,19 @@ class Ledger:
         self._cleared: set[int] = set()
 
     def forget(self) -> None:
-        """Begin nothing more; what runs may finish."""
+        """Drop the waiting tasks; running tasks may finish."""
         self.waiting.clear()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing waits or runs."""
+        """Whether no task is waiting or running."""
         return not self.waiting and not self.running
 
     def close(self, task: Task, result: Result) -> Report | None:
-        """Enter what came of a running task: the report of a commit, or None where the shard waits again.
+        """Enter the result of a running task; returns the report of a commit, or None where the shard waits again.
 
         Raises:
-            ShardFailedError: Workers die of the shard and no image can be blamed.
+            ShardFailedError: The shard kills its workers and no single image is the cause.
         """
         self.running -= 1
         if isinstance(result, Report):
@@ -116,7 +115,7 @@ class Ledger:
         if not task.examine and task.shard.index not in self._cleared:
             return replace(task, attempt=1, examine=True)
         blame = (
-            "the process that examines its images died, too, such as for want of memory"
+            "the process that examines its images died as well, possibly out of memory"
             if task.examine
             else "no image of it does so alone, so it may be the size of the batch, the memory or runtime.timeout"
         )
@@ -127,13 +126,13 @@ class Ledger:
 
 
 def drive(ledger: Ledger, pool: Pool, stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
-    """Give tasks to workers until none is left, or until it is time to stop and those under way are done.
+    """Give tasks to workers until none is left, or until ``stop`` returns True and the running ones are done.
 
     Yields:
         A report after each commit, in order of completion.
 
     Raises:
-        ShardFailedError: Workers die of a shard and no image can be blamed.
+        ShardFailedError: A shard kills its workers and no single image is the cause.
     """
     while not ledger.finished:
         if stop():

@@ -1,4 +1,4 @@
-"""Runs a plan on Ray: worker processes on this machine or on a cluster."""
+"""Execution of a plan on Ray, in worker processes on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from stages.errors import first_line
 log = logging.getLogger("wsl_pipeline")
 
 IN_FLIGHT = 2
-"""Shards that a worker has at once, so that the next one's pixels are there when it is done."""
+"""Number of shards that a worker has at once, so that the next one's pixels are ready when it finishes one."""
 MOST_IN_FLIGHT = 16
-"""Shards a worker has at once at most, where more cores than one decode for it."""
+"""Maximum number of shards that a worker has at once, where several cores decode for it."""
 LOOK_EVERY = 5.0
-"""Seconds between looks at the cluster, whose nodes come and go."""
+"""Seconds between checks of the cluster, whose nodes come and go."""
 
 
 class Worker:
@@ -40,20 +40,20 @@ class Worker:
         self._open = ExitStack()  # for as long as this process lives
 
     def setup(self) -> None:
-        """Prepare the stages. Not done on construction, whose errors Ray wraps beyond recognition."""
+        """Prepare the stages; not done on construction, because Ray obscures errors that are raised there."""
         self.journal = self._open.enter_context(journal(self.job.run))
         with deadline(self.job.timeout):
             self.group.setup()
 
     def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Report:
-        """Take a shard through the group: from the manifest, or from what the group before made of it."""
+        """Take a shard through the group, from the manifest or from the outcomes of the group before."""
         outcomes = given if isinstance(given, list) else self.job.load(shard, given)
         outcomes = _advance(self.group, self.job, outcomes)
         self.journal.processed(shard.index, total(outcome.seconds for outcome in outcomes))
         return _commit(self.job, shard, outcomes) if self.commits else outcomes
 
     def examine(self, shard: Shard, known: Culprits, *groups: Group) -> Culprits:
-        """Find the images that kill the workers; a second process holds the stages meanwhile."""
+        """Find the images that kill the workers, in a second process that also holds the stages."""
         return examine(list(groups), self.job, shard, known)
 
 
@@ -97,23 +97,23 @@ def execute(
 ) -> Iterator[Report]:
     """Process shards on Ray and commit each in the worker that finished it.
 
-    A plan of one group runs whole in actors. A plan of three groups runs as CPU tasks that load, actors
-    that hold the network, and CPU tasks that make boxes and commit; what flows between them goes through
+    A plan of one group runs entirely in actors. A plan of three groups runs as CPU tasks that load, actors
+    that hold the network, and CPU tasks that make boxes and commit; data between them go through
     the object store, never through the driver.
 
     Args:
         groups: The plan: one group, or three of which the middle one holds the network.
-        shards: Those still to do.
-        job: What they share.
-        workers: Actors that hold the network; None for as many as the cluster has room for, now and later.
-        ready: Called when the first of them is.
-        stop: Asked now and then; once it says so, no shard is begun.
+        shards: The shards still to do.
+        job: The shared settings.
+        workers: Number of actors that hold the network; None for as many as the cluster has room for, now and later.
+        ready: Called when the first actor is ready.
+        stop: Called repeatedly; once it returns True, no shard is begun.
 
     Yields:
         A report after each commit, in order of completion.
 
     Raises:
-        ShardFailedError: Workers die of a shard and no image can be blamed, or die while they start.
+        ShardFailedError: A shard kills its workers and no single image is the cause, or workers die while they start.
     """
     connect()
     pool = _Pool(groups, job, len(shards) if workers is None else min(workers, len(shards)), ready)
@@ -124,14 +124,14 @@ def execute(
 
 
 class _Pool:
-    """The model workers and the shards that are with them. The driver owns recovery, Ray restarts nothing."""
+    """The model workers and their shards. The driver handles recovery; Ray restarts nothing."""
 
     def __init__(self, groups: list[Group], job: Job, most: int, ready: Callable[[], None]) -> None:
         self.groups, self.job, self.most, self.ready = groups, job, most, ready
         self.was_ready = False
         self.model = groups[0] if len(groups) == 1 else groups[1]
         self.shared = [ray.put(group) for group in groups], ray.put(job)
-        # Made once: Ray takes every remote function that is made for a new one, and sends it to all workers.
+        # Made once: Ray treats every remote function object as a new function and sends it to all workers.
         self.tasks = [ray.remote(one).options(num_cpus=1, max_retries=0) for one in (_load, _finish)]
         self.starting: dict[ray.ObjectRef[Any], ray.actor.ActorHandle[Any]] = {}
         self.load: dict[ray.actor.ActorHandle[Any], int] = {}
@@ -141,10 +141,10 @@ class _Pool:
         self.looked = -math.inf
 
     def dispatch(self, task: Task) -> bool:
-        """Give a task to the worker with the least to do; False while all have enough.
+        """Give a task to the least busy worker; False while all are busy.
 
         Only workers that have answered count: a dead one fails at once and would look idle. A task that
-        runs alone takes no other shard down with it.
+        runs alone cannot cause the loss of other shards.
         """
         room = 1 if task.alone else self.depth
         free = [actor for actor, load in self.load.items() if load < room]
@@ -169,10 +169,10 @@ class _Pool:
         return MOST_IN_FLIGHT if task.alone else 1
 
     def wait(self) -> Iterator[tuple[Task, Result]]:
-        """What came back: reports, findings, or the errors of shards whose workers died.
+        """Finished tasks with their reports or findings, or with the errors of workers that died.
 
         Raises:
-            Exception: What a stage or a worker's set-up raised; trying again would raise it again.
+            Exception: A stage or a worker's set-up raised it; a retry would raise it again.
         """
         self._hire()
         ready, _ = ray.wait([*self.busy, *self.starting], num_returns=1, timeout=1)
@@ -188,12 +188,13 @@ class _Pool:
             except RayError as error:
                 # A task that waited for a dead worker's result fails with that worker's error as its cause.
                 cause = error.cause if isinstance(error, RayTaskError) else error
-                if not isinstance(cause, RayError) or type(cause) is RayError:  # The latter wraps what has no pickle.
+                # A plain RayError wraps errors that cannot be pickled.
+                if not isinstance(cause, RayError) or type(cause) is RayError:
                     raise cause from None
                 yield task, self._lost(task, actor, cause)
 
     def _hire(self) -> None:
-        """Start workers where there is room for more: at the beginning, for dead ones, on nodes that joined."""
+        """Start workers where there is room: at the beginning, in place of dead ones, on nodes that joined."""
         if time.monotonic() - self.looked >= LOOK_EVERY:
             self._look()
         here = len(self.load) + len(self.starting)
@@ -202,13 +203,13 @@ class _Pool:
                 self._start()
 
     def _look(self) -> None:
-        """See how many workers the cluster has room for, and how many shards keep the cores of one busy."""
+        """Determine how many workers the cluster has room for, and how many shards keep the cores of one busy."""
         self.looked = time.monotonic()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
         room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
         if room > self.room:
-            self.failed_starts = 0  # Other nodes, another try.
+            self.failed_starts = 0  # Workers may start on the new nodes.
         self.room = room
         self.depth = IN_FLIGHT
         if len(self.groups) > 1:
@@ -217,13 +218,13 @@ class _Pool:
 
     @property
     def _cpus(self) -> float:
-        # Beside actors that hold a GPU, tasks need the cores: actors that took them all would wait for ever.
+        # Tasks need cores next to the actors that hold a GPU: actors that took all cores would wait forever.
         return self.model.resources.cpus if len(self.groups) == 1 else 0
 
     def _start(self) -> None:
         options = {"num_cpus": self._cpus, "num_gpus": self.model.resources.gpus}
         options |= {"max_restarts": 0, "max_task_retries": 0}
-        # What is loaded first runs first, whichever was asked for first.
+        # Shards run in the order in which they are loaded, not in the order of dispatch.
         options |= {"allow_out_of_order_execution": True}
         groups, job = self.shared
         actor: Any = ray.remote(Worker).options(**options)
@@ -238,7 +239,7 @@ class _Pool:
             raise (error.cause or error) from None
         except RayError as error:
             self.failed_starts += 1
-            # An error of the process's own, such as a module that is not there, stands at the end of Ray's story.
+            # Errors of the process itself, such as a missing module, are at the end of Ray's message.
             cause = f"{first_line(error)} {str(error).strip().splitlines()[-1]}"
             log.warning("a worker died while it started: %s", cause)
             if self.failed_starts >= ATTEMPTS and not self.load:
@@ -251,7 +252,7 @@ class _Pool:
                 self.ready()
 
     def _lost(self, task: Task, actor: ray.actor.ActorHandle[Any], error: RayError) -> Lost:
-        """Let go of the worker if it was the worker that died."""
+        """Record a lost task, and release its worker if the worker died."""
         log.warning("shard %d lost its worker and is tried again: %s", task.shard.index, first_line(error))
         if isinstance(error, RayActorError) and actor in self.load:
             ray.kill(actor)
@@ -259,6 +260,6 @@ class _Pool:
         return Lost(first_line(error))
 
     def stop(self) -> None:
-        """Let go of the workers."""
+        """Release the workers."""
         for actor in [*self.load, *self.starting.values()]:
             ray.kill(actor)

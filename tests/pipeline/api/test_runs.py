@@ -130,7 +130,7 @@ def test_what_has_no_map_is_named(run, half):
         run.map(99)
     with pytest.raises(ConfigurationError, match="image 1 has no rank 9; explained: 0, 1, 2, 3, 4, 5"):
         run.draw(1, rank=9)
-    with pytest.raises(DataError, match=f"half has not come to image {COUNT} yet"):
+    with pytest.raises(DataError, match=f"half has not reached image {COUNT} yet"):
         half.map(COUNT)
 
 
@@ -215,7 +215,7 @@ def test_relocalizing_is_what_the_command_does(run, place, tmp_path):
     relocalize(place, rules, tmp_path / "other")
     assert files(tmp_path / "new") == files(tmp_path / "other")
     assert np.array_equal(made.map(3), run.map(3)) and made.draw(3).size == run.draw(3).size
-    with pytest.raises(ConfigurationError, match=r"model\.size=64: this takes the network"):
+    with pytest.raises(ConfigurationError, match=r"model\.size=64: this needs the network"):
         run.relocalize(tmp_path / "no", {"model.size": 64})
 
 

@@ -69,7 +69,7 @@ def test_without_asking_nothing_is_there(tiny, tmp_path):
             r"evaluate\.faithfulness: unknown .* 'insrtion'; did you mean insertion\?",
         ),
         ([ASKED, "explain.targets=[label]"], r"evaluate\.faithfulness: .*add top1 to explain\.targets"),
-        (["evaluate.faithfulness=[adcc,adcc]"], r"evaluate\.faithfulness: the same name stands twice"),
+        (["evaluate.faithfulness=[adcc,adcc]"], r"evaluate\.faithfulness: the same name appears twice"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tiny, tmp_path, overrides, message):

@@ -75,15 +75,15 @@ def test_failed_images_and_origins_travel(source, tmp_path):
 
 
 def test_what_cannot_be_is_refused(source, tiny, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"model\.size=64: this takes the network"):
+    with pytest.raises(ConfigurationError, match=r"model\.size=64: this needs the network"):
         relocalize(source, ["model.size=64"], tmp_path / "new")
     with pytest.raises(ConfigurationError, match=r"holds a run of another configuration .*box\.threshold"):
         relocalize(source, ["box.threshold=0.1"], source)
     with pytest.raises(ConfigurationError, match="holds no relocalization of"):
         relocalize(source, [], source)
-    with pytest.raises(ConfigurationError, match=r"box\.threshold: \[\] needs values"):
+    with pytest.raises(ConfigurationError, match=r"box\.threshold: \[\] must have at least one value"):
         relocalize_all(source, ["box.threshold=[]"], tmp_path / "new")
-    with pytest.raises(ConfigurationError, match=r"needs values, each once"):
+    with pytest.raises(ConfigurationError, match=r"must have at least one value, and each once"):
         relocalize_all(source, ["box.threshold=[0.1,0.1]"], tmp_path / "new")
     copy = tmp_path / "copy"
     shutil.copytree(source, copy)

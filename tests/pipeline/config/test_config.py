@@ -104,7 +104,7 @@ def test_differing_keys_are_named(file):
         ("box.threshold=big", r"box\.threshold: .*number.*found 'big'"),
         ("box.threshold=2", r"box\.threshold: .*less than or equal to 1; found 2"),
         ("explain.targets=[top7]", r"explain\.targets: unknown target 'top7'; known: label, top1"),
-        ("explain.methods=[cam,cam]", r"explain\.methods: the same name stands twice"),
+        ("explain.methods=[cam,cam]", r"explain\.methods: the same name appears twice"),
         ("explain.methods=cam", r"explain\.methods: .*list; found 'cam'"),
         ("data.format=imagnet", r"data\.format: unknown format 'imagnet'; did you mean imagenet\?"),
         ("data.split=../x", r"data\.split: .*found '\.\./x'"),
@@ -165,7 +165,7 @@ def test_a_stored_configuration_of_an_earlier_schema_is_read_in_the_words_of_tod
     assert not stored_config(b"schema: 3\ndata: {format: imagefolder}\nmodel: {spec: lite0}\n", "x").explain.flip
     file.write_text("data: {format: imagefolder}\nmodel: {network: lite0}\n", encoding="utf-8")
     assert load_config(str(file), [])[1].model.spec == "lite0"
-    with pytest.raises(ConfigurationError, match=r"model\.network is called model\.spec now, and both are set"):
+    with pytest.raises(ConfigurationError, match=r"model\.network is now called model\.spec, and both are set"):
         load_config(str(file), ["model.spec=demo"])
 
 

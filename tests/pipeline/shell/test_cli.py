@@ -105,7 +105,7 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
         (("report", "foo://bar/x"), 2, "error: foo://bar/x: runs are written to"),
         (("run", "{tiny}", "--out", "foo://bar/x"), 2, "error: --out: foo://bar/x"),
         (("compare", "/nowhere", "/nowhere"), 3, "/nowhere has no"),
-        (("sweep", "{tiny}", "box.threshold=[0.1,0.2]", "box.threshold=0.5"), 2, "box.threshold: it is given twice"),
+        (("sweep", "{tiny}", "box.threshold=[0.1,0.2]", "box.threshold=0.5"), 2, "box.threshold is given twice"),
         (("sweep", "{tiny}", "explain.layer=[0.10,0.2]"), 2, "0.1 is not a name; put the names of layers in quotes"),
     ],
 )

@@ -53,7 +53,7 @@ def test_every_rule_changes_the_fingerprint(name: str, change: dict) -> None:
 def test_unknown_names_point_to_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match="did you mean cam2016"):
         get_protocol("cam2061")
-    with pytest.raises(ConfigurationError, match=r"box\.treshold.*did you mean box\.threshold"):
+    with pytest.raises(ConfigurationError, match=r"treshold.*did you mean threshold"):
         get_protocol("cam2016", treshold=0.1)
     with pytest.raises(ConfigurationError, match=r"box\.name"):
         get_protocol("cam2016", name="mine")
@@ -81,11 +81,10 @@ def test_unknown_names_point_to_the_nearest() -> None:
         {"official": "voc"},
     ],
 )
-def test_bad_values_name_their_key_in_one_line(bad: dict) -> None:
+def test_bad_values_name_their_field_in_one_line(bad: dict) -> None:
     with pytest.raises(ConfigurationError) as caught:
         get_protocol("cam2016", **bad)
-    message = str(caught.value)
-    assert any(message.startswith(f"box.{key}:") for key in bad) and "\n" not in message
+    assert caught.value.about in {f"protocol.{key}" for key in bad} and "\n" not in str(caught.value)
 
 
 def test_every_field_is_documented() -> None:
