@@ -54,7 +54,7 @@ class Protocol:
     """A pixel is foreground where its value is strictly above the cut."""
 
     connectivity: Literal[4, 8] = 8
-    """Number of neighbours that a foreground pixel is connected to."""
+    """Number of a pixel's neighbours that count as connected to it."""
 
     component: Literal["largest_pixels", "largest_contour", "largest_rectangle", "all", "peak"] = "largest_pixels"
     """Component that the box encloses. ``largest_pixels``: the one with the most pixels; among equals the one
