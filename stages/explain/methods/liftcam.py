@@ -38,7 +38,7 @@ def check_complete(trace: Trace) -> None:
         return
     noise = torch.randn(trace.activations.shape[1:], generator=torch.Generator().manual_seed(0))
     maps = noise.to(trace.activations).relu()
-    # The unmodified network's scores: rescaling must not change what the contributions add up to.
+    # Computed without the rescaling, to catch networks whose outputs it would change.
     with torch.no_grad():
         heard, silent = trace.decide(0, torch.stack([maps, torch.zeros_like(maps)]))[:, 0]
     shares = contributions(trace, 0, maps, torch.zeros(1, dtype=torch.int64, device=maps.device))[0]
@@ -121,7 +121,8 @@ def _elementwise(func: Any, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _max_pool(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Max pooling whose difference goes to this row's maximum where it is the larger one, else to the other row's."""
+    """Max pooling whose rise to the larger maximum belongs to the first row's place, the fall from it to the
+    second's."""
     kwargs = {name: value for name, value in kwargs.items() if name != "return_indices"}
     value, places = F.max_pool2d_with_indices(z.detach(), *args, **kwargs)
     most = value.amax(0, keepdim=True)
