@@ -1,4 +1,4 @@
-"""Where the bytes of an image are: one row a kind of uri.
+"""Access to the bytes of an image by uri: a table with one row per kind of uri.
 
 A uri is one of
 
@@ -8,7 +8,7 @@ A uri is one of
   one of the above, percent-encoded (:mod:`stages.ingest.tar` makes these);
 * ``digits://SPLIT/INDEX?seed=N``: a canvas of the demo, rendered when it is read.
 
-What only needs a uri's text is in :mod:`stages.ingest.paths`.
+Functions that need only a uri's text are in :mod:`stages.ingest.paths`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ SCHEMES = {
     "tar:": "tar",
     "viewfs://": "remote",
 }
-"""The module of this package that reads each kind of uri by its ``read_bytes(uri, limit)``; imported when it is used.
+"""The module of this package with ``read_bytes(uri, limit)`` for each kind of uri, imported when it is used.
 
-A module of files and folders has the other functions of this file, too. What begins with none of these is a
-local path, unless ``://`` follows its first word.
+A module for files and folders also has the other functions of this file. A uri that begins with none of these
+is a local path, unless ``://`` follows its first word.
 """
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(//)?", re.IGNORECASE)
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
-    """The encoded image behind a uri, or no more than its first ``limit`` bytes.
+    """The encoded image at a uri, or at most its first ``limit`` bytes.
 
-    What is rendered comes whole, whatever the limit.
+    A rendered image is returned whole, whatever the limit.
 
     Raises:
         FileNotFoundError: Nothing is there.
@@ -91,7 +91,7 @@ def is_folder(uri: str) -> bool:
 def list_folder(folder: str) -> tuple[list[str], list[str]]:
     """Names of the sub-folders and of the files directly in a folder, each in bytewise order.
 
-    A folder that is not there has none. Broken links count as files: reading them says what is wrong.
+    A missing folder has none. Broken links count as files, and reading them fails.
 
     Raises:
         StorageError: The store does not answer.
@@ -115,7 +115,7 @@ def walk(folder: str) -> list[str]:
 
 
 def _function(name: str, uri: str) -> Any:
-    """The function of that name of the module that reads a uri."""
+    """The function of the given name in the module that reads a uri."""
     found = _SCHEME.match(uri)
     prefix = found[0].lower() if found else ""
     if prefix not in SCHEMES and prefix.endswith("//"):
