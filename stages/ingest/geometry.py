@@ -71,7 +71,7 @@ def to_input(boxes: np.ndarray, transform: np.ndarray) -> np.ndarray:
 
     Args:
         boxes: (N, 4) xyxy.
-        transform: (N, 4), one a row, or (4,) for all.
+        transform: (N, 4), one per row, or (4,) for all.
 
     Returns:
         (N, 4) float64 xyxy.
@@ -88,7 +88,7 @@ def to_displayed(
 
     Args:
         boxes: (N, 4) xyxy in input pixels.
-        transform: (N, 4), one a row, or (4,) for all.
+        transform: (N, 4), one per row, or (4,) for all.
         width: (N,) displayed widths in pixels, or one for all.
         height: (N,) displayed heights in pixels, or one for all.
 

@@ -136,7 +136,7 @@ def super_resolve(maps: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
         transforms: (L, 2, 3) affine maps of the copies.
 
     Returns:
-        (N, SIDE, SIDE).
+        (N, SIDE, SIDE) maps.
     """
     count, copies, height, width = maps.shape
     points = sample_points(transforms, height, width)

@@ -22,8 +22,8 @@ def write(images: Images, classes: Sequence[ClassInfo], description: str) -> Fil
 
     Args:
         images: Images, as for :func:`ground_truth_text`.
-        classes: In label order.
-        description: What the data is, for ``info``.
+        classes: Classes in label order.
+        description: Description of the data, for ``info``.
     """
     yield "annotations.json", ground_truth_text(images, classes, description)
 
@@ -38,8 +38,8 @@ def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description:
     Args:
         images: Images with displayed sizes, sorted by ``image_id``; iterated twice, since a COCO file has
             separate lists of images and annotations.
-        classes: In label order.
-        description: What the data is, for ``info``. No date is written, so that equal data give equal files.
+        classes: Classes in label order.
+        description: Description of the data, for ``info``. No date is written, so that equal data give equal files.
     """
     yield _compact(_header(classes, description))[:-1] + b',"images":'
     yield from json_list(_pieces(_image(image) for image, _ in images()))

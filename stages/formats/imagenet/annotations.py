@@ -214,8 +214,9 @@ def _wsol_rows(folder: str, files: dict[str, str], notes: Notes) -> Iterator[tup
         for number, line in enumerate(_text(files[f"{name}.txt"]).splitlines(), start=1):
             image, *values = line.split(",")
             if len(values) != count or not all(value.strip().lstrip("-").isdecimal() for value in values):
-                what = f"lines of {basename(files[f'{name}.txt'])} do not have {count} integers after the name:
-                left out" notes.count(what, example=f"line {number}") continue
+                what = f"lines of {basename(files[f'{name}.txt'])} lack {count} integers after the name: left out"
+                notes.count(what, example=f"line {number}")
+                continue
             table.setdefault(image, []).append([int(value) for value in values])
     for image in tables["image_ids"]:
         label = tables["class_labels"].get(image, [[-1]])[0][0]
