@@ -44,7 +44,7 @@ class Pixels:
         """Prepare the stage.
 
         Args:
-            protocol: Its map is scored, before it is quantized; ``sweep_interval`` is PxAP's step.
+            protocol: Rules; the map is scored before it is quantized, and ``sweep_interval`` is PxAP's step.
             size: Side of the network's input frame.
         """
         self.size = size

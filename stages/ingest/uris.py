@@ -62,7 +62,7 @@ def open_file(uri: str) -> BinaryIO:
         FileNotFoundError: Nothing is there.
         OSError: It cannot be opened.
         StorageError: The disk or store does not answer; reading from the file may raise it too.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     file: BinaryIO = _function("open_file", uri)(uri)
     return file
@@ -73,7 +73,7 @@ def is_file(uri: str) -> bool:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     return bool(_function("is_file", uri)(uri))
 
@@ -83,7 +83,7 @@ def is_folder(uri: str) -> bool:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     return bool(_function("is_folder", uri)(uri))
 
@@ -95,7 +95,7 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     folders, files = _function("list_folder", folder)(folder)
     return folders, files
@@ -108,7 +108,7 @@ def walk(folder: str) -> list[str]:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     names: list[str] = _function("walk", folder)(folder)
     return names

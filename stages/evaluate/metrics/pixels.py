@@ -27,7 +27,7 @@ class PixelCounts:
         pointing: Pairs (images, hits) by class.
         energy: (n,) float32 shares.
         masks: Number of images with masks.
-        pixels: By group of images, of :data:`GROUPS` that their ids fall into, (2, bins) int64, summed over
+        pixels: Pixels by group of images, one of :data:`GROUPS` by their ids, (2, bins) int64, summed over
             those with masks.
     """
 

@@ -36,8 +36,8 @@ class StrataCounts:
 
     Attributes:
         labels: (C,) int64, ascending: the labels that images have.
-        n: By kind, (S,) int64 images in the order of :data:`GROUPS`; of ``class`` (C,), by ``labels``.
-        hits: By kind, (S, D) or (C, D) int64, how many of them are right at each IoU level.
+        n: Images by kind, (S,) int64 in the order of :data:`GROUPS`; for ``class`` (C,), by ``labels``.
+        hits: Images that are right at each IoU level by kind, (S, D) or (C, D) int64.
     """
 
     labels: np.ndarray
