@@ -1,1 +1,1 @@
-"""What happens to a batch of images: plain callables that know nothing about where they run."""
+"""Stages that transform a batch of images: plain callables that know nothing about where they run."""

@@ -1,11 +1,11 @@
 """The one flow type of the pipeline, and the contract of the stages that transform it.
 
-A batch is a dict of columns with one leading length. A column is a numpy array; what has another
-shape in every row (ground-truth boxes, maps, strings) is an object array, one entry a row.
+A batch is a dict of columns with one leading length. A column is a numpy array; values whose shape differs from
+row to row (ground-truth boxes, maps, strings) are an object array, one entry per row.
 
-A stage that has nothing more to say than a batch gives back a batch, and is a function for
-``ray.data.Dataset.map_batches`` as it stands. One that gives images up, or has more to tell, gives an
-:class:`Answer`; :func:`pipeline.engine.plan.process` takes batches through any of them.
+A stage whose only result is a batch returns a batch, and works with ``ray.data.Dataset.map_batches`` as it
+stands. One that rejects images, or has other results, returns an :class:`Answer`;
+:func:`pipeline.engine.plan.process` takes batches through any of them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class ImageError:
     """Why one image left the run. It becomes a row of ``errors/``.
 
     Attributes:
-        stage: Name of the stage that gave up, such as ``decode``.
+        stage: Name of the stage that failed, such as ``decode``.
         code: Stable CamelCase identifier that users filter by, such as ``Truncated``.
-        message: One line for people: what is wrong and how to fix it.
-        attempts: Times that the image was tried before it was given up.
+        message: One readable line: what is wrong and how to fix it.
+        attempts: Number of times that the image was tried.
     """
 
     stage: str
@@ -51,15 +51,15 @@ class ImageError:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a stage gives back where a batch does not say it all.
+    """The result of a stage, where a batch alone is not enough.
 
     Attributes:
         rows: The batch.
-        errors: By row of it, why its image leaves the run, with all its rows.
-        seconds: What parts of the stage took, by name.
-        context: What is not a column, by name, for the stages that come later: whichever of them lists the name
-            among its ``reads`` is given it as an argument of that name. It belongs to the batch as the stage saw
-            it and stays whole when rows are taken out, so a column must say what of it belongs to which row.
+        errors: Why an image leaves the run with all its rows, by row of the batch.
+        seconds: Time that parts of the stage took, by name.
+        context: Values other than columns, by name, for later stages: each that lists the name among its
+            ``reads`` gets the value as an argument of that name. It belongs to the batch as the stage saw it
+            and stays whole when rows are removed, so a column must say which part of it belongs to which row.
     """
 
     rows: Batch
@@ -72,7 +72,7 @@ class Stage(Protocol):
     """A step from batch to batch.
 
     A stage never raises because of one image: it lists the image's row in the ``errors`` of its
-    :class:`Answer`, and whoever runs the stage takes the image out before the next one.
+    :class:`Answer`, and the caller removes the image before the next stage.
     """
 
     @property
@@ -81,21 +81,21 @@ class Stage(Protocol):
 
     @property
     def adds(self) -> tuple[str, ...]:
-        """Columns and context that it leaves behind, in addition to those that it read."""
+        """Columns and context that the stage adds to those that it read."""
 
     @property
     def resources(self) -> Resources:
-        """What one worker of it occupies."""
+        """Resources that one worker of the stage occupies."""
 
     def setup(self) -> None:
-        """Do what is done once per worker process, such as loading weights."""
+        """Prepare a worker process, once: load weights, for example."""
 
     def __call__(self, batch: Batch, *args: Any, **context: Any) -> Batch | Answer:
         """Transform one batch. Only a stage that reads context has arguments for it."""
 
 
 def ragged(values: Iterable[Any]) -> np.ndarray:
-    """Put values of any shape into one object array, one a row.
+    """Put values of any shape into one object array, one per row.
 
     >>> ragged([np.zeros((2, 4)), np.zeros((2, 4))]).shape
     (2,)
@@ -108,7 +108,7 @@ def ragged(values: Iterable[Any]) -> np.ndarray:
 
 
 def length(batch: Batch) -> int:
-    """Number of rows. An empty dict has none."""
+    """Number of rows of a batch; 0 for an empty dict."""
     return len(next(iter(batch.values()))) if batch else 0
 
 

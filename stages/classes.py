@@ -1,4 +1,4 @@
-"""What a class is, for datasets and for networks; and the 1000 of ILSVRC."""
+"""Classes of datasets and networks, and the 1000 classes of ILSVRC."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ClassInfo:
 
 @cache
 def imagenet_classes() -> tuple[ClassInfo, ...]:
-    """The classes of ILSVRC in the order that every pretrained network uses, sorted wnid.
+    """The classes of ILSVRC in the order that every pretrained network uses: by wnid.
 
     Each has its wnid and torchvision's unique name.
 

@@ -1,17 +1,17 @@
-"""Errors that are the user's to fix: one line each, with the exit code that a script can test."""
+"""Errors that the user can fix: one line each, with an exit code that a script can test."""
 
 _LISTED = 20
-"""Names that an error lists."""
+"""Number of names that an error lists at most."""
 
 
 class UserError(Exception):
     """An expected failure. The message is one line: what is wrong, where, how to fix it.
 
     Args:
-        message: That line.
-        about: What the caller passed that is wrong, in this library's own words, such as ``layer``; None where
-            it is nothing that has a name. Whoever has another name for it, such as a key of a configuration
-            file, puts that name in front of the message.
+        message: The line.
+        about: Name, in this library's terms, of the argument that is wrong, such as ``layer``; None where it
+            has no name. A caller with another name for it, such as a configuration key, puts that name in front
+            of the message.
     """
 
     exit_code = 1
@@ -22,7 +22,7 @@ class UserError(Exception):
 
 
 class ConfigurationError(UserError):
-    """A key, value, name or argument that makes no sense."""
+    """An invalid key, value, name or argument."""
 
     exit_code = 2
 
@@ -34,15 +34,15 @@ class DataError(UserError):
 
 
 class StorageError(DataError):
-    """A disk or an object store that does not answer: no image is to blame, and trying again may help."""
+    """A disk or an object store that does not answer: no image is at fault, and trying again may help."""
 
 
 class OutputError(UserError):
-    """A result that cannot be written: a full disk, a folder that went away."""
+    """A result that cannot be written: a full disk, a folder that disappeared."""
 
 
 class OutOfMemoryError(UserError):
-    """A batch that does not fit, not even by halves."""
+    """A batch that does not fit in memory, not even when it is split."""
 
 
 class WeightsUnavailableError(UserError):
@@ -56,9 +56,9 @@ def unknown(kind: str, name: str, known: list[str], about: str | None = None) ->
 
     Args:
         kind: What the table holds, for the message.
-        name: That is not in it.
-        known: The names that are.
-        about: As of :class:`UserError`.
+        name: The name that is not in the table.
+        known: The names in the table.
+        about: As for :class:`UserError`.
 
     >>> print(unknown("protocol", "cam2061", ["cam2016", "choe2020"]))
     unknown protocol 'cam2061'; did you mean cam2016? known: cam2016, choe2020
@@ -72,7 +72,7 @@ def unknown(kind: str, name: str, known: list[str], about: str | None = None) ->
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line, or its type where it says nothing.
+    """The first line of an error's message, or its type where the message is empty.
 
     >>> first_line(ValueError("too large\\n  at line 3")), first_line(KeyboardInterrupt())
     ('too large', 'KeyboardInterrupt')
@@ -82,6 +82,6 @@ def first_line(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether numpy or torch could not allocate; torch has a type of its own on GPUs alone."""
+    """Whether numpy or torch could not allocate memory; torch has an error type for this on GPUs only."""
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text

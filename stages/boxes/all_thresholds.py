@@ -1,15 +1,15 @@
 """Boxes of components at every threshold, in one pass over a map.
 
-From the highest threshold down foreground only grows, so pixels join one union-find forest in the
-order of the thresholds that they first exceed. A threshold that no pixel is the first to exceed repeats
-the boxes of the one above.
+From the highest threshold down, the foreground only grows, so pixels join one union-find forest in the order of
+the thresholds that they first exceed. A threshold that no pixel is the first to exceed repeats the boxes of the
+one above.
 
-Contours need no tracing. The polygon that encloses a component is the component with all that lies
-inside it: what a flood from the border cannot reach. A flood that rises through the thresholds gives
-each pixel the one at which it is first reached (Soille and Ansoult 1990: filling by reconstruction), and
-components of that map are the filled ones at every threshold. The area of the polygon through the
-centres of their border pixels is counted in 2 x 2 squares: 1 for four pixels, 1/2 for three. The box of a
-hole's contour is that of the hole, one pixel larger on each side.
+Contours need no tracing. The polygon that encloses a component is the component with everything inside it: what
+a flood from the border cannot reach. A flood that rises through the thresholds gives each pixel the threshold
+at which it is first reached (Soille and Ansoult 1990: filling by reconstruction), and the components of that
+map are the filled components at every threshold. The area of the polygon through the centres of their border
+pixels is counted in 2 x 2 squares: 1 for four pixels, 1/2 for three. The box of a hole's contour is that of the
+hole, one pixel larger on each side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 COMPONENTS = ("largest_pixels", "largest_contour", "largest_rectangle", "all", "peak")
-"""What :func:`sweep_boxes` can choose."""
+"""Components that :func:`sweep_boxes` can choose."""
 
 _PIXELS, _CONTOUR, _RECTANGLE, _ALL, _PEAK = range(len(COMPONENTS))
 _SIZE, _FIRST, _LEFT, _RIGHT, _BOTTOM = range(5)
@@ -34,10 +34,10 @@ _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 def _representatives(connectivity: int) -> np.ndarray:
     """For each of the 256 neighbourhoods, the bits of one neighbour of each group to unite with.
 
-    Neighbours that touch each other are in one component already, so one union does for all of them.
+    Neighbours that touch each other are in one component already, so one union suffices for all of them.
 
     Returns:
-        (256, 5) int8: how many groups, at most 4, and a bit of each.
+        (256, 5) int8: the number of groups, at most 4, and one bit of each.
     """
     reach = 1 if connectivity == 4 else 2
     table = np.zeros((256, 5), np.int8)
@@ -70,7 +70,7 @@ def root_of(parent: np.ndarray, node: Any) -> Any:
 
 @cache
 def _squares() -> np.ndarray:
-    """For each neighbourhood, by how many halves a new pixel enlarges the polygon: (256,) int32.
+    """For each neighbourhood, the number of half squares by which a new pixel enlarges the polygon: (256,) int32.
 
     That is the number of 2 x 2 squares of the pixel in which at least two others are present.
     """
@@ -82,7 +82,7 @@ def _squares() -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
-    """How many cut-offs each pixel exceeds."""
+    """Number of cut-offs that each pixel exceeds."""
     height, width = heat.shape
     count = len(cutoffs)
     step = (cutoffs[count - 1] - cutoffs[0]) / max(count - 1, 1)
@@ -92,7 +92,7 @@ def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
         for column in range(width):
             value = heat[row, column]
             if value > cutoffs[0]:
-                # A guess for even steps, corrected to what the comparisons themselves say.
+                # A guess for even steps, corrected by the comparisons themselves.
                 level = int(min((value - cutoffs[0]) * scale, count - 1))
                 while level < count and value > cutoffs[level]:
                     level += 1
@@ -107,7 +107,7 @@ def _filled(levels: np.ndarray, count: int) -> np.ndarray:
     """The levels with every hole filled: how high a flood must rise to reach a pixel from outside.
 
     The flood is carried along the rows, down and up again, until nothing changes (Vincent 1993, the sequential
-    algorithm): some three times for maps of a network, a hundred for a labyrinth.
+    algorithm): about three times for maps of a network, a hundred for a labyrinth.
     """
     height, width = levels.shape
     reached = levels.copy()
@@ -133,13 +133,13 @@ def _filled(levels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _bits(width: int) -> int:
-    """Of a column in the padded index ``row << bits | column`` of a pixel: no division gives its row back."""
+    """Bits of the column in a pixel's padded index ``row << bits | column``, which gives the row without a division."""
     return (width + 1).bit_length()
 
 
 @njit(cache=True, nogil=True)
 def _order(levels: np.ndarray, count: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Padded indices of foreground pixels, falling levels in raster order, and where each level ends."""
+    """Padded indices of foreground pixels, by falling level, then in raster order, and where each level ends."""
     height, width = levels.shape
     ends = np.zeros(count + 1, np.int64)
     for row in range(height):
@@ -174,17 +174,17 @@ def _sweep(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The chosen box at each level, (T, 4), and, if asked for, all boxes: (M, 5) level, xyxy."""
     height = levels.shape[0]
-    stride = 1 << bits  # with a border of background, which saves every bounds check
+    stride = 1 << bits  # includes a border of background, which saves every bounds check
     pixels, ends = _order(levels, count, bits)
-    # Numba looks at signed indices twice, in case they count from the end; none of these does, so they are unsigned.
+    # Numba tests whether a signed index counts from the end; none of these does, so they are unsigned.
     one, wide = np.uint64(1), np.uint64(stride)
     steps = np.array([-stride - 1, -stride, -stride + 1, 1, stride + 1, stride, stride - 1, -1]).astype(np.uint64)
     present = np.zeros((height + 2) * stride, np.uint8)
-    # The forest is one of components, not of pixels: few enough to stay near the processor.
+    # The forest is one of components, not of pixels: small enough to stay in the cache.
     label = np.empty((height + 2) * stride, np.uint32)
     parent = np.empty(len(pixels), np.uint32)
-    # What is known of each root, side by side in memory: size, first pixel, left, right, bottom. The top
-    # row needs no column of its own: it is the first pixel's.
+    # Of each root, adjacent in memory: size, first pixel, left, right, bottom. The top row needs no column: it
+    # is the first pixel's.
     known = np.empty((len(pixels), 5), np.int32)
     roots = np.empty(len(pixels), np.uint32)
     made = alive = 0
@@ -216,7 +216,7 @@ def _sweep(
                 made += 1
                 alive += 1
                 continue
-            if groups == 1 and follows:  # The pixel before is its only component: no root to look for.
+            if groups == 1 and follows:  # The previous pixel is in the only component: no root to find.
                 label[pixel] = root
                 known[root, _SIZE] += gains[code]
                 known[root, _RIGHT] = max(known[root, _RIGHT], column)
@@ -324,11 +324,11 @@ def sweep_contours(heat: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     levels, count = _prepared(heat, thresholds)
     ones = np.ones(256, np.int32)
     outer = _sweep(levels, count, _bits(levels.shape[1]), _representatives(8), ones, _PIXELS, 0, True)[1]
-    # Holes are components of the background that the frame around the map, never foreground, is not in.
+    # Holes are the components of the background that do not contain the frame around the map.
     below = np.pad(count - levels, 1, constant_values=count)
     holes = _sweep(below, count, _bits(below.shape[1]), _representatives(4), ones, _PIXELS, 0, True)[1]
     holes = holes[holes[:, 1] > 0]
-    # One pixel larger, and back from the padded frame; level l of the inverse is background at count - 1 - l.
+    # One pixel larger, and shifted back from the padded frame; level l of the inverse is background at count - 1 - l.
     holes = np.column_stack([count - 1 - holes[:, 0], holes[:, 1:3] - 2, holes[:, 3:5]])
     both = np.concatenate([outer, holes]).astype(np.float32)
     return both[np.argsort(both[:, 0], kind="stable")]

@@ -14,7 +14,7 @@ from stages.ingest.geometry import to_displayed
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
-    """Boxes of all contours of a mask, those of holes and of what lies in holes included.
+    """Boxes of all contours of a mask, including those of holes and of components inside holes.
 
     The contours are 8-connected. The first box is that of the contour that encloses the largest
     polygon, first in OpenCV's order among equals; the others follow in OpenCV's order.
@@ -39,7 +39,7 @@ def component_box(mask: np.ndarray, protocol: Protocol, heat: np.ndarray | None 
 
     Args:
         mask: (h, w) bool.
-        protocol: Its ``component`` and ``connectivity`` apply.
+        protocol: Rules; ``component`` and ``connectivity`` apply.
         heat: (h, w) float32 that the mask was cut from; ``peak`` looks for its maximum.
 
     Returns:
@@ -52,7 +52,7 @@ def component_box(mask: np.ndarray, protocol: Protocol, heat: np.ndarray | None 
         return boxes[0] if len(boxes) else None
     if not mask.any():
         return None
-    # Within the mask the values keep the peak where it is; outside of it nothing is above 0.
+    # Within the mask the values keep the peak in place; outside nothing is above 0.
     values = mask.astype(np.float32)
     if protocol.component == "peak" and heat is not None:
         values[np.unravel_index(heat.argmax(), heat.shape)] = 2
@@ -64,8 +64,8 @@ def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray 
     """Boxes at every threshold of the protocol's sweep.
 
     Args:
-        heat: (size, size) float32 of :func:`stages.boxes.threshold.heat`.
-        protocol: Its ``component``, ``v2_component`` and ``connectivity`` apply.
+        heat: (size, size) float32 from :func:`stages.boxes.threshold.heat`.
+        protocol: Rules; ``component``, ``v2_component`` and ``connectivity`` apply.
 
     Returns:
         The chosen component's boxes, (T, 4) float32, half-open pixel edges, zeros where there is none;
@@ -76,7 +76,7 @@ def sweep(heat: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray 
     if protocol.v2_component == "chosen":
         return chosen, None
     found = sweep_contours(heat, cutoffs)
-    # A threshold without any contour is scored, too: as an empty map.
+    # A threshold without any contour is scored as well: as an empty map.
     nothing = np.setdiff1d(np.arange(len(cutoffs)), found[:, 0])
     empty = np.pad(nothing[:, None].astype(np.float32), ((0, 0), (0, 4)))
     found = np.concatenate([found, empty])
@@ -114,7 +114,7 @@ class Components:
         self.sweep = sweep
 
     def setup(self) -> None:
-        """Compile what is compiled, or load it from the cache."""
+        """Compile the numba functions, or load them from the cache."""
         largest_pixels(np.zeros((2, 2), bool), self.protocol.connectivity)
         sweep(np.zeros((2, 2), np.float32), self.protocol)
 

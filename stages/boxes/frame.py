@@ -1,4 +1,4 @@
-"""Boxes in the frame and convention that a protocol scores them in."""
+"""Boxes in the frame and convention in which a protocol scores them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def scored_truth(boxes: np.ndarray, transform: np.ndarray, protocol: Protocol, s
     """Ground truth as the protocol scores it.
 
     For an image that was squashed to the frame, ``resized`` with ``inclusive`` is wsolevaluation's
-    ``int(x * size / width)`` of the inclusive corners. What other fits cut off is clipped.
+    ``int(x * size / width)`` of the inclusive corners. Whatever other fits cut off is clipped.
 
     Args:
         boxes: (M, 4) xyxy, half-open displayed pixels.
         transform: (M, 4) (sx, sy, tx, ty), displayed pixels to the input frame, of each box's image.
-        protocol: Its ``frame`` and ``iou`` apply.
+        protocol: Rules; ``frame`` and ``iou`` apply.
         size: Side of the input frame.
 
     Returns:
@@ -42,11 +42,11 @@ def scored_in_frame(boxes: np.ndarray, protocol: Protocol, size: int) -> np.ndar
 
     Args:
         boxes: (..., 4) xyxy, half-open edges of the input frame.
-        protocol: Its ``iou`` applies.
+        protocol: Rules; ``iou`` applies.
         size: Side of the input frame.
 
     Returns:
-        A new (..., 4); ``inclusive`` takes the exclusive edge for a corner, which ``clip`` keeps within the frame.
+        A new (..., 4); ``inclusive`` takes the exclusive edge as a corner, which ``clip`` keeps within the frame.
     """
     last = size - 1 if protocol.iou == "inclusive" and protocol.far_edge == "clip" else size
     scored: np.ndarray = np.minimum(boxes, last)
@@ -59,7 +59,7 @@ def scored_displayed(boxes: np.ndarray, transform: np.ndarray, protocol: Protoco
     Args:
         boxes: (N, 4) xyxy, half-open displayed pixels; without area where nothing was predicted.
         transform: (N, 4), displayed pixels to the input frame.
-        protocol: Its ``frame``, ``iou`` and ``empty`` apply.
+        protocol: Rules; ``frame``, ``iou`` and ``empty`` apply.
         size: Side of the input frame.
 
     Returns:

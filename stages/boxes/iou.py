@@ -39,7 +39,7 @@ def best_iou(boxes: np.ndarray, truth: np.ndarray, counts: np.ndarray, conventio
     Args:
         boxes: (R, 4) xyxy.
         truth: (M, 4) xyxy, the ground truth of row 0, then of row 1, ...
-        counts: (R,) how many of them each row has; sums to M.
+        counts: (R,) number of ground-truth boxes of each row; sums to M.
         convention: As in :func:`iou`.
 
     Returns:
@@ -56,7 +56,7 @@ def best_iou(boxes: np.ndarray, truth: np.ndarray, counts: np.ndarray, conventio
 def at_least(overlaps: np.ndarray, deltas: tuple[float, ...], comparator: str = ">=") -> np.ndarray:
     """Whether each overlap reaches each level, (len(deltas), *overlaps.shape) bool.
 
-    Both sides are compared as float32, the type that is stored: 7/10 reaches 0.7 before and after.
+    Both sides are compared as float32, the type that is stored, so 7/10 reaches 0.7 before and after storing.
     NaN reaches nothing. Under ``>`` an overlap must exceed the level.
     """
     levels = np.asarray(deltas, np.float32).reshape(-1, *[1] * np.ndim(overlaps))

@@ -1,4 +1,4 @@
-"""Box of the component with most pixels, from the runs of foreground in each row of a mask."""
+"""Box of the component with the most pixels, from the runs of foreground in each row of a mask."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _largest(mask: np.ndarray, reach: int) -> np.ndarray:
             while x < width and mask[y, x]:
                 x += 1
             starts[runs], ends[runs], parent[runs] = start, x, runs
-            # Runs of the row above that touch this one; the last of them may touch the next one, too.
+            # Runs of the row above that touch this one; the last of them may also touch the next one.
             while above < above_end and ends[above] + reach <= start:
                 above += 1
             touching = above
@@ -56,9 +56,9 @@ def _largest(mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def largest_pixels(mask: np.ndarray, connectivity: int) -> np.ndarray | None:
-    """Box of the component with most pixels.
+    """Box of the component with the most pixels.
 
-    Among equals it is the one whose first pixel in raster order comes first.
+    Among equals it is the one whose first pixel comes first in raster order.
 
     Args:
         mask: (h, w) bool.

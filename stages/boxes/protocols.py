@@ -26,77 +26,79 @@ class Protocol:
 
     Raises:
         ConfigurationError: A value outside its field's choices or range, or two values that exclude
-            each other. It is about ``protocol.FIELD``.
+            each other. Its ``about`` is ``protocol.FIELD``.
     """
 
     name: str
-    """What the rules are called. Not part of the fingerprint: equal rules score equally."""
+    """Name of the rules. Not part of the fingerprint: equal rules score equally."""
 
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """Kernel from the map to the network's input frame, half-pixel centres (OpenCV's kernels)."""
 
     normalize: Literal["max", "minmax", "ivr", "none"] = "max"
     """``max``: map / max, so that 0 stays 0. ``minmax``: (map - min) / (max - min). ``ivr``: (map - low) /
-    (max - low), 0 below, where low is the map's ``percentile`` (Kim et al., Normalization Matters in
+    (max - low), and 0 below low, where low is the map's ``percentile`` (Kim et al., Normalization Matters in
     Weakly Supervised Object Localization, ICCV 2021). ``none``: the map's own values."""
 
     percentile: float = 0.4
-    """Share of pixels that ``ivr`` sets to 0, in [0, 1). The others ignore it."""
+    """Share of pixels that ``normalize: ivr`` sets to 0, in [0, 1). Other normalisations ignore it."""
 
     quantize: Literal["none", "uint8"] = "none"
     """``uint8``: truncate 255 x the normalised map, which is then computed in float64."""
 
     threshold: float = 0.2
-    """Value of the normalised map that the reported box is cut at, in [0, 1): a share of its maximum,
-    which is 1, but under ``normalize: none``."""
+    """Value of the normalised map at which the reported box is cut, in [0, 1): a share of the map's maximum,
+    which is 1 except under ``normalize: none``."""
 
     comparator: Literal[">"] = ">"
     """A pixel is foreground where its value is strictly above the cut."""
 
     connectivity: Literal[4, 8] = 8
-    """Neighbours of a pixel that belong to its component."""
+    """Number of a pixel's neighbours that count as connected to it."""
 
     component: Literal["largest_pixels", "largest_contour", "largest_rectangle", "all", "peak"] = "largest_pixels"
-    """Which component the box is of. ``largest_pixels``: most pixels; among equals the one whose first
-    pixel in raster order comes first. ``largest_contour``: the outline that encloses the largest polygon,
-    holes included. ``largest_rectangle``: the largest box, ties as for pixels. ``peak``: the one that
-    holds the map's first maximum. ``all``: one box around the whole foreground."""
+    """Component that the box encloses. ``largest_pixels``: the one with the most pixels; among equals the one
+    whose first pixel in raster order comes first. ``largest_contour``: the outline that encloses the largest
+    polygon, holes included. ``largest_rectangle``: the one with the largest box, ties as for
+    ``largest_pixels``. ``peak``: the one that holds the map's first maximum. ``all``: one box around the whole
+    foreground."""
 
     v2_component: Literal["chosen", "all_contours"] = "chosen"
-    """Boxes that MaxBoxAccV2 may hit with: the chosen one, or any contour's, holes included."""
+    """Boxes that can score a hit in MaxBoxAccV2: that of the chosen component, or that of any contour,
+    including those of holes."""
 
     frame: Literal["original", "resized"] = "original"
-    """Where overlap is measured: the displayed image, or the network's square input frame."""
+    """Frame in which overlap is measured: the displayed image, or the network's square input frame."""
 
     iou: Literal["continuous", "inclusive"] = "continuous"
     """``continuous``: half-open edges, which for whole pixels is the same as sides of x1 - x0 + 1 between
-    inclusive corners. ``inclusive``: sides of x1 - x0 + 1, too, but with a prediction's exclusive right and
-    bottom edges taken for corners, as most published code has it; in the ``resized`` frame ground truth is
+    inclusive corners. ``inclusive``: also sides of x1 - x0 + 1, but with a prediction's exclusive right and
+    bottom edges taken as corners, as in most published code; in the ``resized`` frame, ground truth is
     truncated to whole pixels."""
 
     far_edge: Literal["clip", "keep"] = "clip"
-    """What ``inclusive`` does with a prediction that reaches the right or bottom border: ``clip`` it to the
-    last pixel, or ``keep`` the corner one pixel outside."""
+    """Treatment of a prediction that reaches the right or bottom border under ``iou: inclusive``: ``clip`` it
+    to the last pixel, or ``keep`` the corner one pixel outside."""
 
     iou_comparator: Literal[">=", ">"] = ">="
-    """How the overlap of the true class's box must compare with the IoU level."""
+    """Comparison of the overlap of the true class's box with the IoU level."""
 
     topk_iou_comparator: Literal[">=", ">"] = ">="
-    """The same for the boxes of predicted classes, in top-1 and top-5 localization."""
+    """Comparison of the overlap of a predicted class's box with the IoU level, in top-1 and top-5 localization."""
 
     empty: Literal["none", "origin", "corner"] = "none"
-    """The box of a map without foreground: no area (overlap 0), the frame's first pixel, or ``inclusive``
+    """Box of a map without foreground: no area (overlap 0), the frame's first pixel, or ``inclusive``
     corners (0, 0) and (1, 1)."""
 
     official: Literal["none", "clsloc"] = "none"
     """Error rates in addition to the metrics. ``clsloc``: those of the ILSVRC classification and localization task,
-    of at most five guesses an image, each a class with its box."""
+    with at most five guesses per image, each a class with its box."""
 
     blacklist: str = "none"
-    """Images that are not scored: a digest of their ids."""
+    """Digest of the ids of the images that are not scored."""
 
     sweep_interval: float = 0.01
-    """Step of the thresholds 0, step, 2 step, ... < 1 that MaxBoxAcc chooses from."""
+    """Step of the thresholds 0, step, 2 step, ... < 1 from which MaxBoxAcc chooses."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -127,8 +129,8 @@ class Protocol:
     def sweep_thresholds(self) -> np.ndarray:
         """The thresholds of the sweep, (T,) float64, ascending.
 
-        Of the grid's thresholds that cut a quantized map at the same level only the first is kept;
-        the others give the same masks, so no maximum and no first best threshold can change.
+        Of the grid's thresholds that cut a quantized map at the same level, only the first is kept; the others
+        give the same masks, so neither a maximum nor the first best threshold can change.
         """
         grid = np.arange(0, 1, self.sweep_interval)
         if self.quantize == "none":
@@ -136,7 +138,7 @@ class Protocol:
         return grid[np.unique(self.cutoffs(grid), return_index=True)[1]]
 
     def cutoffs(self, thresholds: np.ndarray) -> np.ndarray:
-        """What a pixel of :func:`stages.boxes.threshold.heat` must exceed at each threshold, (T,) float32."""
+        """Value that a pixel of :func:`stages.boxes.threshold.heat` must exceed at each threshold, (T,) float32."""
         shares = np.asarray(thresholds, dtype=np.float64)
         if self.quantize == "uint8":
             shares = np.floor(shares * LEVELS) / LEVELS
@@ -166,7 +168,7 @@ PROTOCOLS = {
         ),
         # Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015, section 4.3, and the
         # development kit's eval_clsloc.m: an image is wrong unless one of five guesses has the right class and
-        # a box of IoU 0.5 in original pixels. How a map becomes a box the task leaves open: as in cam2016.
+        # a box of IoU 0.5 in original pixels. The task does not say how a map becomes a box: as in cam2016.
         Protocol("ilsvrc-clsloc", official="clsloc"),
         # Gao et al., TS-CAM: Token Semantic Coupled Attention Map, ICCV 2021, as its code scores ILSVRC. The map
         # of each predicted class gives that class's box.
@@ -182,7 +184,7 @@ PROTOCOLS = {
             topk_iou_comparator=">",
             empty="corner",
         ),
-        # Jiang et al., LayerCAM, TIP 2021, as its code scores ILSVRC, but for one view instead of ten crops. It
+        # Jiang et al., LayerCAM, TIP 2021, as its code scores ILSVRC, except for one view instead of ten crops. It
         # takes the true class's box for top-1 and top-5, which are hits where the class is among the guesses:
         # the same numbers as with the box of each guess, since one class has one map.
         Protocol(
@@ -216,7 +218,7 @@ def get_protocol(name: str, /, **overrides: Any) -> Protocol:
 
 @cache
 def documentation() -> dict[str, str]:
-    """What each field of :class:`Protocol` means, by name: the text that stands below it, in one line."""
+    """The meaning of each field of :class:`Protocol`, by name: the text below the field, in one line."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(Protocol))).body
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}
@@ -228,7 +230,7 @@ def documentation() -> dict[str, str]:
 
 
 def fingerprint(protocol: Protocol) -> str:
-    """16 hexadecimal digits that are equal exactly where all rules are.
+    """16 hexadecimal digits that are equal exactly if all rules are equal.
 
     >>> fingerprint(get_protocol("cam2016", threshold=0.15)) == fingerprint(get_protocol("gradcam2017"))
     True

@@ -16,23 +16,23 @@ def heat(map: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
 
     A map that cannot be normalised is all 0: one with a value that is not finite, one without a
     positive value under ``max``, a constant one under ``minmax`` and ``ivr``. A constant positive map under
-    ``max`` is all 1: by the definition every pixel then is above any share of the maximum.
+    ``max`` is all 1: by definition every pixel is then above any share of the maximum.
 
     Args:
-        map: (h, w) floating point; its scale matters under ``normalize: none`` only.
-        protocol: Its ``resize``, ``normalize`` and ``quantize`` apply.
+        map: (h, w) floating point; its scale matters only under ``normalize: none``.
+        protocol: Rules; ``resize``, ``normalize`` and ``quantize`` apply.
         size: Side of the square input frame in pixels.
 
     Returns:
-        (size, size) float32 with maximum 1 or all 0, but for ``none``. Under ``max`` and ``none`` negative
+        (size, size) float32 with maximum 1 or all 0, except under ``none``. Under ``max`` and ``none`` negative
         values stay negative; a quantized map holds multiples of 1/255.
     """
-    # The published code of the quantized protocol works in float64, and truncation would show it.
+    # The published code of the quantized protocol works in float64, and truncation would reveal a difference.
     values: np.ndarray = map.astype(np.float64 if protocol.quantize == "uint8" else np.float32)
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         return np.zeros((size, size), np.float32)
-    constant = low == high  # Known before the kernel's rounding can make a pattern of it.
+    constant = low == high  # Before the kernel's rounding can turn a constant into a pattern.
     if constant and protocol.normalize != "none":
         return np.full((size, size), high > 0 and protocol.normalize == "max", np.float32)
     resized: np.ndarray
@@ -56,11 +56,11 @@ def heat(map: np.ndarray, protocol: Protocol, size: int) -> np.ndarray:
 
 
 def box_status(map: np.ndarray, heat: np.ndarray) -> str:
-    """Say what kind of map it was.
+    """Classify a map by whether a box can be cut from it.
 
     Args:
         map: (h, w), as stored.
-        heat: What :func:`heat` made of it.
+        heat: Result of :func:`heat` for the map.
 
     Returns:
         ``non_finite``; ``constant_map``, where all values are one positive value; ``empty_map``, where
@@ -89,15 +89,15 @@ class Threshold:
         self.size = size
 
     def setup(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def __call__(self, batch: Batch) -> Batch:
-        """Normalise and cut each row on its own."""
+        """Normalise and threshold each row's map on its own."""
         rows = len(batch["map"])
         heats = np.empty((rows, self.size, self.size), np.float32)
         status = []
         for row, (map, scale) in enumerate(zip(batch["map"], batch["map_scale"], strict=True)):
-            # Most rules ignore a map's scale, but a scale that is not a number betrays its map.
+            # Most rules ignore a map's scale, but a non-finite scale means that its map was not finite.
             usable = map if np.isfinite(scale) else np.full_like(map, np.nan)
             if self.protocol.normalize == "none":
                 usable = usable.astype(np.float32) * scale

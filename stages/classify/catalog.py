@@ -1,4 +1,4 @@
-"""What the explained layer of well-known networks is, for people to read; a run finds it by trying."""
+"""The explained layer of well-known networks, for documentation; a run finds the layer by trying."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Known(NamedTuple):
     """A network that was tried.
 
     Attributes:
-        layer: The one that is explained by default.
-        maps: (K, h, w) of its output.
+        layer: Layer that is explained by default.
+        maps: Shape (K, h, w) of the layer's output.
         size: Side of the image in pixels.
-        head: What follows: GAP + linear and class maps have closed forms, an MLP (anything else that reads a
-            map) and tokens (a transformer's last block) are asked for gradients.
+        head: Part that follows the layer: GAP + linear and class maps have closed forms; an MLP (anything else
+            that reads a map) and tokens (a transformer's last block) need gradients.
     """
 
     layer: str

@@ -1,9 +1,9 @@
 """The same network and weights at twice the resolution of the explained layer, a trous.
 
-The last halving before the layer is not done, and what follows it looks at every second cell, so every
-original cell is still computed from the same values: the original map lies on every second row and column
-of the new one, exactly. ResNets come with it (``replace_stride_with_dilation``); here any network whose last
-halving is a strided convolution or pool may have it, if a trial shows that it holds.
+The last halving before the layer is left out, and the layers after it read every second cell, so every original
+cell is still computed from the same values: the original map lies exactly on every second row and column of the
+new one. ResNets have this built in (``replace_stride_with_dilation``); here any network whose last halving is a
+strided convolution or pool can have it, if a trial shows that it holds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
     """A copy that shares the weights, and whose layer gives maps of about twice the sides.
 
     Args:
-        module: In eval mode, without hooks.
+        module: Network in eval mode, without hooks.
         layer: Dotted name of the explained layer.
         size: Side of the input in pixels.
 
     Raises:
-        ConfigurationError: The original map would not be contained, or the head is not GAP + linear, which
-            alone takes a larger map for what it is.
+        ConfigurationError: The original map would not be contained, or the head is not GAP + linear, the only
+            one that accepts a larger map.
     """
     shared: dict[int, Any] = {id(one): one for one in (*module.parameters(), *module.buffers())}
     found = copy.deepcopy(module, shared)
@@ -49,7 +49,7 @@ def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
             setattr(found.get_submodule(parent), child, _spread(found.get_submodule(name)))
     try:
         larger, _ = _watch(found, layer, size)
-    except RuntimeError:  # A branch of another size.
+    except RuntimeError:  # A branch has another size.
         larger = original
     if not halvings or not _contains(larger, original):
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def dilated(module: nn.Module, layer: str, size: int) -> nn.Module:
 
 
 def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple[str, int, int]]]:
-    """The layer's output on noise, and by name the sides before and after every window that runs up to it."""
+    """The layer's output on noise, and the sides before and after every window that runs up to it, with its name."""
     windows: list[tuple[str, int, int]] = []
     maps: list[Tensor] = []
 
@@ -79,7 +79,7 @@ def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple
 
         return hook
 
-    # The layer may be a window itself, and is one up to itself.
+    # The layer may be a window itself, which then counts as running up to it.
     handles = [
         part.register_forward_hook(watch(name)) for name, part in module.named_modules() if isinstance(part, _WINDOWS)
     ]
@@ -93,7 +93,7 @@ def _watch(module: nn.Module, layer: str, size: int) -> tuple[Tensor, list[tuple
 
 
 def _spread(part: Any) -> Any:
-    """The window, looking at every second cell; an average pool cannot, and the trial will say so."""
+    """The window, reading every second cell; an average pool cannot do so, and fails the trial."""
     if isinstance(part, nn.AvgPool2d):
         return part
     part.dilation = tuple(2 * one for one in _pair(part.dilation))
@@ -113,7 +113,7 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _contains(larger: Tensor, original: Tensor) -> bool:
-    """Whether every second cell is the original map; TensorFlow's padding begins with the second one."""
+    """Whether every second cell is the original map; TensorFlow's padding begins with the second cell."""
     tolerance = TOLERANCE * float(original.abs().max())
     every_second = (larger[..., start::2, start::2] for start in (0, 1))
     return any(one.shape == original.shape and torch.allclose(one, original, 0, tolerance) for one in every_second)

@@ -1,4 +1,4 @@
-"""Batch normalisation made part of the convolution before it: the same network in fewer passes over memory."""
+"""Batch normalisation folded into the convolution before it: the same network in fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from stages.classify.architectures.lite0 import SameConv2d
 from stages.trace.probe import forward_noise, hooked
 
 TOLERANCE = 1e-3
-"""Share of the largest value by which folding may move one. Rounding moves it by some 1e-6."""
+"""Share of the largest value by which folding may change any value. Rounding changes it by about 1e-6."""
 _CONVOLUTIONS = (nn.Conv2d, SameConv2d)
-"""Of exactly these types: what a stranger's does besides convolving, nobody knows."""
+"""Exact types of the convolutions that are folded: a subclass may do more than convolve."""
 
 
 def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Module:
     """A copy whose normalisations scale and shift the weights of the convolutions before them.
 
-    In eval mode a batch normalisation is one factor and one summand a channel. Which convolution feeds which, and
-    that nothing else reads it in between, is read off the network's graph; then the copy must give the logits and
-    explained maps of the original. Where the graph cannot be recorded, anything fails or anybody's hook looks on, the
-    network stays as it is. A convolution with a bias of its own keeps its normalisation, because FullGrad tells the
-    two biases apart.
+    In eval mode a batch normalisation is one factor and one summand per channel. The network's graph shows
+    which convolution feeds which normalisation, and that nothing else reads its output; the copy must then give
+    the logits and explained maps of the original. Where the graph cannot be recorded, a step fails or a hook is
+    registered, the network stays as it is. A convolution with a bias of its own keeps its normalisation,
+    because FullGrad distinguishes the two biases.
 
     Args:
-        module: In eval mode; not changed.
-        explained: Dotted names of the explained layers, whose outputs must stay what they are.
+        module: Network in eval mode; not changed.
+        explained: Dotted names of the explained layers, whose outputs must not change.
         size: Side of the input in pixels.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
@@ -43,13 +43,13 @@ def folded(module: nn.Module, explained: Collection[str], size: int) -> nn.Modul
             _fold(found, convolution, norm)
         alike = zip(_outputs(module, explained, size), _outputs(found, explained, size), strict=True)
         same = all(torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(a.abs().max())) for a, b in alike)
-    except Exception:  # What cannot be copied or traced, or asks its normalisations for more than a call.
+    except Exception:  # It cannot be copied or traced, or does more with its normalisations than call them.
         return module
     return found if pairs and same else module
 
 
 class _Tracer(fx.Tracer):
-    """Records a network's operations in the order of running; a convolution of any type is one, as is a normalisation.
+    """Records a network's operations in the order of running, a convolution or normalisation of any type as one.
 
     It raises an exception of any type where what runs depends on the images.
     """
@@ -59,7 +59,7 @@ class _Tracer(fx.Tracer):
 
 
 def _pairs(module: nn.Module, explained: Collection[str]) -> list[tuple[str, str]]:
-    """Names of convolutions, and of the normalisations that alone read their outputs."""
+    """Names of convolutions, each with the normalisation that alone reads its output."""
     calls = [node for node in _Tracer().trace(module).nodes if node.op == "call_module"]
     runs = Counter(node.target for node in calls)
     pairs = []
@@ -75,7 +75,7 @@ def _pairs(module: nn.Module, explained: Collection[str]) -> list[tuple[str, str
 
 
 def _is_plain(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Whether they are what their names say: a weight that nothing computes anew, and statistics."""
+    """Whether both are ordinary: the weight is not recomputed, and the normalisation has statistics."""
     return (
         type(convolution) in _CONVOLUTIONS
         and convolution.bias is None
@@ -86,15 +86,15 @@ def _is_plain(convolution: nn.Module, norm: nn.Module) -> bool:
 
 
 def _outputs(module: nn.Module, explained: Collection[str], size: int) -> list[Tensor]:
-    """The logits of noise, and what the explained layers gave for it."""
+    """The logits of noise, and the explained layers' outputs for it."""
     found: list[Tensor] = []
 
     def watch(name: str, _part: nn.Module, _inputs: tuple[Any, ...], output: object) -> None:
         if name in explained and isinstance(output, Tensor):
-            found.append(output.clone())  # What follows may work in place.
+            found.append(output.clone())  # The next layer may work in place.
 
     with hooked(module, watch):
-        logits = forward_noise(module, size, scale=3)  # Louder than what was tried before.
+        logits = forward_noise(module, size, scale=3)  # A wider range than in earlier trials.
     return [logits, *found]
 
 

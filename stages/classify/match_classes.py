@@ -11,8 +11,8 @@ from stages.errors import DataError
 def match_classes(
     dataset: list[ClassInfo], network: list[ClassInfo], num_outputs: int
 ) -> tuple[np.ndarray, str | None]:
-    """The network output of every class of a dataset: by wnid, else by name; by position where the
-    network does not name its classes.
+    """The network output of every class of a dataset: by wnid, else by name; by position where the network does
+    not name its classes.
 
     Args:
         dataset: The dataset's classes in label order.
@@ -21,7 +21,7 @@ def match_classes(
 
     Returns:
         (len(dataset),) int32 output indices, -1 where the network has no such class, and a note for the
-        user where the match deserves one.
+        user where the match needs one.
 
     Raises:
         DataError: Nothing matches.

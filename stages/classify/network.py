@@ -1,4 +1,4 @@
-"""What the pipeline asks of a classifier, whatever library it comes from."""
+"""The interface of a classifier to the pipeline, whatever library it comes from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a network wants its pixels.
+    """Preprocessing that a network expects.
 
     Attributes:
         size: Side of the square input in pixels.
         resample: ``bilinear`` or ``bicubic``, both antialiased (Pillow).
         crop_ratio: Share of the shorter side that a centre crop keeps.
-        mean: Per channel, of RGB values in [0, 1].
-        std: Per channel.
+        mean: Mean per channel, of RGB values in [0, 1].
+        std: Standard deviation per channel.
     """
 
     size: int = 224
@@ -33,15 +33,15 @@ class Preprocess:
 
 
 class Network:
-    """A classifier that is ready to be explained. Only the module must be given.
+    """A classifier that is ready to be explained. Only the module is required.
 
     Args:
-        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits. Put in eval mode and frozen.
-        classes: The C classes in output order, or their names; empty where nobody told them.
-        preprocess: How the network wants its pixels; as torchvision's ImageNet networks where not given.
+        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits. It is put in eval mode and frozen.
+        classes: The C classes in output order, or their names; empty where they are unknown.
+        preprocess: Preprocessing that the network expects; that of torchvision's ImageNet networks where not given.
         layer: Dotted name of the module whose output is explained by default; the last one with spatial
             extent where not given.
-        weights_sha256: Of the file that the weights came from; of the tensors where not given.
+        weights_sha256: SHA-256 of the file that the weights came from; that of the tensors where not given.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Network:
 
         Args:
             name: ``last``, or the dotted name itself.
-            size: Side of the input in pixels, which decides what still has spatial extent; the network's own
+            size: Side of the input in pixels, which decides which layers have spatial extent; the network's own
                 where not given.
 
         Raises:
-            ConfigurationError: There is none; the message names the nearest.
+            ConfigurationError: There is no such layer; the message lists the nearest names.
         """
         modules = dict(self.module.named_modules())
         if name == "last":
@@ -85,7 +85,7 @@ class Network:
         raise ConfigurationError(f"the network has no layer {name!r}; nearest: {', '.join(near)}", about="layer")
 
     def resolve_layers(self, names: str | Sequence[str], size: int | None = None) -> list[str]:
-        """The dotted names of one layer or of several, see :meth:`resolve_layer`.
+        """The dotted names of one or several layers, see :meth:`resolve_layer`.
 
         Raises:
             ConfigurationError: One is unknown, or two are the same.

@@ -24,24 +24,24 @@ class Classify:
 
     Adds ``probs`` (N, C) float32, ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the
     :class:`stages.trace.trace.Trace` of the whole batch, with ``trace_row`` (N,) int64, the image's place in it:
-    images that a later stage gives up leave the batch, but not the trace.
+    images that a later stage rejects leave the batch, but not the trace.
 
     Args:
-        spec: Of the network, as :func:`stages.classify.sources.load_network` reads it; what is relative in it begins
-            in the folder that is current when the stage is made.
-        weights_sha256: Of the weights that every worker must find under it.
+        spec: Name of the network, as :func:`stages.classify.sources.load_network` reads it; relative paths in
+            it start from the folder that is current when the stage is created.
+        weights_sha256: SHA-256 of the weights that every worker must find under that name.
         layer: Dotted name of the explained layer, or ``last``; a list for several.
         size: Side of the input in pixels.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``fp32``, ``bf16`` or ``fp16`` of the network's forward pass.
+        precision: Precision of the network's forward pass: ``fp32``, ``bf16`` or ``fp16``.
         gpus: Share of a GPU that one worker occupies.
-        dilate: Explain the a trous form of the network, whose maps have twice the sides. Classes and
-            probabilities stay those of the network as it is, so a run classifies alike with it and without.
+        dilate: Explain the a trous form of the network, whose maps have twice the side length. Classes and
+            probabilities stay those of the original network, so a run classifies the same with and without it.
 
     Attributes:
-        fold: Whether normalisations become part of the convolutions before them; whoever changes parameters
-            afterwards does not want it.
-        network: Once it is set up.
+        fold: Whether normalisations are folded into the convolutions before them; to be turned off if
+            parameters are changed afterwards.
+        network: The network, once the stage is set up.
     """
 
     network: CutNetwork
@@ -63,12 +63,12 @@ class Classify:
         dilate: bool = False,
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
-        self.folder = Path.cwd()  # A worker may stand elsewhere.
+        self.folder = Path.cwd()  # A worker may have another one.
         self.device, self.precision, self.dilate = device, precision, dilate
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
-        """Load the network, prepare it, and set this process to an arithmetic whose bits can be had again.
+        """Load the network, prepare it, and set this process to reproducible arithmetic.
 
         Raises:
             ConfigurationError: Unknown network or layer, or a layer without spatial extent.
@@ -86,19 +86,19 @@ class Classify:
             )
         self.prepare(network)
         if torch.device(self.device).type == "cpu":
-            # Workers share the cores batch by batch: faster than sharing them inside every operator,
-            # and the bits do not depend on the number of cores.
+            # Workers share the cores batch by batch: this is faster than sharing them inside every operator,
+            # and results do not depend on the number of cores.
             torch.set_num_threads(1)
-        torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means full fp32
 
     def prepare(self, network: Network) -> None:
-        """Find the network's head and hook the layer; what is left of :meth:`setup` for a network at hand.
+        """Find the network's head and hook the layer; the part of :meth:`setup` that follows loading.
 
         Args:
-            network: Moved to the stage's device, and hooked where it cannot be folded.
+            network: Network to prepare; moved to the stage's device, and hooked itself if it cannot be folded.
 
         Raises:
-            ConfigurationError: Unknown layer, or one without spatial extent.
+            ConfigurationError: Unknown layer, or a layer without spatial extent.
         """
         import torch
 
@@ -120,7 +120,7 @@ class Classify:
             self._classifier = CutNetwork(module, names, self.size, precision)
 
     def __call__(self, batch: Batch) -> Answer:
-        """Classify one batch, and leave its pixels behind.
+        """Classify one batch and drop its pixels.
 
         ``image`` is (N, size, size, 3) uint8 RGB, or (N, 3, size, size) float32 that is normalised already.
         """
@@ -143,4 +143,4 @@ class Classify:
         pixels = torch.from_numpy(image).to(self.device, non_blocking=True)
         if image.dtype == np.uint8:
             return (pixels.permute(0, 3, 1, 2).float() - self._mean) / self._std
-        return pixels.contiguous(memory_format=torch.channels_last)  # As the pixels above lie in memory.
+        return pixels.contiguous(memory_format=torch.channels_last)  # The memory layout of the pixels above.

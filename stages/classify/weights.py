@@ -19,7 +19,7 @@ def file_sha256(path: Path) -> str:
 
 
 def tensors_sha256(module: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of a module's tensors, for weights that came from no file."""
+    """SHA-256 over names, shapes and bytes of a module's tensors, for weights that do not come from a file."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -53,7 +53,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise ConfigurationError(
             f"{path} is not a readable checkpoint of tensors; save model.state_dict(), not the model", about="network"
         ) from None
-    except Exception as error:  # Bytes that are not a checkpoint make the readers raise anything.
+    except Exception as error:  # The readers may raise anything for bytes that are not a checkpoint.
         message = f"{path} is not a readable checkpoint of tensors: {first_line(error)}"
         raise ConfigurationError(message, about="network") from None
     for key in ("state_dict", "model"):
@@ -67,10 +67,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(module: nn.Module, path: Path) -> None:
-    """Fill a module with a checkpoint, every tensor of it.
+    """Load every tensor of a checkpoint into a module.
 
     Raises:
-        ConfigurationError: Names or shapes do not fit; the message counts and names the first.
+        ConfigurationError: Names or shapes do not fit; the message gives the number of tensors and the first name.
     """
     state = load_tensors(path)
     own = module.state_dict()

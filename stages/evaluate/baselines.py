@@ -1,8 +1,8 @@
-"""What a method must beat: predictors that look at no pixel, scored under the same protocol.
+"""Baselines that a method must beat: predictors that ignore the pixels, scored under the same protocol.
 
-``full_image`` predicts the whole image, with a map that is the same all over the network's frame;
-``center_gaussian`` has a Gaussian in the middle of that frame as everybody's map; ``random`` predicts a box of
-the image with random edges, and has no map. The best of them is the zero line.
+``full_image`` predicts the whole image, with a map that is constant over the network's frame;
+``center_gaussian`` uses a Gaussian in the middle of that frame as the map of every image; ``random`` predicts a
+box of the image with random edges, and has no map. The best of them is the zero line.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from stages.evaluate.statistics.by_id import uniform
 from stages.ingest.geometry import fit_transforms, to_displayed
 
 TITLES = {"full_image": "whole image", "center_gaussian": "centre Gaussian", "random": "random box"}
-"""The baselines and their names for people."""
+"""The baselines and their display names."""
 
 SIGMA = 0.25
-"""Of the centred Gaussian, in sides of the frame. The sweep gives boxes of all sizes, so that MaxBoxAcc
-hardly depends on it."""
+"""Standard deviation of the centred Gaussian, in sides of the frame. The sweep gives boxes of all sizes, so
+MaxBoxAcc hardly depends on it."""
 
 
 class Baselines:
-    """Scores the baselines on some images at a time; what is the same for all images is computed once."""
+    """Scores the baselines on batches of images; everything that is the same for all images is computed once."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class Baselines:
         fit: str = "squash",
         crop_ratio: float = 1.0,
     ) -> None:
-        """Prepare what does not depend on the image.
+        """Prepare everything that does not depend on the image.
 
         Args:
-            protocol: The rules; to the Gaussian all but ``resize`` apply.
+            protocol: The rules; all except ``resize`` apply to the Gaussian.
             size: Side of the network's input frame.
             deltas: IoU levels.
-            seed: Of the random boxes.
-            fit: How an image becomes the frame, as for :func:`stages.ingest.geometry.fit_transform`.
-            crop_ratio: Of ``center_crop``.
+            seed: Seed of the random boxes.
+            fit: How an image is fitted to the frame, as for :func:`stages.ingest.geometry.fit_transform`.
+            crop_ratio: Share of the short side that ``center_crop`` keeps.
         """
         self.protocol, self.size, self.deltas, self.seed = protocol, size, deltas, seed
         self.fit, self.crop_ratio = fit, crop_ratio
@@ -66,17 +66,17 @@ class Baselines:
         bell = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * SIGMA**2))
         self._maps = BlindMaps("center_gaussian", bell, protocol)
         gaussian = heat(bell, protocol, size)
-        # A Gaussian has one component at any threshold, so all contours are the chosen one.
+        # A Gaussian has one component at any threshold, so the chosen contour is the only one.
         swept, _ = sweep(gaussian, protocol)
         self._swept, self._index = np.unique(swept, axis=0, return_inverse=True)
         cut = component_box(gaussian > protocol.cutoffs(np.array([protocol.threshold]))[0], protocol)
         self._gaussian = np.zeros(4, np.float32) if cut is None else cut
 
     def update(self, images: Batch) -> Counts:
-        """Score some images, each baseline as if it were a method.
+        """Score some images, with each baseline as if it were a method.
 
         Args:
-            images: ``image_id``, from which the random boxes follow, ``label``, ``width``, ``height``,
+            images: ``image_id``, which determines the random boxes, ``label``, ``width``, ``height``,
                 ``boxes``, ``masks`` and ``ignore`` as :func:`pipeline.store.manifest.read_shard` gives them;
                 images without boxes are not counted.
         """
@@ -93,7 +93,7 @@ class Baselines:
         }
         ious = {name: values.astype(np.float32) for name, values in overlaps.items()}
         right = {name: at_least(values, self.deltas, self.protocol.iou_comparator).T for name, values in ious.items()}
-        # Nothing is predicted: top-1 and top-5 have no images.
+        # No class is predicted: top-1 and top-5 have no images.
         known = np.arange(len(ACCURACIES)) == ACCURACIES.index("gt_known_loc")
         counted: dict[str, Counted] = {
             name: {BOXES.name: BoxCounts(known * len(values), known[:, None] * right[name].sum(0), values)}
@@ -113,9 +113,9 @@ class Baselines:
         return Counts(methods=counted)
 
     def random_boxes(self, ids: np.ndarray) -> np.ndarray:
-        """Boxes of the frame whose left and right edges are two uniform draws each, and so the other two.
+        """Boxes of the frame whose left and right edges are two uniform draws, as are the upper and lower edges.
 
-        The draws follow from the run's seed and the image's id alone.
+        The draws depend only on the run's seed and the image's id.
 
         Args:
             ids: (N,) image ids.
@@ -141,7 +141,7 @@ class _Truth:
         self.boxes = scored_truth(truth, np.repeat(transforms, self.counts, axis=0), protocol, size)
 
     def of_frame(self, box: np.ndarray) -> np.ndarray:
-        """(n,) best IoU of each image with the (4,) box of the frame, half-open edges."""
+        """Best IoU (n,) of each image with the (4,) box of the frame, half-open edges."""
         boxes = np.broadcast_to(box, (len(self.counts), 4))
         if self.protocol.frame == "original":
             predicted = to_displayed(boxes, self.transforms, *self.sides)
@@ -152,20 +152,20 @@ class _Truth:
         return best_iou(predicted, self.boxes, self.counts, self.protocol.iou)
 
     def of_displayed(self, boxes: np.ndarray) -> np.ndarray:
-        """(n,) best IoU of each image with its own of the (n, 4) boxes, displayed half-open edges."""
+        """Best IoU (n,) of each image with its own of the (n, 4) boxes, displayed half-open edges."""
         predicted = scored_displayed(boxes, self.transforms, self.protocol, self.size)
         return best_iou(predicted, self.boxes, self.counts, self.protocol.iou)
 
 
 def compute(counts: Counts, scoring: Scoring) -> dict[str, Any]:
-    """The baselines as ``metrics.json`` has them: scores of the boxes, of the maps, and the Gaussian's sweep.
+    """The baselines' entries in ``metrics.json``: scores of the boxes, of the maps, and the Gaussian's sweep.
 
     Args:
-        counts: Of all images.
-        scoring: As of the methods.
+        counts: Counts of all images.
+        scoring: Scoring of the methods.
 
     Returns:
-        Empty where no image has ground truth.
+        Entries by baseline; empty where no image has ground truth.
     """
     return {
         name: {key: score for key, score in compute_metrics(counted, scoring).items() if key != "strata"}
@@ -174,10 +174,10 @@ def compute(counts: Counts, scoring: Scoring) -> dict[str, Any]:
 
 
 def zero_line(baselines: dict[str, Any]) -> dict[str, Any]:
-    """The best baseline of each metric: what is not above it explains nothing.
+    """The best baseline of each metric: a method that is not above it explains nothing.
 
     Args:
-        baselines: What :func:`compute` gave.
+        baselines: Result of :func:`compute`.
 
     Returns:
         ``{"baseline", "value"}`` by metric and, where the metric has levels, by IoU level. A metric at a

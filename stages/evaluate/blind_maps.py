@@ -15,23 +15,23 @@ from stages.evaluate import pixels
 from stages.evaluate.metrics.pixels import PixelCounts, count
 
 FEW = 3
-"""Boxes of an image up to which their union is summed without touching a pixel: 2 ** FEW - 1 sums."""
+"""Number of boxes up to which their union is summed without reading pixels: 2 ** FEW - 1 sums."""
 
 
 class BlindMaps:
-    """Scores a map that is 1 all over the frame, as ``full_image``, and one that everybody shares.
+    """Scores two maps: one that is 1 all over the frame, ``full_image``, and another one that all images share.
 
     Args:
-        name: Of the second.
-        raw: (size, size), the second.
-        protocol: That normalises it.
+        name: Name of the second map.
+        raw: (size, size) second map.
+        protocol: Rules that normalise the second map.
     """
 
     def __init__(self, name: str, raw: np.ndarray, protocol: Protocol) -> None:
         self.size = len(raw)
         exact = replace(protocol, quantize="none") if protocol.quantize != "none" else protocol
         everywhere = np.ones_like(raw, np.float32)
-        # As Pixels has them: what energy and points are taken of, and what PxAP is.
+        # As in Pixels: the map for energy and points, and the one for PxAP.
         shared = (np.maximum(heat(raw, one, self.size), 0) for one in (protocol, exact))
         self._maps = {"full_image": (everywhere, everywhere), name: tuple(shared)}
         self._sums = {one: cv2.integral(values, sdepth=cv2.CV_64F) for one, (values, _) in self._maps.items()}
@@ -82,19 +82,19 @@ class BlindMaps:
             )
             for name in self._maps
         }
-        # A map that is the same everywhere points nowhere.
+        # A constant map points nowhere.
         return found | {"full_image": replace(found["full_image"], pointing={})}
 
 
 def _sum_of_union(sums: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Sums of a map over unions of boxes: what they have together is taken off again, and so on.
+    """Sums of a map over unions of boxes, by inclusion and exclusion.
 
     Args:
-        sums: (h + 1, w + 1) of ``cv2.integral``.
+        sums: (h + 1, w + 1) integral image of ``cv2.integral``.
         boxes: (n, k, 4) int half-open xyxy.
 
     Returns:
-        (n,) float64.
+        (n,) float64 sums.
     """
     total = np.zeros(len(boxes))
     for number in range(1, boxes.shape[1] + 1):

@@ -21,13 +21,13 @@ LEVEL = "0.5"
 
 
 def error_rates(metrics: dict[str, Any]) -> dict[str, Any]:
-    """``clsloc_error`` with ``top1`` and ``top5``: what top-1 and top-5 localization leave at IoU 0.5.
+    """Entry ``clsloc_error`` with ``top1`` and ``top5``: one minus top-1 and top-5 localization at IoU 0.5.
 
     Args:
-        metrics: One method's, as ``metrics.json`` has them.
+        metrics: Metrics of one method, as in ``metrics.json``.
 
     Returns:
-        Nothing where the accuracies were not counted.
+        The entry; empty where the accuracies were not counted.
     """
     found = {
         name: _complement(metrics[f"{name}_loc"][LEVEL]) for name in GUESSES if LEVEL in metrics.get(f"{name}_loc", {})
@@ -41,7 +41,7 @@ def _complement(score: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_blacklist(path: str) -> np.ndarray:
-    """The ids of images that are not scored: one a line, as the development kit has them.
+    """The ids of images that are not scored: one per line, as in the development kit.
 
     Returns:
         (n,) int64, sorted, each once.
@@ -55,10 +55,10 @@ def read_blacklist(path: str) -> np.ndarray:
         raise DataError(f"cannot read {path}: {error}", about="blacklist") from None
     for line in lines:
         if not line.isascii() or not line.isdigit() or len(line) > 18:
-            raise DataError(f"{line!r} in {path} is not an image id; write one number a line", about="blacklist")
+            raise DataError(f"{line!r} in {path} is not an image id; write one number per line", about="blacklist")
     return np.unique(np.array(lines, dtype=np.int64))
 
 
 def digest(ids: np.ndarray) -> str:
-    """16 hexadecimal digits that tell one blacklist from another."""
+    """16 hexadecimal digits that identify a blacklist."""
     return hashlib.sha256(",".join(map(str, ids.tolist())).encode()).hexdigest()[:16]

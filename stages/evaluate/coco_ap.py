@@ -1,8 +1,8 @@
 """COCO average precision, one category at a time.
 
 COCOeval visits every category x area x image. Restricted to the images that have ground truth or a
-detection of a category its numbers are the same, and a thousand categories become feasible. Boxes
-travel as columns; only those of one category are ever Python objects.
+detection of a category its numbers are the same, and a thousand categories become feasible. Boxes are stored as
+columns; only those of one category at a time become Python objects.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _Entries = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Boxes:
-    """Ground truth or detections of a whole run, one entry a box.
+    """Ground truth or detections of a whole run, one entry per box.
 
     Attributes:
         image: (n,) int64 image ids.
         category: (n,) category ids.
         bbox: (n, 4) float, x, y, width, height in pixels.
-        score: (n,) float, of detections; None for ground truth.
-        area: (n,) float, of ground truth, by which COCO calls it small, medium or large; None where it
-            is the box's.
+        score: (n,) float scores of detections; None for ground truth.
+        area: (n,) float areas of ground truth, by which COCO calls it small, medium or large; None for the
+            boxes' areas.
         crowd: (n,) bool, ground truth that is neither found nor missed; None where there is none.
     """
 
@@ -45,7 +45,7 @@ class Boxes:
     crowd: np.ndarray | None = None
 
     def without(self, images: np.ndarray) -> Boxes:
-        """Those of all other images."""
+        """Boxes of all images except the given ones."""
         kept = ~np.isin(self.image, images)
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         own: dict[str, Any] = {name: None if column is None else column[kept] for name, column in columns.items()}
@@ -63,10 +63,10 @@ def average_precision(
         excluded: Ids of images that are not scored.
 
     Returns:
-        As :func:`box_average_precision`.
+        Metrics as in :func:`box_average_precision`.
 
     Raises:
-        DataError: A result names an image that the ground truth has not.
+        DataError: A result names an image that is not in the ground truth.
     """
     known = {image["id"] for image in ground_truth["images"]}
     for result in results:
@@ -103,7 +103,7 @@ def box_average_precision(truth: Boxes, found: Boxes) -> dict[str, float]:
 
     Args:
         truth: Ground truth. A category without any has no precision, whatever is detected of it.
-        found: Detections; their area is their box's. Of equal scores the first in order counts first.
+        found: Detections, whose area is that of the box. Among equal scores the first in order counts first.
 
     Returns:
         ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR1``, ``AR10``, ``AR100``, ``ARs``,
@@ -113,7 +113,7 @@ def box_average_precision(truth: Boxes, found: Boxes) -> dict[str, float]:
     precisions, recalls = [], []
     for own_truth, own_found in _by_category(truth, found):
         precision, recall = _evaluate(library, own_truth, own_found)
-        # At an area either all recall levels have a precision or none has, which -1 marks.
+        # For an area, either all recall levels have a precision or none has, which -1 marks.
         precisions.append(precision[:, :, 0, :, 2].mean(1))
         recalls.append(recall[:, 0])
     if not precisions:
@@ -128,7 +128,7 @@ def box_average_precision(truth: Boxes, found: Boxes) -> dict[str, float]:
 
 
 def _library() -> tuple[Any, Any]:
-    """The classes COCO and COCOeval of the fastest library that is installed."""
+    """The classes COCO and COCOeval of the fastest installed library."""
     try:
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as COCOeval
@@ -141,7 +141,7 @@ def _library() -> tuple[Any, Any]:
 def _by_category(truth: Boxes, found: Boxes) -> Iterator[tuple[_Entries, _Entries]]:
     """Annotations and detections of each category that has ground truth, ids counting from 1.
 
-    COCOeval takes an annotation 0 for unmatched.
+    COCOeval treats annotation id 0 as unmatched.
     """
     orders = [np.argsort(boxes.category, kind="stable") for boxes in (truth, found)]
     ordered = [boxes.category[order] for boxes, order in zip((truth, found), orders, strict=True)]
@@ -157,7 +157,7 @@ def _entries(boxes: Boxes, rows: np.ndarray) -> _Entries:
     bbox = boxes.bbox[rows].astype(float)
     areas = bbox[:, 2] * bbox[:, 3] if boxes.area is None else boxes.area[rows]
     crowd = np.zeros(len(rows), bool) if boxes.crowd is None else boxes.crowd[rows]
-    # A network that answers NaN is less sure than any other.
+    # A NaN score ranks below every other.
     score = np.zeros(len(rows)) if boxes.score is None else np.nan_to_num(boxes.score[rows], nan=-1.0)
     columns = boxes.image[rows].tolist(), bbox.tolist(), areas.tolist(), crowd.tolist(), score.tolist()
     return [

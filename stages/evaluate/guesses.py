@@ -7,20 +7,20 @@ import numpy as np
 from stages.batch import Batch
 
 GUESSES = {"top1": 1, "top5": 5}
-"""How many predictions an image has by each rule."""
+"""Number of predictions per image under each rule."""
 
 DECIDING = ("label", *GUESSES)
-"""Whose box decides whether an image is right: the label's own, the first prediction's, one of the first five's."""
+"""Whose box decides whether an image is right: the label's, the first prediction's, one of the first five's."""
 
 
 def best_of_first(k: int, image_id: np.ndarray, rank: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best value among the first k predictions of each image that has k of them.
 
     The best guess decides (Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015,
-    section 4.3). An image with fewer is not counted: what its other guesses would have been nobody can say.
+    section 4.3). An image with fewer is not counted: its other guesses are unknown.
 
     Args:
-        k: Predictions that an image has.
+        k: Number of predictions per image.
         image_id: (n,) ids of the rows, of one method.
         rank: (n,) 1 for the first prediction, 0 for the label, which is not a prediction.
         values: (n, ...) numbers or bool.
@@ -40,7 +40,7 @@ def best_of_first(k: int, image_id: np.ndarray, rank: np.ndarray, values: np.nda
 
 
 def overlaps(rows: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By whose box decides, the overlap by which each image is right or wrong at any IoU level.
+    """The overlap that decides whether each image is right at an IoU level, by whose box decides.
 
     Args:
         rows: Columns ``image_id``, ``target_rank``, ``class_index``, ``label`` and ``iou`` of one method.

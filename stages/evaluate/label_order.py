@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 FEWEST = 30
-"""Labelled images below which nothing is said."""
+"""Smallest number of labelled images for a warning."""
 
 
 def label_order_warning(labels: np.ndarray, predicted: np.ndarray, probs: np.ndarray) -> str | None:
-    """Say so where a network is sure or consistent, and still almost always wrong.
+    """Warn where a network is confident or consistent, and still almost always wrong.
 
-    Permuted labels leave their mark: images of one label agree on a prediction that is not the label.
-    Where every label occurs once, a high mean probability of wrong predictions is the mark.
+    Permuted labels show: images of one label agree on a prediction that is not the label. Where every label
+    occurs once, a high mean probability of wrong predictions is the sign.
 
     Args:
         labels: (N,) labels, >= 0.
         predicted: (N,) first predictions.
-        probs: (N,) their probabilities.
+        probs: (N,) probabilities of the predictions.
 
     Returns:
-        One line, or None.
+        Warning in one line, or None.
     """
     if len(labels) < FEWEST:
         return None

@@ -44,7 +44,7 @@ class Pixels:
         """Prepare the stage.
 
         Args:
-            protocol: Its map is scored, before it is quantized; ``sweep_interval`` is PxAP's step.
+            protocol: Rules; the map is scored before it is quantized, and ``sweep_interval`` is PxAP's step.
             size: Side of the network's input frame.
         """
         self.size = size
@@ -52,7 +52,7 @@ class Pixels:
         self.exact = replace(protocol, quantize="none") if protocol.quantize != "none" else None
 
     def setup(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def __call__(self, batch: Batch) -> Batch:
         """Score every row that is the label's."""
@@ -98,7 +98,8 @@ class Truth:
         self.ignored = masks.decode([ignore], *size) & ~self.mask if ignore and self.mask is not None else None
 
     def distance(self, point: np.ndarray) -> float:
-        """Displayed pixels from a point to the centre of the object's nearest pixel; inf beyond the tolerance."""
+        """Distance in displayed pixels from a point to the centre of the object's nearest pixel; inf beyond the
+        tolerance."""
         if self.mask is None:
             return float(box_distances(point, self.boxes).min())
         left, top = (max(0, int(np.floor(edge - TOLERANCE - 1))) for edge in point)
@@ -111,7 +112,7 @@ class Truth:
     def in_frame(self, transform: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The object and the ignored region, (size, size) bool, in the network's input frame.
 
-        A pixel is of a box where its centre is. Masks are sampled like OpenCV's ``INTER_NEAREST``, which the
+        A pixel belongs to a box that contains its centre. Masks are sampled like OpenCV's ``INTER_NEAREST``, which the
         published evaluation code uses: at the pixel's upper left corner, with its rounding.
         """
         if self.mask is None:
@@ -141,7 +142,7 @@ def box_pixels(boxes: np.ndarray, transform: np.ndarray, size: int) -> np.ndarra
 
 
 def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(n,) displayed pixels from points to the centre of the nearest pixel of each box.
+    """Distance (n,) in displayed pixels from points to the centre of the nearest pixel of each box.
 
     Args:
         points: (n, 2) x, y, or (2,) for all.
@@ -174,7 +175,7 @@ def bin_edges(protocol: Protocol) -> np.ndarray:
 
 
 def pixel_counts(scores: np.ndarray, inside: np.ndarray, ignored: np.ndarray | None, edges: np.ndarray) -> np.ndarray:
-    """(2, bins) int64: pixels of the background, and of the object, by score.
+    """Counts (2, bins) int64 of pixels of the background and of the object, by score.
 
     Args:
         scores: (h, w), at least 0.

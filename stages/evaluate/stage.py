@@ -16,9 +16,9 @@ class Evaluate:
     Adds ``iou`` (R,) float32, the best over the image's ground-truth boxes, NaN without any; ``hits``
     (R, len(deltas)) bool, whether it reaches each IoU level; and, for rows with a sweep, ``sweep_hits``
     (len(deltas), T) bool, whether the chosen component's box at a threshold reaches the level, and
-    ``sweep_hits_v2``, whether any contour's box does (None where MaxBoxAccV2 looks at the chosen one,
-    too). Drops the boxes that it scored, and the ``label`` of excluded images, which becomes -1: who
-    counts rows by their label leaves them out.
+    ``sweep_hits_v2``, whether any contour's box does (None where MaxBoxAccV2 also uses the chosen one). Drops
+    the boxes that it scored, and the ``label`` of excluded images, which becomes -1, so that counts by label
+    leave them out.
     """
 
     reads = ("image_id", "label", "target_rank", "scored_box", "sweep_box", "sweep_all", "transform", "boxes")
@@ -31,7 +31,7 @@ class Evaluate:
         """Prepare the stage.
 
         Args:
-            protocol: Its ``frame``, ``iou`` and comparators apply.
+            protocol: Rules; ``frame``, ``iou`` and comparators apply.
             size: Side of the network's input frame.
             deltas: IoU levels from which on a box is right.
             excluded: (n,) ids of images that are not scored, as if they had no label and no ground truth.
@@ -42,7 +42,7 @@ class Evaluate:
         self.deltas = deltas
 
     def setup(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def __call__(self, batch: Batch) -> Batch:
         """Score every row."""

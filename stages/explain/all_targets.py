@@ -1,4 +1,4 @@
-"""Passes that are the same whichever class is explained, made once for all classes that a batch is asked for."""
+"""Passes that do not depend on the explained class, made once for all classes asked of a batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Computed = TypeVar("Computed", Tensor, tuple[Tensor, Tensor])
 
 
 def for_all_targets(function: Callable[[Trace, Tensor], Computed]) -> Callable[[Trace, Tensor], Computed]:
-    """Ask for one class per image, (trace, target (N,)) to (N, ...), what a function knows of several.
+    """Make a function of several classes per image one of a single class: (trace, target (N,)) to (N, ...).
 
     Args:
-        function: (trace, targets (N, T)) to one or several (N, T, ...). Called once for a trace's ``asked``
-            classes, and what comes of it is kept with the trace; for any other class it is called anew.
+        function: Maps (trace, targets (N, T)) to one or several (N, T, ...). Called once for a trace's
+            ``asked`` classes, and the result is kept with the trace; for any other class it is called again.
     """
 
     @wraps(function)

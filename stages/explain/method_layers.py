@@ -1,4 +1,4 @@
-"""Which layers a method explains: those of the run, or one of its own, written ``METHOD@LAYER``."""
+"""Layers that a method explains: those of the run, or one of its own, written ``METHOD@LAYER``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AT = "@"
 
 
 def method_of(entry: str) -> str:
-    """The explainer of what a method is asked for by.
+    """The explainer's name in a method entry.
 
     >>> method_of("gradcam@features.3"), method_of("cam")
     ('gradcam', 'cam')
@@ -24,13 +24,13 @@ def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[st
     """Dotted names of the layers that each method explains.
 
     Args:
-        network: That has them.
+        network: Network with the layers.
         methods: ``METHOD`` or ``METHOD@LAYER``.
-        layer: Of the methods that name none: one or several, or ``last``.
+        layer: Layers of the methods that name none: one or several, or ``last``.
         size: Side of the input in pixels.
 
     Raises:
-        ConfigurationError: A layer is unknown, or stands in ``layer`` twice.
+        ConfigurationError: A layer is unknown, or listed twice in ``layer``.
     """
     of_run: list[str] | None = None
     found: dict[str, list[str]] = {}
@@ -48,5 +48,5 @@ def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[st
 
 
 def all_layers(placed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Every layer that some method explains, once."""
+    """Every layer that at least one method explains, without duplicates."""
     return list(dict.fromkeys(chain.from_iterable(placed.values())))

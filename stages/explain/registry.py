@@ -18,22 +18,23 @@ _EXPLAINERS: dict[str, Explainer] = {}
 
 @dataclass(frozen=True)
 class Explainer:
-    """A method and what is to be known about it.
+    """A method and its properties.
 
     Attributes:
-        name: By which users ask for it.
+        name: Name by which users ask for it.
         function: The method itself.
-        formula: One line.
-        needs_linear_head: It is defined for GAP + linear heads only.
-        cost: For one class, beyond the shared forward pass: F forward and B backward passes through the whole
-            network, f and b through the head alone, K channels; "F per 256" is one pass for each 256 heads'. A
+        formula: Formula of the map, in one line.
+        needs_linear_head: Whether the method is defined for GAP + linear heads only.
+        cost: Cost for one class, beyond the shared forward pass: F forward and B backward passes through the whole
+            network, f and b through the head alone, K channels; "F per 256" is one pass for every 256 head passes. A
             further class of the same image costs b and B again, in Group-CAM and Opti-CAM also F, and nothing
-            else. A GAP + linear head spares f and b, and the F that come with f or attention.
+            else. A GAP + linear head saves f and b, and the F that come with f or attention.
         source: Paper and equation.
-        same_as: On a GAP + linear head its map is that method's.
-        per_cell: ... divided by h w.
-        check: Tries on a traced batch whether the network is covered, and raises ConfigurationError if not.
-        fuse: Its maps (N, h_l, w_l) at several layers to one (N, h, w).
+        same_as: Method whose map it equals on a GAP + linear head.
+        per_cell: Whether that map is then divided by h w.
+        check: Function that tests on a traced batch whether the network is covered, and raises
+            ConfigurationError if not.
+        fuse: Function that fuses its maps (N, h_l, w_l) at several layers to one (N, h, w).
     """
 
     name: str
@@ -49,7 +50,7 @@ class Explainer:
 
     @property
     def needs(self) -> str:
-        """What a network must offer."""
+        """Requirements on a network, for people to read."""
         head = "GAP + linear head" if self.needs_linear_head else "any head"
         return f"{head}, network tried first" if self.check else head
 
@@ -66,7 +67,7 @@ def explainer(
     check: Callable[[Trace], None] | None = None,
     fuse: Fusion = mean_of_maxima,
 ) -> Callable[[Method], Method]:
-    """Register a function as an explainer; :data:`stages.explain.methods.METHODS` must say where it stands.
+    """Register a function as an explainer; :data:`stages.explain.table.METHODS` must list its module.
 
     Raises:
         ValueError: The name is taken.
@@ -89,14 +90,14 @@ def explainers() -> dict[str, Explainer]:
 
 
 def get_explainer(name: str, has_linear_head: bool) -> Explainer:
-    """The explainer of that name, checked against what follows the layer that it explains.
+    """The explainer of a name, checked against the head that follows the explained layer.
 
     Args:
         name: ``METHOD`` or ``METHOD@LAYER``.
-        has_linear_head: Whether that is GAP + linear alone.
+        has_linear_head: Whether the head is GAP + linear alone.
 
     Raises:
-        ConfigurationError: There is none, or it cannot explain this network.
+        ConfigurationError: There is no such explainer, or it cannot explain this network.
     """
     check_methods([name])
     found = _load(method_of(name))
@@ -110,17 +111,18 @@ def get_explainer(name: str, has_linear_head: bool) -> Explainer:
 
 
 def _load(method: str) -> Explainer:
-    """The explainer of that name, whose module alone is imported."""
+    """The explainer of a name; no other module is imported."""
     import_module(f"stages.explain.methods.{METHODS[method]}")
     return _EXPLAINERS[method]
 
 
 def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tuple[Explainer, bool]:
-    """The method that computes the map of the one of that name, and whether it is then divided by h w.
+    """The method that computes the map of the named method, and whether the map is then divided by h w.
 
-    Behind a GAP + linear head the gradient is w_k / (h w) everywhere, and methods that differ elsewhere are
-    one. Which of them computes follows from the network alone, never from what else is asked. At other sizes
-    than the network's own the views' h w differ, and a mean of quotients is not a quotient of means.
+    Behind a GAP + linear head the gradient is w_k / (h w) everywhere, and methods that differ elsewhere
+    coincide. Which of them computes the map depends on the network alone, never on the other methods asked for.
+    At other sizes than the network's own the views' h w differ, and a mean of quotients is not a quotient of
+    means.
 
     Raises:
         ConfigurationError: As :func:`get_explainer`.
@@ -133,10 +135,10 @@ def closed_form(name: str, has_linear_head: bool, scales: Sequence[float]) -> tu
 
 
 def same_maps(kinds: Mapping[str, Hashable]) -> dict[str, str]:
-    """Method to the first of the others that gives the same map, but for its scale.
+    """Mapping of each method to the first other one that gives the same map, up to its scale.
 
     Args:
-        kinds: By method what decides on its map: the name of its :func:`closed_form`, and its layers.
+        kinds: What determines each method's map, by method: the name of its :func:`closed_form`, and its layers.
     """
     first: dict[Hashable, str] = {}
     for name, kind in kinds.items():

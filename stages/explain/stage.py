@@ -32,11 +32,11 @@ class Explain:
 
     Args:
         methods: Names of explainers.
-        targets: ``label`` and ``topK``: the ground-truth label (rank 0), the K best predictions (1..K).
+        targets: ``label``, the ground-truth label (rank 0), and ``topK``, the K best predictions (1..K).
         flip: Average every map with the mirrored image's.
         scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
-        layers: Names of the layers that a method explains, of those that were traced; all where it is not listed.
+        layers: Names of the traced layers that each method explains; all of them for a method that is not listed.
     """
 
     reads = ("trace", "trace_row", "probs", "top_class", "label")
@@ -59,14 +59,14 @@ class Explain:
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
-        """Nothing to prepare: methods are functions."""
+        """Do nothing: methods are functions."""
 
     def __call__(self, batch: Batch, trace: Trace) -> Answer:
         """Explain one batch.
 
         Args:
-            batch: Images, each with its place in the trace; those that left since it was made are missing.
-            trace: Explained as a whole, so that no map depends on which images have left.
+            batch: Images, each with its place in the trace; those that have left since it was made are missing.
+            trace: Trace that is explained as a whole, so that no map depends on which images have left.
         """
         import torch
 
@@ -77,7 +77,7 @@ class Explain:
         traced = batch["trace_row"]
         count = len(label)
         ranks = ([0] if self.with_label else []) + list(range(1, min(self.top_k, top_class.shape[1]) + 1))
-        # An image without a label is explained for class 0 like the others and the row dropped below.
+        # An image without a label is explained for class 0, and the row is dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         of_all = np.zeros((len(trace.inputs), len(ranks)), np.int64)
         of_all[traced] = classes
@@ -116,7 +116,7 @@ class Explain:
     ) -> tuple[np.ndarray, np.ndarray]:
         """One method's maps (N, T, h, w) float16 divided by their scales, and the scales (N, T) float32.
 
-        N are the images of the trace.
+        N is the number of images of the trace.
         """
         import torch
 
@@ -128,11 +128,11 @@ class Explain:
 
 
 def raw_map(stored: np.ndarray, scale: float) -> np.ndarray:
-    """The map that a method gave, but for the rounding with which it is stored.
+    """The map that a method gave, up to the rounding of the stored map.
 
     Args:
-        stored: (h, w) float16, ``map``.
-        scale: ``map_scale``.
+        stored: (h, w) float16, a row of ``map``.
+        scale: The row's ``map_scale``.
 
     Returns:
         (h, w) float32: before ReLU, normalisation and resizing.

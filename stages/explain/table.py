@@ -39,13 +39,13 @@ METHODS = {
 
 
 def check_methods(names: Iterable[str]) -> None:
-    """See that there is an explainer of every name, without importing any of them.
+    """Check that every name has an explainer, without importing any of them.
 
     Args:
         names: ``METHOD`` or ``METHOD@LAYER``.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: A name has none.
 
     >>> check_methods(["cam", "gradcan@features"])  # doctest: +ELLIPSIS
     Traceback (most recent call last):

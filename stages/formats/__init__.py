@@ -1,4 +1,4 @@
-"""Datasets on their way in and out: a folder each format, with its reader and writer side by side.
+"""Readers and writers of datasets, one folder per format.
 
 :mod:`stages.formats.table` lists them. A new format is a folder and a row there: ``__init__.py`` with its
 ``Options``, ``read.py`` with ``read(root, options)``, ``write.py`` with ``write(images, classes, description)``.
@@ -20,10 +20,10 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
     Args:
         format: A name in :data:`stages.formats.table.FORMATS`.
         root: Local path or uri; ignored by formats that come with a package.
-        **options: The format's own, such as ``split``.
+        **options: Options of the format, such as ``split``.
 
     Returns:
-        The dataset, its records in order of ``image_id``.
+        The dataset, with its records in order of ``image_id``.
 
     Raises:
         ConfigurationError: Unknown format, or an option that the format does not have.
@@ -43,7 +43,7 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
         raise
     except OSError as error:
         raise DataError(f"cannot read {root}: {' '.join(str(error).split())}", about="root") from error
-    except Exception as error:  # Annotations are strangers' files: parsers raise anything.
+    except Exception as error:  # Parsers may raise anything for foreign annotation files.
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise DataError(
             f"the annotations under {root} cannot be read ({what}); fix them or fetch them again", about="root"

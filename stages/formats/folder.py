@@ -1,4 +1,4 @@
-"""What the formats that start from a folder of image files share."""
+"""Functions shared by the formats that start from a folder of image files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ WNID = re.compile(r"n\d{8}")
 
 @dataclass
 class Found:
-    """Image names among file names, and what was passed over.
+    """Image names among file names, and the files that were skipped.
 
     Attributes:
         names: Relative POSIX names, in the order given.
-        skipped: Number of other files by kind: their extension, or why they were passed over.
+        skipped: Number of other files by kind: their extension, or why they were skipped.
     """
 
     names: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def skipped_line(self) -> str:
-        """Such as ``skipped 3 files: .txt 2, hidden 1``; empty where nothing was skipped."""
+        """Summary such as ``skipped 3 files: .txt 2, hidden 1``; empty where nothing was skipped."""
         if not self.skipped:
             return ""
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.skipped.items()))
         return f"skipped {self.skipped.total():,} files: {kinds}"
 
     def require(self, root: str) -> None:
-        """Raise the error for a root without images, if it is one.
+        """Check that there are images.
 
         Raises:
-            DataError: There are no names.
+            DataError: There are no images.
         """
         if not self.names:
             raise DataError(f"no images under {root} ({self.skipped_line() or 'it is empty'})", about="root")
@@ -67,14 +67,14 @@ def require_folder(root: str) -> None:
     """Check that the root is there.
 
     Raises:
-        DataError: It is not, or it is not a folder.
+        DataError: The root does not exist or is not a folder.
     """
     if not is_folder(root):
         raise DataError(f"no folder {root}; name the one that the images are in", about="root")
 
 
 def class_info(name: str) -> ClassInfo:
-    """The class of a folder name, which may be a WordNet id."""
+    """The class that a folder name stands for; the name may be a WordNet id."""
     return ClassInfo(name, wnid=name if WNID.fullmatch(name) else None)
 
 

@@ -1,4 +1,4 @@
-"""Heat maps of other programs: one ``.npy`` file an image in a folder, or the arrays of one ``.npz``."""
+"""Heat maps of other programs: one ``.npy`` file per image in a folder, or the arrays of one ``.npz``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from stages.ingest.records import ImageRecord
 def find_maps(path: Path, records: list[ImageRecord]) -> dict[int, str]:
     """The map of each image that has one.
 
-    A map's name, without ``.npy``, is the image's file name with or without its extension, the last part
-    of that, or the image's id.
+    A map's name, without ``.npy``, is the image's file name with or without its extension, the last part of
+    that name, or the image's id.
 
     Args:
         path: A folder, with subfolders, or a ``.npz`` file.
         records: The images.
 
     Returns:
-        By image id, the file in the folder or the name in the archive.
+        The file in the folder or the name in the archive, by image id.
 
     Raises:
-        DataError: No such folder or file; a map that belongs to no image or to several; two of one image.
+        DataError: No such folder or file; a map that belongs to no image or to several; two maps of one image.
     """
     owners: dict[str, set[int]] = {}
     for record in records:
@@ -66,12 +66,12 @@ def _names(path: Path) -> list[str]:
     else:
         raise DataError(f"{path} is neither a folder of .npy files nor a .npz file", about="maps")
     if not names:
-        raise DataError(f"{path} holds no maps; save one .npy an image", about="maps")
+        raise DataError(f"{path} holds no maps; save one .npy per image", about="maps")
     return names
 
 
 class LoadMaps:
-    """Reads maps of any size. Adds ``map``, as the file has it, and ``map_scale``, 1."""
+    """Reads maps of any size. Adds ``map``, as stored in the file, and ``map_scale``, 1."""
 
     reads = ("map_name",)
     adds = ("map", "map_scale")
@@ -81,13 +81,13 @@ class LoadMaps:
         self.path = path
 
     def setup(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def __call__(self, batch: Batch) -> Batch:
         """Read each row's map.
 
         Raises:
-            DataError: A file that is not an array of numbers, height x width.
+            DataError: A file is not an array of numbers, height x width.
         """
         if self.path.is_dir():
             maps = [self._checked(name, lambda one: np.load(self.path / one)) for name in batch["map_name"]]
@@ -104,7 +104,7 @@ class LoadMaps:
         if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
             raise DataError(
                 f"{name} in {self.path} holds {values.dtype} of shape {values.shape}; "
-                "save one number a pixel, height x width",
+                "save one number per pixel, height x width",
                 about="maps",
             )
         return values.astype(np.float64 if values.dtype.kind in "iu" else values.dtype)

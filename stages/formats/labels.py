@@ -1,4 +1,4 @@
-"""What is said about an image: a class, a box, how sure, by whom. Readers give labels, writers take them."""
+"""Labels of an image: class, box, score and source. Readers return labels, writers take them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 from stages.ingest.records import ImageRecord
 
 Status = Literal["given", "pseudo", "reviewed"]
-"""``given`` by the dataset, ``pseudo`` made from a map, ``reviewed`` by a person, which no run overwrites."""
+"""Origin of a label: ``given`` by the dataset, ``pseudo`` made from a map, ``reviewed`` by a person, which no
+run overwrites."""
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1: half-open pixel edges of the displayed image."""
+"""Box x0, y0, x1, y1: half-open pixel edges of the displayed image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,13 @@ class Label:
     """One object of an image, or a class that the image shows somewhere.
 
     Attributes:
-        image_id: Of its image, as in :class:`~stages.ingest.records.ImageRecord`.
-        class_index: Index into the classes that it is read or written with; -1 where it is none of them.
-        box: Where the object is; None where nobody says.
-        score: Probability of the class, in [0, 1]; None where the label is a fact or nobody says.
-        quality: How far the box can be trusted, in [0, 1], higher is better; None where nobody says.
-        source: Who says so, such as a format, an explainer or a reviewer.
-        status: How it came about.
+        image_id: Id of its image, as in :class:`~stages.ingest.records.ImageRecord`.
+        class_index: Index into the classes with which it is read or written; -1 where it is none of them.
+        box: Location of the object; None where unknown.
+        score: Probability of the class, in [0, 1]; None where the label is a fact or the probability is unknown.
+        quality: Reliability of the box, in [0, 1], higher is better; None where unknown.
+        source: Source of the label, such as a format, an explainer or a reviewer.
+        status: Origin of the label.
         mask: The object's pixels as run lengths of :mod:`stages.ingest.run_lengths`; empty where there is no mask.
     """
 
@@ -48,24 +49,24 @@ class Labelled(NamedTuple):
 
 
 Images = Callable[[], Iterable[Labelled]]
-"""Goes through the images, one by one and more than once: some formats have images and boxes in places apart."""
+"""Function that iterates over the images; may be called repeatedly, since some formats store images and boxes apart."""
 
 Files = Iterator[tuple[str, Iterable[bytes]]]
-"""What a writer makes: relative POSIX names and pieces of the contents. Where they go is not the writer's concern."""
+"""Output of a writer: relative POSIX names and pieces of the contents. The caller decides where they are stored."""
 
 
 def labelled(records: Iterable[ImageRecord], source: str) -> Iterator[Labelled]:
     """Images with the labels that their dataset gave them.
 
     Args:
-        records: Of one dataset.
-        source: Its format.
+        records: Records of one dataset.
+        source: Format of the dataset.
     """
     return (Labelled(record, given(record, source)) for record in records)
 
 
 def given(record: ImageRecord, source: str) -> list[Label]:
-    """The labels that a dataset gave an image: one a box, and one for its class where that has no box.
+    """The labels that a dataset gave an image: one per box, and one for its class where that has no box.
 
     >>> [label.class_index for label in given(ImageRecord(1, "/data/a.png", "a.png", label=3), "imagefolder")]
     [3]

@@ -1,4 +1,4 @@
-"""A dataset while it is being read: images one by one, and what was odd about them."""
+"""A dataset while it is being read: images one by one, and findings about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.ingest.records import Dataset, ImageRecord
 
 
 class Notes:
-    """Findings about a dataset, one line each, in the order in which they were first spoken of.
+    """Findings about a dataset, one line each, in the order in which they first occurred.
 
     >>> notes = Notes()
     >>> notes.count("boxes dropped", 0)
@@ -30,29 +30,29 @@ class Notes:
         self._examples: dict[str, str] = {}
 
     def say(self, line: str) -> None:
-        """Add a line as it is; none where it is empty."""
+        """Add a line as it is; an empty line is ignored."""
         if line:
             self._counts[line] = None
 
     def count(self, what: str, times: int = 1, example: str = "") -> None:
-        """Count something that is not worth a line each time.
+        """Count a finding that may occur often, in one line.
 
         Args:
             what: The line without its number.
-            times: How often it was found; 0 only fixes its place among the lines.
-            example: Names one case; that of the first one is shown.
+            times: Number of occurrences; 0 only fixes the place among the lines.
+            example: Description of one case; the first is shown.
         """
         self._counts[what] = (self._counts.get(what) or 0) + times
         if example:
             self._examples.setdefault(what, example)
 
     def extend(self, other: Notes) -> None:
-        """Add the findings of another, which has none of the same kind."""
+        """Add other findings, none of which are of the same kind."""
         self._counts |= other._counts
         self._examples |= other._examples
 
     def lines(self) -> list[str]:
-        """Everything that was said, and what was counted at least once."""
+        """All lines that were added, and all findings that were counted at least once."""
         return [
             what if count is None else f"{count:,} {what}{self._example(what)}"
             for what, count in self._counts.items()
@@ -65,15 +65,15 @@ class Notes:
 
 @dataclass(frozen=True)
 class Source:
-    """What a format's ``read`` returns.
+    """Result of a format's ``read``.
 
-    A problem of one image is a note, or is found when the image is decoded; an error is what concerns the
-    whole dataset.
+    A problem of one image is a note, or is found when the image is decoded; only a problem of the whole dataset
+    is an error.
 
     Attributes:
-        classes: In label order. Empty where the images carry no labels.
-        records: The images, one by one, in any order; can be gone through once.
-        notes: Findings; complete when the last record was taken.
+        classes: Classes in label order. Empty where the images have no labels.
+        records: The images, one by one, in any order; can be iterated once.
+        notes: Findings; complete when the last record has been taken.
     """
 
     classes: Sequence[ClassInfo]

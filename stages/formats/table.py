@@ -1,4 +1,4 @@
-"""The table of dataset formats: who reads and writes them, and what can be chosen about each."""
+"""The table of dataset formats: their readers, writers and options."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stages.formats.labels import Files, Images
 from stages.formats.source import Source
 
 Reader = Callable[[str, Any], Source]
-"""From a root, "" where the format needs none, and the format's options to the dataset."""
+"""Function from a root ("" where the format needs none) and the format's options to the dataset."""
 
 Writer = Callable[[Images, Sequence[ClassInfo], str], Files]
-"""From images with their labels, the classes and a description of the data to files."""
+"""Function from images with their labels, the classes and a description of the data to files."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Format:
     """A row of the table.
 
     Attributes:
-        title: What it is, in one line.
-        options: Dataclass of what its reader can be told, with a default for each field.
+        title: Description of the format, in one line.
+        options: Dataclass of its reader's options, with a default for each field.
         read: Module with a function ``read`` that is a :data:`Reader`, imported when it is used; None where the
             format is only written.
-        write: Likewise with a function ``write`` that is a :data:`Writer`.
-        needs_root: Whether it is read from a folder or archive; if not, its images come with a package.
+        write: Module with a function ``write`` that is a :data:`Writer`; None where the format is only read.
+        needs_root: Whether it is read from a folder or archive; otherwise its images come with a package.
     """
 
     title: str
@@ -40,13 +40,13 @@ class Format:
     needs_root: bool = True
 
     def reader(self) -> Reader:
-        """The function that reads it."""
+        """The function that reads the format."""
         assert self.read is not None, self.title
         reader: Reader = import_module(self.read).read
         return reader
 
     def writer(self) -> Writer:
-        """The function that writes it."""
+        """The function that writes the format."""
         assert self.write is not None, self.title
         writer: Writer = import_module(self.write).write
         return writer
@@ -90,7 +90,7 @@ def readable() -> dict[str, Format]:
 
 
 def defaults(format: str) -> dict[str, Any]:
-    """The names of a readable format's options and what holds where nothing is said.
+    """The names of a readable format's options, and their default values.
 
     Raises:
         ConfigurationError: Unknown format.
@@ -103,7 +103,7 @@ def defaults(format: str) -> dict[str, Any]:
 
 
 def choices(format: str) -> dict[str, tuple[Any, ...]]:
-    """The allowed values of those options of a readable format that take a few only.
+    """The allowed values of those options of a readable format that have a fixed set of them.
 
     Raises:
         ConfigurationError: Unknown format.
@@ -116,10 +116,10 @@ def choices(format: str) -> dict[str, tuple[Any, ...]]:
 
 
 def options_of(format: str, given: Mapping[str, object]) -> Any:
-    """A format's options, an instance of its row's ``options``.
+    """A format's options with the given values, an instance of its row's ``options``.
 
     Args:
-        format: The name of a readable one.
+        format: Name of a readable format.
         given: Values by name; the others keep their defaults.
 
     Raises:

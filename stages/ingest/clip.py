@@ -1,4 +1,4 @@
-"""Ground-truth boxes as datasets have them, made fit for use."""
+"""Clipping of ground-truth boxes as datasets provide them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
 
     Args:
         boxes: (n, 4) xyxy pixel edges, any numeric type.
-        width: Displayed width in pixels; 0 where it is not known, and then nothing is clipped.
-        height: Displayed height in pixels, 0 likewise.
+        width: Displayed width in pixels; 0 where it is unknown, and then nothing is clipped.
+        height: Displayed height in pixels; 0 where it is unknown.
 
     Returns:
-        (m, 4) float32 and the (n,) mask of those that are kept.
+        (m, 4) float32 boxes and the (n,) mask of the boxes that are kept.
     """
     edges = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
     if width and height:

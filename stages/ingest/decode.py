@@ -1,4 +1,4 @@
-"""Encoded bytes to the displayed RGB image, whatever the format and mode, and that to the network input."""
+"""Conversion of encoded bytes to the displayed RGB image, whatever the format and mode, and to the network input."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stages.ingest.uris import read_bytes
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
 MAX_PIXELS = 89_478_485
 
-# What matters of these (too many pixels, damaged metadata) becomes an error row or does not touch the
-# pixels; without the name of the image the warnings would only be noise.
+# The causes (too many pixels, damaged metadata) become an error row or do not affect the pixels; without the
+# name of the image the warnings would only be noise.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -33,9 +33,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# Beyond this aspect the resized image is not made whole before the crop: at 20000 x 1 it would need 4 GB.
+# Beyond this aspect ratio only the crop is resized: the whole resized image would need 4 GB at 20000 x 1.
 _LONGEST_ASPECT = 32
-# Formats of pictures, as far as this Pillow reads them. It knows others, of which one (EPS) starts a program.
+# Image formats that this Pillow can read. Others are excluded: one of them (EPS) starts a program.
 Image.init()
 _PICTURES = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 _FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
@@ -45,11 +45,11 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", 
 
 
 class DecodeError(Exception):
-    """Why one image cannot be used.
+    """Reason why one image cannot be used.
 
     Attributes:
         code: Stable CamelCase identifier.
-        message: One line for people.
+        message: One readable line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -61,7 +61,7 @@ class DecodeError(Exception):
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The displayed image: orientation applied, first frame, mode RGB.
 
-    The format is found from the content. Transparency lies over white; 16-bit, 32-bit and float grey
+    The format is detected from the content. Transparency is composed over white; 16-bit, 32-bit and float grey
     values are scaled to 0..255, not clipped.
 
     Args:
@@ -72,7 +72,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels`` or ``Unreadable``.
     """
     if not data:
-        raise DecodeError("Empty", "the file has no bytes; fetch it again")
+        raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
@@ -88,7 +88,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if data.startswith(_SIGNATURES):
             raise DecodeError("Truncated", "the file ends within its header; fetch it again") from error
         raise DecodeError("NotAnImage", "the bytes are in no image format that Pillow knows") from error
-    # Broken files make Pillow's plugins raise anything: OSError, SyntaxError, struct.error, IndexError ...
+    # Pillow's plugins may raise anything for broken files: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
         cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
@@ -101,7 +101,7 @@ def displayed(image: Image.Image) -> Image.Image:
         Exception: Whatever Pillow raises for pixels that it cannot decode.
     """
     image.load()
-    # After load(): Pillow turns a TIFF upright itself and then forgets the tag.
+    # After load(): Pillow itself applies a TIFF's orientation and then drops the tag.
     method = _UPRIGHT.get(_orientation(image))
     rgb = _to_rgb(image)
     return rgb.transpose(method) if method is not None else rgb
@@ -120,17 +120,17 @@ def read_image(uri: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def displayed_size(data: bytes) -> tuple[int, int]:
     """Width and height with orientation applied, from the header where the format allows it.
 
-    A PNG must be given whole: its orientation may stand at its end.
+    A PNG must be given whole: its orientation may be at its end.
 
     Raises:
-        Exception: Whatever Pillow raises for bytes that are cut off or no image.
+        Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
             if large or not any(mark in data for mark in _PNG_ORIENTATION):
                 return image.width, image.height
-            image.load()  # it may stand after the pixels
+            image.load()  # it may be after the pixels
         # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
         if image.format != "TIFF" and _orientation(image) >= 5:
             return image.height, image.width
@@ -189,7 +189,7 @@ class Decode:
         self.max_pixels = max_pixels
 
     def setup(self) -> None:
-        """Let Pillow open what ``max_pixels`` allows: by itself it refuses twice its own limit."""
+        """Let Pillow open what ``max_pixels`` allows: by default it refuses more than twice its own limit."""
         if Image.MAX_IMAGE_PIXELS is not None:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
 
@@ -227,10 +227,10 @@ class Decode:
         return _Row(None, np.array([1.0, 1.0, 0.0, 0.0]), width, height, failure)
 
     def fitted(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-        """The network's input, made of a displayed image.
+        """The network's input from a displayed image.
 
         Returns:
-            (size, size, 3) uint8 pixels, and the transform (4,) float64 that leads to their frame.
+            (size, size, 3) uint8 pixels, and the transform (4,) float64 to their frame.
         """
         transform = fit_transform(*image.size, self.size, self.fit, self.crop_ratio)
         return np.asarray(self._resized(image, transform)), transform
@@ -257,20 +257,20 @@ def _read(uri: str) -> bytes:
 
     Raises:
         DecodeError: ``Missing`` or ``Unreadable``.
-        UserError: What no image of the run can do without is missing.
+        UserError: A requirement of the whole run is missing.
     """
     try:
         return read_bytes(uri)
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise DecodeError("Missing", "no such file; restore it or take it out of the dataset") from error
+        raise DecodeError("Missing", "no such file; restore it or remove it from the dataset") from error
     except Exception as error:
         raise DecodeError("Unreadable", _one_line(error)) from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. A broken EXIF block says nothing about the pixels, so it counts as 1."""
+    """The EXIF orientation, 1 to 8. A broken EXIF block does not affect the pixels, so it counts as 1."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:

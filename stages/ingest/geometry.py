@@ -49,7 +49,7 @@ def fit_transform(width: int, height: int, size: int, fit: str, crop_ratio: floa
 
     Returns:
         (4,) float64: sx, sy, tx, ty. The scales come from the sizes in whole pixels that the resize
-        really produces, so they may differ a little between the axes.
+        actually produces, so they may differ slightly between the axes.
 
     Raises:
         ConfigurationError: Unknown fit.
@@ -61,7 +61,7 @@ def fit_transform(width: int, height: int, size: int, fit: str, crop_ratio: floa
 
 
 def fit_transforms(widths: np.ndarray, heights: np.ndarray, size: int, fit: str, crop_ratio: float) -> np.ndarray:
-    """:func:`fit_transform` of images of (N,) widths and heights, (N, 4) float64."""
+    """Transforms (N, 4) float64 of images of (N,) widths and heights, as :func:`fit_transform` gives them."""
     sides = zip(widths.tolist(), heights.tolist(), strict=True)
     return np.array([fit_transform(*side, size, fit, crop_ratio) for side in sides]).reshape(-1, 4)
 
@@ -71,7 +71,7 @@ def to_input(boxes: np.ndarray, transform: np.ndarray) -> np.ndarray:
 
     Args:
         boxes: (N, 4) xyxy.
-        transform: (N, 4), one a row, or (4,) for all.
+        transform: (N, 4), one per row, or (4,) for all.
 
     Returns:
         (N, 4) float64 xyxy.
@@ -88,7 +88,7 @@ def to_displayed(
 
     Args:
         boxes: (N, 4) xyxy in input pixels.
-        transform: (N, 4), one a row, or (4,) for all.
+        transform: (N, 4), one per row, or (4,) for all.
         width: (N,) displayed widths in pixels, or one for all.
         height: (N,) displayed heights in pixels, or one for all.
 

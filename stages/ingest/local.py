@@ -13,15 +13,15 @@ from stages.ingest.paths import local_path
 
 
 def read_bytes(uri: str, limit: int | None) -> bytes:
-    """As :func:`stages.ingest.uris.read_bytes`."""
+    """Implement :func:`stages.ingest.uris.read_bytes` for local files."""
     with answering(uri), open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 
 
 def open_file(uri: str) -> BinaryIO:
-    """As :func:`stages.ingest.uris.open_file`."""
+    """Implement :func:`stages.ingest.uris.open_file` for local files."""
     path = _path(uri)
-    # Opened without waiting: a pipe that nobody writes to would block for ever.
+    # Opened without blocking: a pipe without a writer would block forever.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -30,17 +30,17 @@ def open_file(uri: str) -> BinaryIO:
 
 
 def is_file(uri: str) -> bool:
-    """As :func:`stages.ingest.uris.is_file`."""
+    """Implement :func:`stages.ingest.uris.is_file` for local files."""
     return os.path.isfile(_path(uri))
 
 
 def is_folder(uri: str) -> bool:
-    """As :func:`stages.ingest.uris.is_folder`."""
+    """Implement :func:`stages.ingest.uris.is_folder` for local folders."""
     return os.path.isdir(_path(uri))
 
 
 def list_folder(uri: str) -> tuple[list[str], list[str]]:
-    """As :func:`stages.ingest.uris.list_folder`."""
+    """Implement :func:`stages.ingest.uris.list_folder` for local folders."""
     path = _path(uri)
     if not os.path.isdir(path):
         return [], []
@@ -53,7 +53,7 @@ def list_folder(uri: str) -> tuple[list[str], list[str]]:
 
 
 def walk(uri: str) -> list[str]:
-    """As :func:`stages.ingest.uris.walk`."""
+    """Implement :func:`stages.ingest.uris.walk` for local folders."""
     return sorted(_walk(_path(uri), "", ()), key=os.fsencode)
 
 
@@ -64,7 +64,7 @@ def _path(uri: str) -> str:
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads round in circles is neither."""
+    """Whether an entry is a folder or a link to one; a link that forms a cycle is neither."""
     try:
         return entry.is_dir()
     except OSError:
@@ -72,7 +72,7 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Names of the files below ``path``, each with the prefix; ``above`` are the folders on the way."""
+    """Names of the files below ``path``, each with the prefix; ``above`` holds the parent folders."""
     status = os.stat(path)
     here = (status.st_dev, status.st_ino)
     if here in above:

@@ -1,4 +1,4 @@
-"""A disk or store that does not answer, told apart from a file that cannot be read."""
+"""Detection of a disk or store that does not answer, as opposed to a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _NOT_THE_FILE = frozenset(
     )
     if hasattr(errno, name)
 )
-# What stores say of one object: it is a folder, or it lies in an archive.
+# Errors of stores about one object: it is a folder, or it is archived.
 _THE_OBJECT = ("Not a regular file", "INVALID_OBJECT_STATE", "InvalidObjectState")
 
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Turn the error of a disk or store that does not answer into its own kind.
+    """Turn the error of a disk or store that does not answer into a StorageError.
 
-    A file that cannot be read costs one image. An outage must not, or a store that is away for a minute would
-    turn every image of that minute into an error for good.
+    A file that cannot be read costs one image. An outage must not, or a store that is down for a minute would
+    permanently turn every image of that minute into an error.
 
     Args:
         uri: Local path or uri of the file that is read in the ``with`` block.

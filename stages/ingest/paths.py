@@ -1,4 +1,4 @@
-"""Names of places: local paths and uris, taken apart and put together without looking whether anything is there."""
+"""Local paths and uris, parsed and joined without checking whether anything exists there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def local_path(uri: str) -> str | None:
 
 
 def join(folder: str, name: str) -> str:
-    """The uri of something below a folder.
+    """The uri of a file or folder below a folder.
 
     Args:
         folder: Local path or uri; the query of a remote one is kept.
@@ -36,7 +36,7 @@ def join(folder: str, name: str) -> str:
 
 
 def parent(uri: str) -> str:
-    """The folder that something lies in, without a trailing slash.
+    """The folder that contains a path or uri, without a trailing slash.
 
     >>> parent("/data/a.png"), parent("s3://bucket/x/a.png?region=eu-west-1")
     ('/data', 's3://bucket/x?region=eu-west-1')

@@ -1,4 +1,4 @@
-"""What every dataset format returns: classes, image records, and what was odd about them."""
+"""The result of every dataset format: classes, image records and findings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def no_boxes() -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image to do.
+    """One image of a dataset.
 
     Attributes:
         image_id: Unique in the dataset, stable between runs.
         uri: Where :func:`stages.ingest.uris.read_bytes` finds the encoded image.
         file_name: POSIX path relative to the image root, as COCO files name it.
         label: Index into the dataset's classes; -1 where the image has none.
-        width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet.
-        height: Displayed height in pixels; 0 where it is not known yet.
+        width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet. height:
+        Displayed height in pixels; 0 where it is not known yet.
         boxes: (n, 4) float32 ground truth, xyxy half-open pixel edges of the displayed image.
         box_labels: (n,) int32, the class of each box.
-        masks: Of each box's object, run lengths of :mod:`stages.ingest.run_lengths`, empty where it has none; no
-            entries where the image has no masks.
+        masks: Mask of each box's object as run lengths of :mod:`stages.ingest.run_lengths`, empty where it has
+            none; no entries where the image has no masks.
         ignore: Run lengths of the region that is not scored for the label's class.
     """
 
@@ -46,11 +46,11 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as its format read it.
+    """A dataset read from its format.
 
     Attributes:
-        classes: In label order. Empty where the images carry no labels.
-        records: Sorted by ``image_id``.
+        classes: Classes in label order. Empty where the images have no labels.
+        records: Image records, sorted by ``image_id``.
         notes: Findings, one line each, with counts: missing, extra and contradictory annotations.
     """
 

@@ -19,34 +19,34 @@ _SECRET = re.compile(r"secret|token|passw|access_?key|signature|account_?key|\bs
 
 
 def read_bytes(uri: str, limit: int | None) -> bytes:
-    """As :func:`stages.ingest.uris.read_bytes`."""
+    """Implement :func:`stages.ingest.uris.read_bytes` for remote files."""
     with answering(uri), open_file(uri) as file:
         return file.read() if limit is None else file.read(limit)
 
 
 def open_file(uri: str) -> BinaryIO:
-    """As :func:`stages.ingest.uris.open_file`."""
+    """Implement :func:`stages.ingest.uris.open_file` for remote files."""
     return _RemoteFile(uri)
 
 
 def is_file(uri: str) -> bool:
-    """As :func:`stages.ingest.uris.is_file`."""
+    """Implement :func:`stages.ingest.uris.is_file` for remote files."""
     return _kind(uri) == "File"
 
 
 def is_folder(uri: str) -> bool:
-    """As :func:`stages.ingest.uris.is_folder`."""
+    """Implement :func:`stages.ingest.uris.is_folder` for remote folders."""
     return _kind(uri) == "Directory"
 
 
 def list_folder(uri: str) -> tuple[list[str], list[str]]:
-    """As :func:`stages.ingest.uris.list_folder`."""
+    """Implement :func:`stages.ingest.uris.list_folder` for remote folders."""
     entries = _entries(uri, recursive=False)
     return [name for name, is_dir in entries if is_dir], [name for name, is_dir in entries if not is_dir]
 
 
 def walk(uri: str) -> list[str]:
-    """As :func:`stages.ingest.uris.walk`."""
+    """Implement :func:`stages.ingest.uris.walk` for remote folders."""
     return [name for name, is_dir in _entries(uri, recursive=True) if not is_dir]
 
 
@@ -64,7 +64,7 @@ def remote(uri: str) -> tuple[FileSystem, str]:
 
 @lru_cache(maxsize=16)
 def filesystem_of(root: str) -> tuple[FileSystem, str]:
-    """The file system of a bucket or host, kept because making one may ask the network for its region.
+    """The file system of a bucket or host, cached because creating one may query its region over the network.
 
     Args:
         root: Uri without a path, such as ``s3://bucket/?region=eu-west-1``.
@@ -94,7 +94,7 @@ def filesystem_of(root: str) -> tuple[FileSystem, str]:
 
 
 class _RemoteFile(io.RawIOBase, BinaryIO):
-    """A file in a store, whose errors say whether the store or the file is to blame."""
+    """A file in a store, whose errors tell whether the store or the file is at fault."""
 
     def __init__(self, uri: str) -> None:
         filesystem, path = remote(uri)
@@ -131,7 +131,7 @@ def _kind(uri: str) -> str:
 
 
 def _entries(folder: str, recursive: bool) -> list[tuple[str, bool]]:
-    """(name relative to the folder, whether it is a folder), in bytewise order."""
+    """Entries (name relative to the folder, whether it is a folder), in bytewise order."""
     from pyarrow.fs import FileSelector, FileType
 
     filesystem, path = remote(folder)

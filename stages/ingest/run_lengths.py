@@ -16,13 +16,13 @@ def encode_segmentation(segmentation: Any, width: int, height: int) -> bytes:
         segmentation: Polygons, a list of flat lists x0, y0, x1, y1, ...; or an RLE with ``size`` and
             ``counts``, compressed or not.
         width: Displayed width of the image in pixels.
-        height: Displayed height.
+        height: Displayed height of the image in pixels.
 
     Returns:
         Compressed run lengths of a (height, width) mask.
 
     Raises:
-        ValueError: Neither of the two, or of another size; the message says what is wrong with it.
+        ValueError: The segmentation is neither of the two, or has another size; the message says what is wrong.
     """
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, width, height)
@@ -63,10 +63,10 @@ def encode(mask: np.ndarray) -> bytes:
 
 
 def decode(parts: list[bytes], width: int, height: int) -> np.ndarray:
-    """The union of masks, (height, width) bool; at least one.
+    """The union of one or more masks, (height, width) bool.
 
     Raises:
-        ValueError: Run lengths that do not add up to the pixels.
+        ValueError: The run lengths do not add up to the number of pixels.
     """
     union = rle.decode(rle.merge([{"size": [height, width], "counts": part} for part in parts]))
     return np.asarray(union, dtype=bool)

@@ -1,4 +1,4 @@
-"""Displayed sizes of images whose annotations do not carry them."""
+"""Displayed sizes of images whose annotations do not contain them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _HEADER_BYTES = 1 << 16
 def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
     """Read the sizes that the records lack from the images' headers, and clip their boxes to them.
 
-    An image that cannot be read keeps size 0; decoding it later says what is wrong.
+    An image that cannot be read keeps size 0; decoding it later reports what is wrong.
 
     Args:
-        dataset: As its format read it.
-        threads: Headers read at a time.
+        dataset: Dataset as its format returned it.
+        threads: Number of headers read at a time.
 
     Returns:
-        The dataset with sizes; a note counts the boxes that turned out to lie outside.
+        The dataset with sizes; a note counts the boxes that are outside their image.
 
     Raises:
         UserError: A package that the images need is not installed.
@@ -51,11 +51,11 @@ def _size(uri: str) -> tuple[int, int]:
         try:
             data = read_bytes(uri, limit)
             if data.startswith(b"\x89PNG") and len(data) == limit:
-                continue  # its orientation may stand at its end
+                continue  # its orientation may be at its end
             return displayed_size(data)
         except UserError:
             raise
-        # As in decode(): Pillow's plugins raise anything, and an unreadable image is not ours to report.
+        # As in decode(), Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
         except Exception:
             continue
     return 0, 0

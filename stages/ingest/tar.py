@@ -1,4 +1,4 @@
-"""Members of tar files as uris, so that a dataset in a tar is read where it lies."""
+"""Members of tar files as uris, so that a dataset in a tar is read in place."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
         archive: Local path or uri.
 
     Returns:
-        uri of each member by its normalised POSIX name, and how many members were left out because they
-        are links or devices, or have a name that is absolute or points outside.
+        Uri of each member by its normalised POSIX name, and the number of members left out because they are
+        links or devices, or have a name that is absolute or points outside.
 
     Raises:
-        DataError: Not an uncompressed tar, or cut off.
+        DataError: The file is not an uncompressed tar, or is cut off.
     """
     uris: dict[str, str] = {}
     left_out = 0
@@ -39,7 +39,7 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                 where = f"offset={member.offset_data}&size={member.size}"
                 uris[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
             file.seek(tar.offset)
-            # tarfile takes the end of the file for the end of the archive; that is a block of zeros.
+            # tarfile takes the end of the file for the end of the archive, which is a block of zeros.
             if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
                 raise DataError(f"the tar file {archive} is cut off; fetch it again")
     except (tarfile.TarError, OSError) as error:
@@ -52,7 +52,7 @@ def read_bytes(uri: str, limit: int | None) -> bytes:
 
     Args:
         uri: ``tar:ARCHIVE?offset=N&size=M#MEMBER``.
-        limit: Most bytes to read; None for all.
+        limit: Maximum number of bytes to read; None for all.
     """
     archive, _, where = uri.removeprefix("tar:").partition("?")
     span = parse_qs(where.partition("#")[0])

@@ -1,4 +1,4 @@
-"""Where the bytes of an image are: one row a kind of uri.
+"""Access to the bytes of an image by uri: a table with one row per kind of uri.
 
 A uri is one of
 
@@ -8,7 +8,7 @@ A uri is one of
   one of the above, percent-encoded (:mod:`stages.ingest.tar` makes these);
 * ``digits://SPLIT/INDEX?seed=N``: a canvas of the demo, rendered when it is read.
 
-What only needs a uri's text is in :mod:`stages.ingest.paths`.
+Functions that need only a uri's text are in :mod:`stages.ingest.paths`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ SCHEMES = {
     "tar:": "tar",
     "viewfs://": "remote",
 }
-"""The module of this package that reads each kind of uri by its ``read_bytes(uri, limit)``; imported when it is used.
+"""The module of this package with ``read_bytes(uri, limit)`` for each kind of uri, imported when it is used.
 
-A module of files and folders has the other functions of this file, too. What begins with none of these is a
-local path, unless ``://`` follows its first word.
+A module for files and folders also has the other functions of this file. A uri that begins with none of these
+is a local path, unless ``://`` follows its first word.
 """
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(//)?", re.IGNORECASE)
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
-    """The encoded image behind a uri, or no more than its first ``limit`` bytes.
+    """The encoded image at a uri, or at most its first ``limit`` bytes.
 
-    What is rendered comes whole, whatever the limit.
+    A rendered image is returned whole, whatever the limit.
 
     Raises:
         FileNotFoundError: Nothing is there.
@@ -62,7 +62,7 @@ def open_file(uri: str) -> BinaryIO:
         FileNotFoundError: Nothing is there.
         OSError: It cannot be opened.
         StorageError: The disk or store does not answer; reading from the file may raise it too.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     file: BinaryIO = _function("open_file", uri)(uri)
     return file
@@ -73,7 +73,7 @@ def is_file(uri: str) -> bool:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     return bool(_function("is_file", uri)(uri))
 
@@ -83,7 +83,7 @@ def is_folder(uri: str) -> bool:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     return bool(_function("is_folder", uri)(uri))
 
@@ -91,11 +91,11 @@ def is_folder(uri: str) -> bool:
 def list_folder(folder: str) -> tuple[list[str], list[str]]:
     """Names of the sub-folders and of the files directly in a folder, each in bytewise order.
 
-    A folder that is not there has none. Broken links count as files: reading them says what is wrong.
+    A missing folder has none. Broken links count as files, and reading them fails.
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     folders, files = _function("list_folder", folder)(folder)
     return folders, files
@@ -108,14 +108,14 @@ def walk(folder: str) -> list[str]:
 
     Raises:
         StorageError: The store does not answer.
-        UserError: Its scheme is unknown.
+        UserError: The scheme is unknown.
     """
     names: list[str] = _function("walk", folder)(folder)
     return names
 
 
 def _function(name: str, uri: str) -> Any:
-    """The function of that name of the module that reads a uri."""
+    """The function of the given name in the module that reads a uri."""
     found = _SCHEME.match(uri)
     prefix = found[0].lower() if found else ""
     if prefix not in SCHEMES and prefix.endswith("//"):

@@ -1,4 +1,4 @@
-"""A network that is cut at its explained layers: what comes before runs once, what follows can be asked again."""
+"""A network cut at its explained layers: the part before runs once, the part after can run again."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from stages.trace.trace import Trace
 class CutNetwork:
     """A frozen network with one hook at each of its explained layers.
 
-    With every parameter frozen autograd records nothing until the hook of the first layer replaces its output by
-    a detached leaf that requires a gradient. What follows is the head, so a backward pass costs the head alone,
-    and the trunk's activations are freed as it runs. Deeper layers hang on the graph that the first has begun.
+    With every parameter frozen, autograd records nothing until the hook of the first layer replaces its output
+    by a detached leaf that requires a gradient. The part after it is the head, so a backward pass costs the
+    head alone, and the trunk's activations are freed as it runs. Deeper layers are part of the graph that
+    starts at the first.
 
-    Threads may share it, each with a batch of its own.
+    Threads may share the network, each with a batch of its own.
 
     Args:
-        module: In eval mode, its parameters frozen.
+        module: Network in eval mode, with frozen parameters.
         names: Dotted names of the layers whose outputs are explained, in any order.
         size: Side of the input in pixels.
-        precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits
-            leave it in the precision of the inputs.
-        black: (1, 3, 1, 1) a black pixel as the network is given it; 0, which is the mean colour of the usual
-            normalisation, where nobody says how pixels are normalised.
+        precision: Lower arithmetic for the network, such as ``torch.bfloat16``. Activations and logits are
+            returned in the precision of the inputs.
+        black: (1, 3, 1, 1), a normalised black pixel; 0, the mean colour under the usual normalisation, where
+            the normalisation is unknown.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -57,14 +58,14 @@ class CutNetwork:
 
     @property
     def names(self) -> list[str]:
-        """Of the layers, in the order of running."""
+        """Names of the layers, in the order of running."""
         return [layer.name for layer in self._layers]
 
     @property
     def head(self) -> nn.Linear | None:
         """The linear layer, if GAP + linear alone follows the only layer.
 
-        What needs its weights makes no sense of several layers: at most one lies before it.
+        None where there are several layers: at most one of them directly precedes it.
         """
         return self._layers[0].head if len(self._layers) == 1 else None
 
@@ -92,18 +93,18 @@ class CutNetwork:
             return Trace([layer.caught() for layer in self._layers], logits, inputs, self, asked)
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """(M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
+        """Logits (M, C) of (M, 3, S, S) inputs; without a graph, unless the inputs require a gradient."""
         with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
             logits = checked_logits(self.module(inputs))
         return logits.to(inputs.dtype)
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
-        """(M, C) logits of (M, K, h, w) activations through the head alone; of a network cut at one layer.
+        """Logits (M, C) of (M, K, h, w) activations through the head alone; for a network cut at one layer.
 
         Args:
-            activations: Replace the layer's output.
-            image: (1, 3, S, S) input of the trunk, which matters where anything passes around the map:
-                a shortcut, a class token. A black one where nothing does.
+            activations: Maps that replace the layer's output.
+            image: (1, 3, S, S) input of the trunk, which matters where anything bypasses the map: a shortcut, a
+                class token. A black image where not given.
         """
         (layer,) = self._layers
         with layer.replaced(activations):
@@ -111,10 +112,10 @@ class CutNetwork:
 
 
 class _Layer:
-    """One explained layer and its hook, which does in each thread what that thread is about.
+    """One explained layer and its hook, whose mode is set per thread.
 
     Attributes:
-        name: Dotted.
+        name: Dotted name of the layer.
         head: The linear layer, if GAP + linear alone follows this layer.
     """
 
@@ -130,8 +131,8 @@ class _Layer:
         """Catch the layer's maps in a forward pass.
 
         Args:
-            dtype: Of the maps.
-            alone: Begin the graph here; else only if no other layer has begun it.
+            dtype: Type of the caught maps.
+            alone: Start the graph here; otherwise only if no other layer has started it.
         """
         self._thread.dtype = dtype
         with self._mode("begin" if alone else "join"):
@@ -149,7 +150,7 @@ class _Layer:
         return maps
 
     def replaced(self, activations: Tensor) -> AbstractContextManager[None]:
-        """Put (M, K, h, w) activations in the place of the layer's output."""
+        """Replace the layer's output by (M, K, h, w) activations."""
         return self._mode("replace", activations)
 
     @contextmanager
@@ -179,10 +180,10 @@ class _Layer:
                 "around it",
                 about="layer",
             )
-        # With several layers the deeper ones hang on the graph that the first of them began.
+        # With several layers, the deeper ones are part of the graph that the first of them started.
         if not (mode == "join" and maps.requires_grad):
             maps = maps.detach()
         maps = maps.to(self._thread.dtype)
         self._thread.activations = maps if maps.requires_grad else maps.requires_grad_()
-        # A copy, because what follows may be an in-place ReLU, and autograd's leaf must stay as it is.
+        # A copy, because an in-place ReLU may follow, and autograd's leaf must not change.
         return from_maps(self._thread.activations.clone().to(output.dtype), output)

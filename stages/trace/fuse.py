@@ -1,4 +1,4 @@
-"""One map out of those of several layers."""
+"""Fusion of the maps of several layers into one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LAYERCAM_SCALE = 2
-"""gamma of LayerCAM's eq. 9."""
+"""Scale gamma in LayerCAM's eq. 9."""
 
 
 def mean_of_maxima(maps: Sequence[Tensor]) -> Tensor:
@@ -28,7 +28,7 @@ def maximum_of_scaled(maps: Sequence[Tensor]) -> Tensor:
     """LayerCAM's fusion (Jiang et al. 2021, eq. 9 and section III-C), (N, h, w) in [0, 1] on the largest grid.
 
     Shallow layers respond weakly: their maps become tanh(2 M / max M), the deepest layer's M / max M, and
-    every location takes the largest.
+    every location takes the largest value.
 
     Args:
         maps: (N, h_l, w_l) of each layer, from the shallowest to the deepest.

@@ -1,4 +1,4 @@
-"""Maps as explainers read them, (N, K, h, w), in whatever layout a layer puts them out.
+"""Conversion between the maps that explainers read, (N, K, h, w), and the layouts of layers' outputs.
 
 Convolutions give (N, K, h, w), Swin's blocks (N, h, w, K), and a vision transformer a sequence (N, P + h w, K)
 of P class, distillation or register tokens and then the patches, row by row.
@@ -21,18 +21,18 @@ def to_maps(output: object) -> Tensor | None:
         return maps if maps.shape[2] * maps.shape[3] > 1 else None
     if output.ndim == 3:
         side = isqrt(output.shape[1])
-        # More than the first row's length before the patches is not a grid, but a sequence of some length.
+        # With more tokens before the patches than a row is long, the output is not a grid but some other sequence.
         if side > 1 and output.shape[1] - side**2 <= side:
             return output[:, -(side**2) :].transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 
 def from_maps(maps: Tensor, output: Tensor) -> Tensor:
-    """``maps`` (M, K, h, w) in the layout of ``output``, whose tokens that are not patches come along.
+    """``maps`` (M, K, h, w) in the layout of ``output``, including its tokens that are not patches.
 
     Args:
-        maps: Those of ``output``, changed.
-        output: What the layer gave; of one image, or of M.
+        maps: Altered maps of ``output``.
+        output: Original output of the layer, for one image or for M.
     """
     if output.ndim == 3:
         patches = maps.flatten(2).transpose(1, 2)

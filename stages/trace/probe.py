@@ -1,4 +1,4 @@
-"""What a forward pass of noise tells about a network: its last map, and the head that follows it."""
+"""Properties of a network found by a forward pass on noise: its last map, and the head that follows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stages.errors import ConfigurationError
 from stages.trace.layout import to_maps
 
 Watch = Callable[[str, nn.Module, tuple[Any, ...], object], None]
-"""Gets the name, the module, the inputs and the output of a part that has run."""
+"""Callback that gets the name, the module, the inputs and the output of a part that has run."""
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d)
 _IMAGES = 2
@@ -25,8 +25,8 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
     """Dotted name of the layer that is explained by default.
 
     It is the last module whose output is a map, before pooling: VGG's last ReLU, ResNet's layer4, Swin's last
-    norm. In a vision transformer it is what the last attention reads, its block's first norm: behind that
-    attention the patches no longer reach a class token, and get no gradient.
+    norm. In a vision transformer it is the input of the last attention, its block's first norm: after that
+    attention, patches no longer reach a class token and get no gradient.
 
     Raises:
         ConfigurationError: No module gives a map of h, w > 1.
@@ -42,7 +42,7 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
         if "attention" in type(part).__name__.lower() and inputs:
             attended.append(inputs[0])
         if not isinstance(output, Tensor) or len(output) != _IMAGES:
-            return  # windows, or weights of an attention
+            return  # windows or attention weights
         if isinstance(part, _POOLS):
             pooled.append(output)
         elif output.ndim == 4 and _is_square(to_maps(output)):
@@ -72,14 +72,14 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
 def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear | None:
     """The classifier's linear layer, if the logits are exactly linear(mean over h and w of the layer's output).
 
-    Exactly is tried, not guessed from names: both sides are computed on noise and compared. Where the means
-    themselves are the logits (Lin, Chen & Yan 2014; SqueezeNet), it is the identity.
+    This is tested, not guessed from names: both sides are computed on noise and compared. Where the means
+    themselves are the logits (Lin, Chen & Yan 2014; SqueezeNet), the layer is the identity.
     """
     caught: list[Tensor | None] = []
 
     def catch(_module: nn.Module, _inputs: object, output: object) -> None:
         maps = to_maps(output)
-        # At once, because an in-place ReLU may follow that belongs to the head.
+        # Computed at once, because an in-place ReLU that belongs to the head may follow.
         caught.append(None if maps is None else maps.mean((2, 3)))
 
     handle = layer.register_forward_hook(catch)
@@ -88,7 +88,7 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
     finally:
         handle.remove()
     means = caught[0] if len(caught) == 1 else None
-    # Logits that are all zero, an untrained transformer's, would follow from anything.
+    # Logits that are all zero, as an untrained transformer's, would match any head.
     if means is None or not logits.isfinite().all() or not logits.any():
         return None
     atol = 1e-4 * float(logits.abs().max())
@@ -103,7 +103,8 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
 
 
 def order_of_running(module: nn.Module, names: Sequence[str], size: int) -> list[str]:
-    """The layers of those names in the order in which a forward pass leaves them; one that never runs comes last."""
+    """The given layer names in the order in which the layers finish in a forward pass; those that never run
+    come last."""
     order: list[str] = []
     with hooked(module, lambda name, *_: order.append(name)):
         forward_noise(module, size)
@@ -111,7 +112,7 @@ def order_of_running(module: nn.Module, names: Sequence[str], size: int) -> list
 
 
 def check_repeatable(module: nn.Module, size: int) -> None:
-    """See that an image has one answer.
+    """Check that two passes over the same image agree.
 
     Raises:
         ConfigurationError: Two passes over the same images differ.
@@ -127,7 +128,7 @@ def check_repeatable(module: nn.Module, size: int) -> None:
 
 @torch.no_grad()
 def forward_noise(module: nn.Module, size: int, scale: float = 1.0) -> Tensor:
-    """Logits (2, C) of two images of noise of that deviation; the same noise every time."""
+    """Logits (2, C) of two images of noise with standard deviation ``scale``; the same noise every time."""
     module.eval()
     parameter = next(module.parameters(), torch.empty(0))
     noise = scale * torch.randn(_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -135,10 +136,10 @@ def forward_noise(module: nn.Module, size: int, scale: float = 1.0) -> Tensor:
 
 
 def checked_logits(output: object) -> Tensor:
-    """What a network returned, if it is logits.
+    """The output of a network, checked to be logits.
 
     Raises:
-        ConfigurationError: It is something else than an (N, C) tensor.
+        ConfigurationError: The output is not an (N, C) tensor.
     """
     if isinstance(output, Tensor) and output.ndim == 2:
         return output
@@ -148,7 +149,7 @@ def checked_logits(output: object) -> Tensor:
 
 @contextmanager
 def hooked(module: nn.Module, watch: Watch) -> Iterator[None]:
-    """Call ``watch`` for every part that runs."""
+    """Call ``watch`` for every part of the network that runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
         return lambda part, inputs, output: watch(name, part, inputs, output)
@@ -166,7 +167,7 @@ def _is_square(maps: Tensor | None) -> bool:
 
 
 def _identity(like: Tensor) -> nn.Linear:
-    """A linear layer that changes nothing."""
+    """A linear layer that is the identity."""
     size = like.shape[1]
     head = nn.Linear(size, size, device="meta", dtype=like.dtype).to_empty(device=like.device).requires_grad_(False)
     nn.init.eye_(head.weight)

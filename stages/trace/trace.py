@@ -1,4 +1,4 @@
-"""What one forward pass of one batch saw; the rest is computed once, when a method asks."""
+"""Results of one forward pass of one batch; derived values are computed once, when a method asks for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stages.errors import ConfigurationError
 
 
 class Traced(Protocol):
-    """What a trace, and the methods that read it, ask of the network that it passed through.
+    """Interface of a traced network to the trace and to the methods that read it.
 
-    :class:`stages.trace.cut.CutNetwork` is one.
+    :class:`stages.trace.cut.CutNetwork` implements it.
     """
 
     @property
@@ -28,38 +28,38 @@ class Traced(Protocol):
 
     @property
     def black(self) -> Tensor:
-        """(1, 3, 1, 1) a black pixel as the network is given it."""
+        """A normalised black pixel, (1, 3, 1, 1)."""
 
     def at(self, names: Collection[str]) -> Traced:
         """The same network, explained at some of the layers."""
 
     def trace(self, inputs: Tensor, asked: Tensor | None = None) -> Trace:
-        """Another pass."""
+        """Run (N, 3, S, S) inputs through the network in a new pass."""
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """(M, C) of (M, 3, S, S) inputs."""
+        """Logits (M, C) of (M, 3, S, S) inputs."""
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
-        """(M, C) logits, were the only layer's output these (M, K, h, w)."""
+        """Logits (M, C) with the only layer's output replaced by ``activations`` (M, K, h, w)."""
 
 
 class Trace:
     """One batch's forward pass, cut at one or several explained layers.
 
-    A method explains one layer: it reads ``activations``, ``head``, ``weights`` and ``gradients``, which a trace
-    of several layers has not. That one is taken apart by :attr:`layers`, or by :meth:`at`.
+    A method explains one layer: it reads ``activations``, ``head``, ``weights`` and ``gradients``, which a
+    trace of several layers does not have. :attr:`layers` and :meth:`at` split such a trace.
 
     Attributes:
         maps: (N, K, h, w) output of each explained layer, in the order of running. The first is a leaf that
-            requires a gradient, so a backward pass from the logits stops there; deeper ones hang on it.
-        logits: (N, C).
-        inputs: (N, 3, S, S) what the network was given.
-        network: The network, for methods that ask it again.
+            requires a gradient, so a backward pass from the logits stops there; deeper maps depend on it.
+        logits: (N, C) logits.
+        inputs: (N, 3, S, S) inputs of the network.
+        network: The network, for methods that run it again.
         asked: (N, T) classes that will be explained, where that is known; one pass may serve them all.
-        kept: What was computed for all of them, see :mod:`stages.explain.all_targets`.
+        kept: Results computed for all ``asked`` classes, see :mod:`stages.explain.all_targets`.
 
     Args:
-        gradients: Those of the pass that this trace is a part of; its own where not given.
+        gradients: Gradients of the pass that this trace is a part of; its own where not given.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Trace:
     @property
     def layers(self) -> list[Trace]:
         """One trace per explained layer, in the order of running; a backward pass of one serves all."""
-        # Not kept where it is the trace itself: a circle would keep the graph in memory until it is found.
+        # Not cached for the trace itself: a reference cycle would keep the graph in memory until collected.
         return [self] if len(self.maps) == 1 else self._parts
 
     def at(self, names: Collection[str] | None) -> Trace:
-        """The same pass, explained at some of the layers; None is all of them."""
+        """The same pass, explained at some of the layers; None selects all of them."""
         if names is None or set(names) == set(self.network.names):
             return self
         chosen = [at for at, name in enumerate(self.network.names) if name in names]
@@ -92,15 +92,15 @@ class Trace:
         return self._part([self.maps[at] for at in chosen], self.network.at(names))
 
     def asking(self, targets: Tensor | None) -> Trace:
-        """The same pass, of which these (N, T) classes will be asked."""
+        """The same pass, with (N, T) classes that will be explained."""
         return Trace(self.maps, self.logits, self.inputs, self.network, targets)
 
     @property
     def activations(self) -> Tensor:
-        """(N, K, h, w) output of the only explained layer.
+        """Output of the only explained layer, (N, K, h, w).
 
         Raises:
-            ValueError: There are several.
+            ValueError: There are several layers.
         """
         if len(self.maps) > 1:
             raise ValueError(f"the trace is cut at {len(self.maps)} layers: take one by layers or at()")
@@ -108,12 +108,12 @@ class Trace:
 
     @property
     def head(self) -> nn.Linear | None:
-        """The linear layer of a GAP + linear head on ``activations``; None for any other, or several layers."""
+        """The linear layer of a GAP + linear head on ``activations``; None for any other head, or several layers."""
         return self.network.head
 
     @property
     def locations(self) -> int:
-        """The number of cells of a map, h w."""
+        """Number of cells of a map, h w."""
         return self.activations.shape[2] * self.activations.shape[3]
 
     def weights(self, target: Tensor) -> Tensor:
@@ -134,10 +134,10 @@ class Trace:
         return self.logits.gather(1, self._checked(target)[:, None])[:, 0]
 
     def gradients(self, target: Tensor) -> Tensor:
-        """d y_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
+        """The gradient d y_c / d activations, (N, K, h, w), for the classes ``target`` (N,).
 
         With a GAP + linear head the gradient is w^c / (h w) everywhere, and no pass is needed. With any other
-        the gradients of all ``asked`` classes are kept, because every method asks for them again.
+        head, the gradients of all ``asked`` classes are kept, because every method needs them again.
         """
         if self.head is not None:
             flat = self.weights(target) / self.locations
@@ -146,15 +146,15 @@ class Trace:
         return self._gradients.of(self.activations, target, self.score(target), room)
 
     def gradients_of(self, score: Tensor) -> Tensor:
-        """d score / d activations, (N, K, h, w), for one score per image (N,) that follows from ``logits``.
+        """The gradient d score / d activations, (N, K, h, w), for one score per image (N,) computed from ``logits``.
 
-        The scores are summed over the batch: in eval mode images do not interact, so every image gets its
-        own gradient from one backward pass through the head alone.
+        The scores are summed over the batch: in eval mode images do not interact, so one backward pass through
+        the head gives every image its own gradient.
         """
         return torch.autograd.grad(score.sum(), self.activations, retain_graph=True)[0]
 
     def decide(self, image: int, activations: Tensor) -> Tensor:
-        """(M, C) logits of the batch's image of that number, were its activations these (M, K, h, w)."""
+        """Logits (M, C) of one image of the batch, with its activations replaced by (M, K, h, w)."""
         return self.network.decide(activations, self.inputs[image : image + 1])
 
     @cached_property
@@ -177,7 +177,7 @@ class _Gradients:
     """The gradients of the last targets at one or several layers, of all layers from one backward pass.
 
     Args:
-        maps: Of each layer, parts of one graph.
+        maps: Maps of each layer, parts of one graph.
     """
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
@@ -185,13 +185,13 @@ class _Gradients:
         self._kept: list[tuple[Tensor, tuple[Tensor, ...]]] = []
 
     def of(self, activations: Tensor, target: Tensor, score: Tensor, room: int) -> Tensor:
-        """d score / d activations for one of the layers.
+        """The derivative d score / d activations for one of the layers.
 
         Args:
-            activations: That layer's.
-            target: (N,) classes, by which gradients are found again.
-            score: (N,) of those classes.
-            room: Targets that are kept; the oldest goes.
+            activations: Activations of that layer.
+            target: (N,) classes, the key under which gradients are kept.
+            score: (N,) scores of those classes.
+            room: Number of targets that are kept; the oldest is dropped.
         """
         found = next((gradients for kept, gradients in self._kept if torch.equal(kept, target)), None)
         if found is None:

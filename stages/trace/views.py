@@ -12,18 +12,18 @@ from stages.trace.fuse import mean_of_maxima
 from stages.trace.trace import Trace
 
 Method = Callable[[Trace, Tensor], Tensor]
-"""(trace of one layer, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
+"""Function from (trace of one layer, target (N,)) to raw maps (N, h, w): before ReLU, normalisation and resizing."""
 Fusion = Callable[[Sequence[Tensor]], Tensor]
-"""Maps (N, h_l, w_l) of several layers to one map (N, h, w)."""
+"""Function from maps (N, h_l, w_l) of several layers to one map (N, h, w)."""
 
 
 class Views:
-    """A batch's forward pass, and those of its other views; all methods and targets share them.
+    """Forward passes of a batch and of its other views, shared by all methods and targets.
 
     Args:
-        trace: Of the batch as it is.
-        flip: Also mirrored.
-        scales: At these shares of its size; 1 is the trace itself.
+        trace: Trace of the unchanged batch.
+        flip: Whether to add the mirrored batch.
+        scales: Shares of the batch's size at which it is viewed; 1 is the trace itself.
         asked: (N, T) classes that will be explained, where they are known.
     """
 
@@ -44,20 +44,20 @@ class Views:
         fuse: Fusion = mean_of_maxima,
         names: Collection[str] | None = None,
     ) -> Tensor:
-        """The mean of the raw maps of all views, turned back and on the batch's own grid, (N, h, w).
+        """The mean of the raw maps of all views, mirrored back and on the batch's own grid, (N, h, w).
 
         Args:
-            method: (trace, target) to raw maps.
+            method: Function from (trace, target) to raw maps.
             target: (N,) classes.
-            fuse: Makes one map of those of several layers.
-            names: Of the layers that are explained; None is all of them.
+            fuse: Function that fuses the maps of several layers.
+            names: Names of the layers that are explained; None selects all of them.
         """
         chosen = [at for at, name in enumerate(self._names) if names is None or name in names]
         maps = [self._at(layer, method, target) for layer in chosen]
         return maps[0] if len(maps) == 1 else fuse(maps)
 
     def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:
-        """The same at one layer."""
+        """The mean map of one layer, otherwise as :meth:`explain`."""
         if len(self._views) == 1:
             return method(self._views[0][0][layer], target).detach()
         total: Tensor | None = None
@@ -66,7 +66,7 @@ class Views:
             found = method(traces[layer], target).detach()
             found = found.flip(2) if mirrored else found
             if total is None and found.shape[1:] != traces[layer].activations.shape[2:]:
-                grid = found.shape[1:]  # A grid of the method's own, which may follow the view's size: the first's.
+                grid = found.shape[1:]  # The method's grid may depend on the view's size; the first view's is used.
             if found.shape[1:] != grid:
                 found = F.interpolate(found[:, None], grid, mode="bilinear", antialias=True)[:, 0]
             total = found if total is None else total + found
@@ -79,7 +79,7 @@ def _at_scale(trace: Trace, scale: float, asked: Tensor | None) -> Trace:
     inputs = F.interpolate(trace.inputs, (side, side), mode="bilinear", antialias=True)
     try:
         return trace.network.trace(inputs, asked)
-    except (RuntimeError, AssertionError, ValueError) as error:  # How networks of one size refuse another.
+    except (RuntimeError, AssertionError, ValueError) as error:  # Raised by networks with a fixed input size.
         if is_out_of_memory(error):
             raise
         raise ConfigurationError(

@@ -17,7 +17,7 @@ STAGES = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ]
-"""(repeats, kernel, stride of the first repeat, expansion, output channels), stage by stage."""
+"""The stages: (repeats, kernel, stride of the first repeat, expansion, output channels)."""
 
 
 class SameConv2d(nn.Conv2d):
@@ -62,7 +62,7 @@ class MBConv(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(N, 3, S, S) normalised RGB to (N, 1000) logits; ``features`` ends in (N, 1280, S/32, S/32)."""
+    """Maps (N, 3, S, S) normalised RGB to (N, 1000) logits; ``features`` ends in (N, 1280, S/32, S/32)."""
 
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()

@@ -9,10 +9,10 @@ class NetworkInNetwork(nn.Module):
     """The ImageNet network of the paper's authors, for images of 224 pixels.
 
     Four blocks, each a convolution and two of 1x1 (a perceptron that slides over the map). The last block has
-    one map per class, with a ReLU behind it, so that the map is its own class activation map.
+    one map per class, followed by a ReLU, so that the map is its own class activation map.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes C.
     """
 
     def __init__(self, num_classes: int = 1000) -> None:
@@ -29,7 +29,7 @@ class NetworkInNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to logits (N, C)."""
+        """Map (N, 3, S, S) images to logits (N, C)."""
         maps: Tensor = self.features(x)
         return maps.mean((2, 3))
 

@@ -17,8 +17,8 @@ class Source(NamedTuple):
 
     Attributes:
         module: Dotted name of the module with the functions of :class:`Loader`, imported when it is used.
-        summary: What comes from it, in a line.
-        example: A name that could be given.
+        summary: Description of its networks, in one line.
+        example: A name that can be given.
     """
 
     module: str
@@ -49,19 +49,19 @@ SOURCES = {
 
 
 class Loader(Protocol):
-    """What the module of a source defines. ``rest`` is what follows the prefix and its colon."""
+    """Functions that the module of a source defines. ``rest`` is the text after the prefix and its colon."""
 
     def check(self, rest: str) -> None:
-        """Raise a ConfigurationError for what the name alone can get wrong; no weights are loaded or looked for."""
+        """Raise a ConfigurationError for errors in the name itself; no weights are loaded or looked up."""
 
     def load(self, rest: str, folder: Path) -> Network:
-        """The network that a checked name stands for; relative paths in it begin in ``folder``."""
+        """The network that a checked name stands for; relative paths in it start from ``folder``."""
 
 
 def check_spec(spec: str) -> None:
-    """Find what the name of a network alone can get wrong, without weights, a network or the user's code.
+    """Find errors in the name of a network itself, without weights, a network or the user's code.
 
-    Takes the import of the library that the name is looked up in, which is seconds for torchvision and timm.
+    The library in which the name is looked up is imported, which takes seconds for torchvision and timm.
 
     Args:
         spec: As for :func:`load_network`.
@@ -85,7 +85,7 @@ def load_network(spec: str, folder: Path | None = None) -> Network:
         spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0``, ``digits-cnn``,
             ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt`` or
             ``python:package.module:factory``.
-        folder: Where relative paths begin and where modules of the user's own lie; the current folder where not
+        folder: Folder from which relative paths start and user modules are imported; the current one where not
             given.
 
     Raises:
@@ -98,7 +98,7 @@ def load_network(spec: str, folder: Path | None = None) -> Network:
 
 
 def nothing_follows(name: str, rest: str) -> None:
-    """Refuse what stands behind the prefix of a source that is one network."""
+    """Reject any text after the prefix of a source that is a single network."""
     if rest:
         raise ConfigurationError(f"{name} takes nothing after it; found {rest!r}", about="network")
 

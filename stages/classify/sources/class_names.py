@@ -1,4 +1,4 @@
-"""The classes of a network whose names alone are known."""
+"""Classes of a network of which only the names are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.errors import ConfigurationError
 
 
 def as_classes(names: Sequence[str]) -> list[ClassInfo]:
-    """Classes by their names in output order; ImageNet's thousand get their wnids back."""
+    """Classes from their names in output order; ImageNet's 1000 classes get their wnids."""
     known = imagenet_classes()
     if [info.name for info in known] == list(names):
         return list(known)
@@ -18,7 +18,7 @@ def as_classes(names: Sequence[str]) -> list[ClassInfo]:
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a text file, one a line.
+    """The names in a text file, one per line.
 
     Raises:
         ConfigurationError: There is no such file, or it is not UTF-8 text.

@@ -22,12 +22,12 @@ class _Checkpoint(NamedTuple):
 
 
 def check(rest: str) -> None:
-    """Look up the architecture, and read the options; the files may not be here."""
+    """Look up the architecture and read the options; the files need not exist."""
     check_architecture(_parse(rest).architecture)
 
 
 def load(rest: str, folder: Path) -> Network:
-    """The architecture, filled with the tensors of the file, without running code from it.
+    """The architecture with the tensors of the file, loaded without running code from it.
 
     Raises:
         ConfigurationError: The file is damaged or does not fit, or the names of the classes cannot be read.

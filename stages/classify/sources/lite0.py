@@ -15,11 +15,11 @@ from stages.classify.weights import file_sha256, load_tensors
 from stages.errors import WeightsUnavailableError
 
 PREPROCESS = Preprocess(224, "bicubic", 0.875, (0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
-"""Of the published weights."""
+"""Preprocessing of the published weights."""
 
 
 def check(rest: str) -> None:
-    """Refuse anything behind ``lite0``."""
+    """Reject any text after ``lite0``."""
     nothing_follows("lite0", rest)
 
 
@@ -27,7 +27,7 @@ def load(rest: str, folder: Path) -> Network:
     """The network with its published weights.
 
     Raises:
-        WeightsUnavailableError: Their package is not installed.
+        WeightsUnavailableError: The package of the weights is not installed.
     """
     path = weights_file()
     with torch.device("meta"):
@@ -37,7 +37,7 @@ def load(rest: str, folder: Path) -> Network:
 
 
 def untrained(num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """The network with random weights, and the preprocessing of its published ones."""
+    """The network with random weights, and the preprocessing of the published weights."""
     return EfficientNetLite0(num_classes), PREPROCESS
 
 
@@ -64,7 +64,7 @@ def _own_names(published: dict[str, Tensor]) -> dict[str, Tensor]:
         head, _, field = key.rpartition(".")
         if head.startswith("_blocks."):
             _, block, part = head.split(".")
-            # Block 0 does not expand, so its parts are named as those of every other block.
+            # Block 0 does not expand; its parts have the names that they have in every other block.
             own = {
                 "_expand_conv": "expand.0",
                 "_bn0": "expand.1",

@@ -1,7 +1,7 @@
-"""Imports the user's modules from the folder that they lie in, whatever they and their neighbours are called.
+"""Imports the user's modules from their own folder, whatever they and their neighbours are called.
 
-That folder is not put on the path: a ``json.py`` in it would be what every library imports, and a checkout of a
-library would pass for the library. Only its own modules find what else lies there.
+That folder is not put on the path: every library would import a ``json.py`` in it, and a checkout of a library
+would shadow the library. Only the folder's own modules find its other modules.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from types import FrameType, ModuleType
 from typing import NamedTuple
 
 _MACHINERY = {"importlib", "importlib._bootstrap", "importlib.util", "pickle", "torch.serialization", __name__}
-"""Modules that import on behalf of whoever called them: Python's own, and readers of pickled objects."""
+"""Modules that import on behalf of their caller: Python's own, and readers of pickled objects."""
 
 
 def import_from(folder: Path, name: str) -> ModuleType:
-    """A module of that folder, or of wherever Python finds it if the folder has none of that name.
+    """A module of the given folder, or the one that Python finds elsewhere if the folder has none of that name.
 
-    If the name is taken, by the standard library, an installed package or a module of another folder, this one is
-    imported under another, and everybody else's stays what it was. A package like that refers to its own modules
-    relatively. The other modules of the folder are found by those that were imported from it, where nothing else has
-    their name.
+    If the name is taken by the standard library, an installed package or a module of another folder, the module
+    is imported under another name, and the other one stays as it was. Such a package must refer to its own
+    modules relatively. Modules that were imported from the folder find its other modules, where nothing else
+    has their name.
 
     Args:
         folder: An absolute path.
-        name: Dotted.
+        name: Dotted name of the module.
 
     Raises:
         ImportError: There is no such module.
@@ -45,7 +45,7 @@ def import_from(folder: Path, name: str) -> ModuleType:
         known, file = _known(top)
         if not known or (own.origin and file and os.path.realpath(own.origin) == os.path.realpath(file)):
             _FINDER.places[top] = place
-        elif own.origin:  # Not a mere folder, which never comes before a module.
+        elif own.origin:  # Not a bare folder, which never takes precedence over a module.
             top += "@" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
             _FINDER.places[top] = place
         if _FINDER not in sys.meta_path:
@@ -54,7 +54,7 @@ def import_from(folder: Path, name: str) -> ModuleType:
 
 
 def _known(name: str) -> tuple[bool, str | None]:
-    """Whether a name can be imported without the folder, or was imported, and the file that this gives."""
+    """Whether a name can be imported without the folder, or was imported already, and from which file."""
     if name in sys.modules:
         return True, getattr(sys.modules[name], "__file__", None)
     spec = importlib.util.find_spec(name)
@@ -63,14 +63,14 @@ def _known(name: str) -> tuple[bool, str | None]:
 
 class _Place(NamedTuple):
     folder: str
-    name: str  # that it has there
+    name: str  # the module's name in its folder
 
 
 class _Finder(MetaPathFinder):
     """Finds top-level modules in their folders, after everything else that finds modules.
 
     Attributes:
-        places: Where modules lie, by the name that they are imported by.
+        places: Locations of modules, by the name under which they are imported.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Part of Python's import protocol."""
+        """Implement Python's import protocol."""
         if path is not None:
             return None
         place = self.places.get(fullname)
@@ -99,7 +99,7 @@ class _Finder(MetaPathFinder):
 
 
 def _asking(frame: FrameType | None) -> str:
-    """The top-level name of the module whose code asks for another."""
+    """The top-level name of the module whose code imports another."""
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name not in _MACHINERY:

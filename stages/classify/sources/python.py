@@ -1,4 +1,4 @@
-"""Networks that a function of the user's own returns: ``python:package.module:factory``."""
+"""Networks that a user's function returns: ``python:package.module:factory``."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from stages.errors import ConfigurationError, UserError, first_line
 
 
 def check(rest: str) -> None:
-    """Read the name; the module is not imported, because that would run it."""
+    """Check the form of the name; the module is not imported, because that would run it."""
     module, _, function = rest.partition(":")
     if not all(module.split(".")) or not function:
         raise ConfigurationError(f"write python:package.module:factory; found python:{rest}", about="network")
 
 
 def load(rest: str, folder: Path) -> Network:
-    """What the function returns, when it is called without arguments.
+    """The network that the function returns when it is called without arguments.
 
     Raises:
-        ConfigurationError: It cannot be imported, fails, or returns something else.
-        UserError: What the function itself raises.
+        ConfigurationError: The function cannot be imported, fails, or returns something else.
+        UserError: The function itself raises it.
     """
     name, _, function = rest.partition(":")
     try:
         factory = getattr(import_from(folder, name), function)
-    except (Exception, SystemExit) as error:  # Whatever a stranger's module does when it is imported.
+    except (Exception, SystemExit) as error:  # A user's module may raise anything when it is imported.
         raise ConfigurationError(f"python:{rest}: {first_line(error)}", about="network") from error
     if not callable(factory):
         raise ConfigurationError(f"python:{rest}: {function} is not a function", about="network")

@@ -14,7 +14,7 @@ from stages.errors import ConfigurationError, WeightsUnavailableError, first_lin
 
 
 def check(rest: str) -> None:
-    """Look up the network, and the weights where they are named behind the dot."""
+    """Look up the network, and the weights where they are named after the dot."""
     check_architecture(rest)
     architecture, dot, _ = rest.partition(".")
     known = _timm().list_pretrained(f"{architecture}.*")
@@ -23,17 +23,17 @@ def check(rest: str) -> None:
 
 
 def load(rest: str, folder: Path) -> Network:
-    """The network with its published weights, fetched from Hugging Face where they are not in its cache.
+    """The network with its published weights, fetched from Hugging Face if they are not in its cache.
 
     Raises:
-        WeightsUnavailableError: They cannot be fetched.
+        WeightsUnavailableError: The weights cannot be fetched.
     """
     try:
         module = _timm().create_model(rest, pretrained=True)
     except Exception as error:
         raise WeightsUnavailableError(
             f"cannot fetch the weights of timm:{rest} ({first_line(error)}); "
-            "fill HF_HOME on a machine with network and copy it",
+            "fill HF_HOME on a machine with internet access and copy it",
             about="network",
         ) from None
     classes = imagenet_classes() if module.num_classes == 1000 else ()
@@ -41,13 +41,13 @@ def load(rest: str, folder: Path) -> Network:
 
 
 def check_architecture(name: str) -> None:
-    """Look up the network alone."""
+    """Look up the network without weights."""
     if not _timm().is_model(name):
         raise unknown("timm model", name, _timm().list_models(), about="network")
 
 
 def untrained(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """The network with random weights, and the preprocessing of its published ones."""
+    """The network with random weights, and the preprocessing of the published weights."""
     module = _timm().create_model(name, pretrained=False, num_classes=num_classes)
     return module, _as_configured(module)
 
@@ -60,7 +60,7 @@ def _timm() -> Any:
 
 
 def _as_configured(module: nn.Module) -> Preprocess:
-    """How timm prepares images for a network of its own."""
+    """The preprocessing that timm configures for one of its networks."""
     data = import_module("timm.data").resolve_model_data_config(module)
     return Preprocess(
         data["input_size"][-1], data["interpolation"], data["crop_pct"], tuple(data["mean"]), tuple(data["std"])

@@ -21,11 +21,11 @@ def check(rest: str) -> None:
 
 
 def load(rest: str, folder: Path) -> Network:
-    """The network with its published weights, fetched into torch's cache where they are not there yet.
+    """The network with its published weights, fetched into torch's cache if they are not there yet.
 
     Raises:
         ConfigurationError: The file in the cache is damaged.
-        WeightsUnavailableError: They cannot be fetched.
+        WeightsUnavailableError: The weights cannot be fetched.
     """
     builder, weights = _look_up(rest)
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
@@ -45,16 +45,16 @@ def load(rest: str, folder: Path) -> Network:
 
 
 def check_architecture(name: str) -> None:
-    """Look up the network alone."""
+    """Look up the network without weights."""
     known = models.list_models(module=models)
     if name not in known:
         raise unknown("torchvision model", name, known, about="network")
 
 
 def untrained(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """The network with random weights, and the preprocessing of its published ones."""
-    # These two normalise once more, from ImageNet's mean to 0.5, where torchvision loads published weights:
-    # they came from TensorFlow. Whoever trained on from those needs it, and no tensor in the file says so.
+    """The network with random weights, and the preprocessing of the published weights."""
+    # These two normalise once more, from ImageNet's mean to 0.5, where torchvision loads published weights,
+    # which came from TensorFlow. Weights fine-tuned from those need it, and no tensor in the file says so.
     renormalising = {"transform_input": True, "init_weights": False}
     extra = renormalising if name in ("googlenet", "inception_v3") else {}
     table = models.get_model_weights(name)
@@ -73,7 +73,7 @@ def _look_up(rest: str) -> tuple[str, WeightsEnum]:
 
 
 def _as_evaluated(weights: WeightsEnum) -> Preprocess:
-    """How torchvision prepares images for these weights."""
+    """The preprocessing with which torchvision evaluates these weights."""
     transform = weights.transforms()
     size, resize = transform.crop_size[0], transform.resize_size[0]
     return Preprocess(size, transform.interpolation.value, size / resize, tuple(transform.mean), tuple(transform.std))

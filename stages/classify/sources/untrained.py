@@ -1,4 +1,4 @@
-"""Untrained networks by name: what weights in a file are loaded into."""
+"""Untrained networks by name, into which weights from a file are loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_architecture(spec: str) -> None:
         spec: One of :data:`KNOWN`.
 
     Raises:
-        ConfigurationError: It is unknown.
+        ConfigurationError: The architecture is unknown.
     """
     library, _, name = spec.partition(":")
     if library == "torchvision":
@@ -33,11 +33,11 @@ def check_architecture(spec: str) -> None:
 
 
 def untrained(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    """A network with random weights, and the preprocessing of its published ones.
+    """A network with random weights, and the preprocessing of its published weights.
 
     Args:
-        spec: That :func:`check_architecture` accepts.
-        num_classes: C, the outputs of the network.
+        spec: Name that :func:`check_architecture` accepts.
+        num_classes: Number of outputs C of the network.
     """
     library, _, name = spec.partition(":")
     if library == "torchvision":

@@ -1,4 +1,4 @@
-"""Drop, coherency and complexity in one number: each alone is won by maps that explain nothing."""
+"""Drop, coherency and complexity in one number: maps that explain nothing can win each of them alone."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def complexity(explained: Explained) -> Tensor:
     source=SOURCE,
 )
 def coherency(explained: Explained) -> Tensor:
-    """Likeness of the map and the map of what it keeps, (N,) in [0, 1].
+    """Similarity of the map and the map of the masked image, (N,) in [0, 1].
 
-    A constant map correlates with nothing: its coherency is 0, as that of one that is not finite.
+    A constant map correlates with nothing, so its coherency is 0, as is that of a non-finite map.
     """
     one, other = (part.flatten(1) for part in (explained.saliency, explained.masked_saliency))
     one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
@@ -52,9 +52,9 @@ def coherency(explained: Explained) -> Tensor:
     source=SOURCE,
 )
 def adcc(explained: Explained) -> Tensor:
-    """3 / (1/coherency + 1/(1 - complexity) + 1/(1 - drop)), (N,) in [0, 1]; 0 where a part is 0.
+    """Harmonic mean 3 / (1/coherency + 1/(1 - complexity) + 1/(1 - drop)), (N,) in [0, 1]; 0 where a part is 0.
 
-    The code that the paper released leaves the outer inverse out and gives numbers above 1.
+    The paper's released code omits the outer inverse and gives numbers above 1.
     """
     parts = torch.stack([coherency(explained), 1 - complexity(explained), 1 - average_drop(explained)])
     usable = (parts > 0).all(0)

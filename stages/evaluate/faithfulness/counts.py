@@ -1,4 +1,4 @@
-"""Faithfulness of every image, gathered shard by shard: ``update``, ``merge``, ``compute``, and text in between."""
+"""Faithfulness of every image, gathered shard by shard: ``update``, ``merge``, ``compute``, and conversion to text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.batch import Batch, length
 from stages.evaluate.statistics import bootstrap
 
 Counts = dict[str, dict[str, np.ndarray]]
-"""By method and metric: (n,) float32, the value of each image that has one."""
+"""Values (n,) float32 of the images that have one, by method and metric."""
 
 
 def update(rows: Batch, names: Sequence[str]) -> Counts:
@@ -21,7 +21,7 @@ def update(rows: Batch, names: Sequence[str]) -> Counts:
 
     Args:
         rows: Columns ``method`` and ``faithfulness`` (R, len(names)). May be empty.
-        names: Of the metrics.
+        names: Names of the metrics.
     """
     if not length(rows):
         return {}
@@ -33,7 +33,7 @@ def update(rows: Batch, names: Sequence[str]) -> Counts:
 
 
 def merge(a: Counts, b: Counts) -> Counts:
-    """The counts of two disjoint sets of images together."""
+    """The combined counts of two disjoint sets of images."""
     merged = {method: dict(values) for method, values in a.items()}
     for method, values in b.items():
         own = merged.setdefault(method, {})
@@ -43,17 +43,17 @@ def merge(a: Counts, b: Counts) -> Counts:
 
 
 def compute(values: dict[str, np.ndarray], seed: int = 0) -> dict[str, Any]:
-    """By metric, as ``metrics.json`` has them; a metric without a value is absent.
+    """The means by metric, as in ``metrics.json``; a metric without a value is absent.
 
     Args:
-        values: Of one method, over the whole run.
-        seed: Of the intervals.
+        values: Values of one method, over the whole run.
+        seed: Seed of the intervals.
     """
     return {name: bootstrap.mean(found, seed) for name, found in values.items() if len(found)}
 
 
 def to_json(counts: Counts) -> str:
-    """A compact text, equal for equal counts."""
+    """The counts as compact text, equal for equal counts."""
     plain = {
         method: {name: base64.b64encode(found.astype("<f4").tobytes()).decode() for name, found in values.items()}
         for method, values in counts.items()
@@ -62,7 +62,7 @@ def to_json(counts: Counts) -> str:
 
 
 def from_json(text: str) -> Counts:
-    """What :func:`to_json` wrote."""
+    """The counts that :func:`to_json` wrote."""
     return {
         method: {name: np.frombuffer(base64.b64decode(found), "<f4") for name, found in values.items()}
         for method, values in json.loads(text).items()

@@ -1,4 +1,4 @@
-"""Pixels taken away or put in from the most salient to the least, and the confidence on the way."""
+"""Confidence while pixels are deleted or inserted, from the most salient to the least."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stages.evaluate.faithfulness.explained import Explained
 from stages.evaluate.faithfulness.registry import metric
 
 STEPS = 224
-"""Parts into which the pixels are cut; the published code changes 224 of 224 x 224 pixels at a time."""
+"""Number of steps into which the pixels are divided; the published code changes 224 of 224 x 224 pixels at a time."""
 BLUR_SIZE, BLUR_SIGMA = 11, 5.0
-"""Of the image that insertion begins with, in pixels."""
+"""Kernel size and standard deviation, in pixels, of the blurred image that insertion starts from."""
 
 
 @metric(
@@ -41,7 +41,7 @@ def insertion(explained: Explained) -> Tensor:
 
 
 def blurred(images: Tensor) -> Tensor:
-    """(N, 3, S, S) images under the published code's blur; beyond the border lies the mean colour."""
+    """Images (N, 3, S, S) blurred as in the published code; beyond the border lies the mean colour."""
     kernel = torch.from_numpy(blur_kernel()).to(images)
     channels = images.shape[1]
     along = kernel.expand(channels, 1, 1, BLUR_SIZE)
@@ -51,7 +51,7 @@ def blurred(images: Tensor) -> Tensor:
 
 
 def blur_kernel() -> np.ndarray:
-    """(11,) weights along one side. The published code filters an 11 x 11 impulse by a Gaussian of 5 pixels,
+    """Kernel weights (11,) along one side. The published code filters an 11 x 11 impulse by a Gaussian of 5 pixels,
 
     which is cut at four standard deviations and whose tails the borders of the small image reflect: they
     are folded back into the kernel.
@@ -65,7 +65,7 @@ def blur_kernel() -> np.ndarray:
 
 
 def _area(explained: Explained, first: Tensor, last: Tensor) -> Tensor:
-    """(N,) area under the confidence from the images ``first`` to the images ``last``, by trapezoids."""
+    """Area (N,) under the confidence from the images ``first`` to the images ``last``, by trapezoids."""
     size = explained.inputs.shape[3]
     rank = explained.rank.view(-1, 1, size, size)
     changed = torch.arange(STEPS + 1, device=rank.device) * size**2 // STEPS

@@ -1,4 +1,4 @@
-"""What becomes of the confidence when only the salient part of the image is left."""
+"""Change of the confidence when only the salient part of the image is left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def average_drop(explained: Explained) -> Tensor:
     source="Chattopadhyay et al. 2018",
 )
 def increase(explained: Explained) -> Tensor:
-    """1 where the network is surer of the salient part than of the whole image, else 0, (N,)."""
+    """Whether the confidence is higher for the salient part than for the whole image, 1 or 0, (N,)."""
     return (explained.masked_confidence > explained.confidence).to(explained.inputs)
 
 
@@ -40,6 +40,6 @@ def increase(explained: Explained) -> Tensor:
     source="Zhang et al. 2024 (Opti-CAM)",
 )
 def average_gain(explained: Explained) -> Tensor:
-    """Share of the missing confidence that is won, (N,) in [0, 1]; 0 where none was missing."""
+    """Share of the missing confidence that is gained, (N,) in [0, 1]; 0 where none was missing."""
     missing = 1 - explained.confidence
     return (explained.masked_confidence - explained.confidence).relu() / missing.where(missing > 0, 1)

@@ -1,4 +1,4 @@
-"""One method's maps of a batch, and what the explained network says of the images that they alter."""
+"""One method's maps of a batch, and the explained network's confidence in images altered by them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch.nn import functional as F
 from stages.trace.trace import Traced
 
 CHUNK = 64
-"""Altered images that the network sees at a time; bounds the memory."""
+"""Altered images per pass, which bounds memory."""
 
 
 class Explained:
-    """What faithfulness metrics read; everything that several of them need is computed once.
+    """Input of the faithfulness metrics; values that several of them need are computed once.
 
     Images are altered as the network gets them: 0 is the mean colour of its training images.
 
     Attributes:
         inputs: (N, 3, S, S) normalised images.
-        target: (N,) the class that each map explains.
+        target: (N,) classes that the maps explain.
         maps: (N, h, w) finite raw maps, any positive scale.
         confidence: (N,) softmax probability of the class for the whole image.
         network: The explained network.
-        explain: (inputs, target) to the method's raw maps of other images.
-        seeds: One an image, of what is random about it.
+        explain: Function from (inputs, target) to the method's raw maps of other images.
+        seeds: Random seeds, one per image.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Explained:
 
     @cached_property
     def saliency(self) -> Tensor:
-        """(N, S, S) in [0, 1], see :func:`saliency`."""
+        """Saliency (N, S, S) in [0, 1], see :func:`saliency`."""
         return saliency(self.maps, self.inputs.shape[3])
 
     @cached_property
     def rank(self) -> Tensor:
-        """(N, S S) int64, the place of each pixel when they are sorted from the most salient to the least.
+        """Rank of each pixel from the most salient to the least, (N, S S) int64.
 
-        ReLU and coarse maps tie many pixels. Ties go by the map before its ReLU, then in reading order.
+        ReLU and coarse maps tie many pixels. Ties are broken by the map before its ReLU, then in raster order.
         """
         raw = _resized(self.maps, self.inputs.shape[3]).flatten(1)
         order = raw.argsort(dim=1, descending=True, stable=True)
@@ -63,26 +63,26 @@ class Explained:
 
     @cached_property
     def masked(self) -> Tensor:
-        """(N, 3, S, S) images of which only the salient part is left: x * M."""
+        """Images (N, 3, S, S) of which only the salient part is left: x * M."""
         return self.inputs * self.saliency[:, None]
 
     @cached_property
     def masked_confidence(self) -> Tensor:
-        """(N,) probability of the class for :attr:`masked`."""
+        """Probability (N,) of the class for :attr:`masked`."""
         return self.confidences(lambda image, _: self.masked[image], 1)[:, 0]
 
     @cached_property
     def masked_saliency(self) -> Tensor:
-        """(N, S, S) what the method shows for :attr:`masked`."""
+        """Saliency (N, S, S) of the method's maps for :attr:`masked`."""
         return saliency(self.explain(self.masked, self.target), self.inputs.shape[3])
 
     @torch.no_grad()
     def confidences(self, alter: Callable[[Tensor, Tensor], Tensor], versions: int) -> Tensor:
-        """(N, versions) probability of each image's class for altered versions of it.
+        """Probability (N, versions) of each image's class for altered versions of the image.
 
         Args:
-            alter: Indices of images (M,) and of versions (M,) to (M, 3, S, S).
-            versions: How many of each image.
+            alter: Function from indices of images (M,) and of versions (M,) to altered images (M, 3, S, S).
+            versions: Number of versions of each image.
         """
         count, device = len(self.inputs), self.inputs.device
         image = torch.arange(count, device=device).repeat_interleave(versions)
@@ -95,14 +95,14 @@ class Explained:
 
 
 def saliency(maps: Tensor, size: int) -> Tensor:
-    """(N, size, size) in [0, 1]: ReLU, bilinear, minimum 0 and maximum 1, of raw maps (N, h, w).
+    """Saliency (N, size, size) in [0, 1] of raw maps (N, h, w): ReLU, bilinear, minimum 0 and maximum 1.
 
     A map without a positive value is all 0, a constant positive one all 1.
     """
     positive = maps.relu()
     large = _resized(positive, size)
     low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
-    # Told on the map itself: the kernel's rounding may make a pattern of a constant.
+    # Tested on the map itself: the kernel's rounding may turn a constant into a pattern.
     flat = (positive.amin((1, 2)) == positive.amax((1, 2)))[:, None, None]
     return torch.where(flat, (high > 0).to(large), (large - low) / (high - low).where(high > low, 1))
 

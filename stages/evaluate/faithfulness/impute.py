@@ -1,4 +1,4 @@
-"""Missing pixels as what their neighbours foretell, for many images at once."""
+"""Imputation of missing pixels from their neighbours, for many images at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 TOLERANCE = 3e-4
 """Residual at which an image counts as solved, relative to that at the start, in the preconditioner's norm."""
 ITERATIONS = 1000
-"""Where the solver gives up; at 224 pixels it needs some dozens."""
+"""Most iterations of the solver; at 224 pixels it needs a few dozen."""
 
 _COARSEST = 4
 """Side in pixels below which no coarser grid helps."""
@@ -20,11 +20,11 @@ def imputed(images: Tensor, gone: Tensor) -> Tensor:
 
     A missing pixel is x_i = sum_j w_ij x_j / sum_j w_ij over its neighbours within the image, w = 1/6 next to
     it and 1/12 across the corner. The system is symmetric and positive definite as long as a pixel is left,
-    so conjugate gradients solve all images and channels at once; each stops for itself, whatever the
-    others need. What is wrong on large scales is corrected on coarser grids (Bramble, Pasciak, Xu 1990).
+    so conjugate gradients solve all images and channels at once; each stops on its own, independently of the
+    others. Errors on large scales are corrected on coarser grids (Bramble, Pasciak, Xu 1990).
 
     Args:
-        images: (M, C, S, S).
+        images: (M, C, S, S) images.
         gone: (M, 1, S, S) bool, the missing pixels; at least one of each image is left.
 
     Returns:
@@ -59,7 +59,7 @@ def _neighbours(pixels: Tensor) -> Tensor:
 
 
 def _on_all_scales(grid: Tensor) -> Tensor:
-    """The grid, and what of it coarser and coarser ones see, each brought back by interpolation."""
+    """Sum of the grid and its coarser and coarser versions, each interpolated back."""
     height, width = grid.shape[2:]
     if min(height, width) < 2 * _COARSEST:
         return grid
@@ -69,17 +69,17 @@ def _on_all_scales(grid: Tensor) -> Tensor:
 
 
 def _halved(grid: Tensor) -> Tensor:
-    """Transposed :func:`_doubled`."""
+    """The transpose of :func:`_doubled`."""
     wide = F.pad(grid, (1, 1))
     return (wide[..., :-2:2] + 3 * grid[..., ::2] + 3 * grid[..., 1::2] + wide[..., 3::2]) / 4
 
 
 def _doubled(grid: Tensor) -> Tensor:
-    """Twice as many columns, interpolated linearly; 0 beyond the border."""
+    """The grid with twice as many columns, interpolated linearly; 0 beyond the border."""
     wide = F.pad(grid, (1, 1))
     return torch.stack([wide[..., :-2] + 3 * grid, 3 * grid + wide[..., 2:]], -1).flatten(-2) / 4
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """(M, C, 1, 1) of (M, C, S, S)."""
+    """Inner products (M, C, 1, 1) of (M, C, S, S) grids."""
     return (one * other).sum((2, 3), keepdim=True)

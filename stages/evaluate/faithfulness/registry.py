@@ -29,21 +29,21 @@ METRICS = {
 _METRICS: dict[str, Metric] = {}
 
 Measure = Callable[["Explained"], "Tensor"]
-"""The maps of one method in one batch to one value an image, (N,)."""
+"""Function from the maps of one method in one batch to one value per image, (N,)."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and what is to be known about it.
+    """A metric and its properties.
 
     Attributes:
-        name: By which users ask for it.
+        name: Name by which users ask for it.
         function: The metric itself.
-        definition: One line.
+        definition: Definition in one line.
         better: ``higher`` or ``lower``.
-        passes: What it costs for each image and method: F forward passes, M explanations of another image;
+        passes: Cost for each image and method: F forward passes, M explanations of another image;
             metrics that need the same pass share it.
-        source: Paper.
+        source: Paper that defines it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Metric:
 
 
 def metric(name: str, *, definition: str, better: str, passes: str, source: str) -> Callable[[Measure], Measure]:
-    """Register a function as a faithfulness metric; :data:`METRICS` must say where it stands.
+    """Register a function as a faithfulness metric; :data:`METRICS` must list its module.
 
     Raises:
         ValueError: The name is taken.
@@ -71,7 +71,7 @@ def metric(name: str, *, definition: str, better: str, passes: str, source: str)
 
 
 def check_metrics(names: Iterable[str]) -> None:
-    """See that there is a faithfulness metric of every name, without importing any of them.
+    """Check that every name has a faithfulness metric, without importing any of them.
 
     Raises:
         ConfigurationError: There is none.
@@ -87,7 +87,7 @@ def metrics() -> dict[str, Metric]:
 
 
 def get_metric(name: str) -> Metric:
-    """The faithfulness metric of that name, whose module alone is imported.
+    """The faithfulness metric of a name; no other module is imported.
 
     Raises:
         ConfigurationError: There is none.

@@ -1,4 +1,4 @@
-"""How well each map names the pixels by which the network decides."""
+"""How well each map identifies the pixels that the network's decision depends on."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 class Faithfulness:
     """Scores the stored maps of the first prediction on the network that they explain.
 
-    The explained class is the first prediction, right or wrong: the metrics ask what the network looked
-    at for its decision. Rows of other targets, and maps that are not finite, have no value.
+    The explained class is the first prediction, right or wrong: the metrics ask what the network's decision is
+    based on. Rows of other targets, and maps that are not finite, have no value.
 
     Args:
         metrics: Names of faithfulness metrics.
-        flip: As the maps were made, for metrics that explain altered images.
-        scales: The same.
-        seed: With an image's id, of what is random about it.
+        flip: ``flip`` of the explain stage, for metrics that explain altered images.
+        scales: ``scales`` of the explain stage, for the same metrics.
+        seed: Seed that, with an image's id, determines the random choices for it.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
-        layers: Of each method, as the maps were made.
+        layers: Layers of each method, as in the explain stage.
     """
 
     reads = ("trace", "trace_row", "image_id", "method", "target_rank", "class_index", "map", "map_scale")
@@ -50,7 +50,7 @@ class Faithfulness:
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
-        """Nothing to prepare: metrics are functions."""
+        """Do nothing: metrics are functions."""
 
     def __call__(self, batch: Batch, trace: Trace) -> Answer:
         """Add ``faithfulness`` (R, len(metrics)) float32, NaN where there is none, and drop ``trace_row``."""
@@ -64,7 +64,7 @@ class Faithfulness:
         computed: dict[tuple[str, ...], np.ndarray] = {}
         for method in sorted(set(batch["method"][usable])):
             rows = np.flatnonzero(usable & (batch["method"] == method))
-            # Methods that are one on this network give the same maps but for their scale, which no metric sees.
+            # Methods that coincide on this network give the same maps up to scale, which no metric depends on.
             names = self.layers.get(method)
             kind = closed_form(method, trace.at(names).head is not None, self.scales)[0].name, *(names or ())
             if kind not in computed:
@@ -78,7 +78,7 @@ class Faithfulness:
         return Answer(batch | {"faithfulness": values}, seconds=seconds)
 
     def _explained(self, batch: Batch, method: str, rows: np.ndarray, images: np.ndarray, trace: Trace) -> Explained:
-        """The maps of those rows, with what the metrics need to know of their images."""
+        """The maps of the given rows, with what the metrics need to know of their images."""
         import torch
 
         from stages.evaluate.faithfulness.explained import Explained

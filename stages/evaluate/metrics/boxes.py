@@ -19,10 +19,10 @@ ACCURACIES = ("gt_known_loc", *(f"{name}_loc" for name in GUESSES))
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """What the metrics of one box an image are made of. Only images with a label and a box of it count.
+    """Counts for the metrics of one box per image. Only images with a label and a box of it count.
 
     Attributes:
-        images: (3,) int64, images with a row for each of :data:`ACCURACIES`.
+        images: (3,) int64, number of images with a row for each of :data:`ACCURACIES`.
         hits: (3, D) int64, how many of them are right at each IoU level.
         ious: (n,) float32, IoU of the box of each image's label.
     """
@@ -56,7 +56,7 @@ class _Boxes(Counter[BoxCounts]):
         return BoxCounts(a.images + b.images, a.hits + b.hits, np.concatenate([a.ious, b.ious]))
 
     def compute(self, counts: BoxCounts, scoring: Scoring) -> dict[str, Any]:
-        """The accuracies, ``clsloc_error`` under ILSVRC's own rules, and ``mean_iou``."""
+        """Compute the accuracies, ``clsloc_error`` under ILSVRC's own rules, and ``mean_iou``."""
         metrics: dict[str, Any] = {
             name: bootstrap.proportions(hits, images, scoring.deltas, scoring.seed)
             for name, images, hits in zip(ACCURACIES, counts.images, counts.hits, strict=True)

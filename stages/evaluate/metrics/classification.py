@@ -11,7 +11,7 @@ from stages.evaluate.metrics.contract import Counter, Scoring
 from stages.evaluate.statistics import bootstrap
 
 ClassCounts = Mapping[str, tuple[int, int]]
-"""By rule of :data:`GUESSES`: labelled images with so many predictions, and how many of them are right."""
+"""Labelled images with enough predictions, and how many of them are right, by rule of :data:`GUESSES`."""
 
 
 class _Classification(Counter[ClassCounts]):
@@ -28,7 +28,7 @@ class _Classification(Counter[ClassCounts]):
         return {name: (a[name][0] + b[name][0], a[name][1] + b[name][1]) for name in GUESSES}
 
     def compute(self, counts: ClassCounts, scoring: Scoring) -> dict[str, Any]:
-        """``top1`` and ``top5``; one without an image is absent."""
+        """Compute ``top1`` and ``top5``; one without an image is absent."""
         return {
             name: bootstrap.proportion(hits, images, scoring.seed) for name, (images, hits) in counts.items() if images
         }

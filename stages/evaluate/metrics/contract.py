@@ -1,4 +1,4 @@
-"""What a metric is: a row that describes a number, and a counter that the number is made by.
+"""Contract of a metric: a row that describes a number, and a counter that produces it.
 
 Several numbers may share a counter, as GT-known and top-1 localization do. A counter never sees a whole run:
 workers ``update`` it with the rows of a shard, the counts travel as plain values, and they are merged in any order.
@@ -19,15 +19,15 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Scoring:
-    """What numbers follow from besides the counts.
+    """Parameters of the metrics in addition to the counts.
 
     Attributes:
-        protocol: That the boxes were made and scored under.
+        protocol: Protocol under which the boxes were made and scored.
         deltas: The IoU levels that were counted.
-        seed: Of the intervals.
+        seed: Seed of the intervals.
         boxed: Images of the data set with a label and a box of it, decoded or not.
-        calibrated: By IoU level such as ``"0.5"``, the threshold of the sweep that other images chose; empty where
-            none were asked.
+        calibrated: Threshold of the sweep chosen on other images, by IoU level such as ``"0.5"``; empty without
+            calibration.
     """
 
     protocol: Protocol
@@ -41,8 +41,8 @@ class Counter(ABC, Generic[C]):
     """Counts images for one or more metrics.
 
     Attributes:
-        name: Of the counts where they are kept.
-        reads: Columns that it needs; rows without them are not counted.
+        name: Name under which the counts are stored.
+        reads: Columns that the counter needs; rows without them are not counted.
     """
 
     name: str
@@ -59,36 +59,37 @@ class Counter(ABC, Generic[C]):
 
     @abstractmethod
     def merge(self, a: C, b: C) -> C:
-        """The counts of two disjoint sets of images together."""
+        """The combined counts of two disjoint sets of images."""
 
     @abstractmethod
     def compute(self, counts: C, scoring: Scoring) -> dict[str, Any]:
-        """What ``metrics.json`` has, by key. A number that no image counts for is absent."""
+        """Entries of ``metrics.json``, by key. A number that no image counts for is absent."""
 
     @abstractmethod
     def to_plain(self, counts: C) -> Any:
-        """The counts as values that JSON knows, equal for equal counts."""
+        """The counts as JSON values, equal for equal counts."""
 
     @abstractmethod
     def from_plain(self, plain: Any) -> C:
-        """What :meth:`to_plain` gave."""
+        """The counts from the result of :meth:`to_plain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number and what is to be known about it.
+    """A number and its properties.
 
     Attributes:
-        name: Its key in ``metrics.json``.
+        name: Key in ``metrics.json``.
         title: Name for people.
-        definition: One line.
-        counter: That makes it.
+        definition: Definition in one line.
+        counter: Counter that produces it.
         short: Title of its column on the console, which leaves it out where there is none.
         unit: ``%`` for a share of images that is shown in percent, nothing for a number that is shown as it is.
         better: Where better values lie.
         levels: Whether there is a value for each IoU level.
-        columns: Of the page's table: none, one (at the level that is looked at first), or one a level.
-        zero_line: Whether predictors that look at no pixel have it, so that methods are held against the best of them.
+        columns: Columns in the page's table: none, one (at the level that is shown first), or one per level.
+        zero_line: Whether the baselines, which ignore the pixels, have it, so that methods are compared with
+            the best one.
         threshold_from: Who chose the threshold that boxes are cut at: the ``protocol``, a ``calibration`` on other
             images, or an ``oracle`` on the scored ones; None where no single one was chosen.
         paired: Whose box, of :data:`stages.evaluate.guesses.DECIDING`, makes it image by image, so that two runs can
@@ -109,17 +110,17 @@ class Metric:
     paired: Literal["label", "top1", "top5"] | None = None
 
     def find(self, scores: Mapping[str, Any], level: str | None = None) -> dict[str, Any] | None:
-        """Its entry among scores as ``metrics.json`` has them; None where it was not computed.
+        """The metric's entry among scores as in ``metrics.json``; None where it was not computed.
 
         Args:
-            scores: Of a method, of a baseline, or the zero line.
-            level: An IoU level such as ``"0.5"``; not looked at where the metric has no levels.
+            scores: Scores of a method, of a baseline, or the zero line.
+            level: An IoU level such as ``"0.5"``; ignored where the metric has no levels.
         """
         found = scores.get(self.name) or {}
         return (found.get(level) if self.levels else found) or None
 
     def is_worse(self, value: float, other: float) -> bool:
-        """Whether a value is worse than another one, not as good as it."""
+        """Whether a value is strictly worse than another one."""
         return value < other if self.better == "higher" else value > other
 
 

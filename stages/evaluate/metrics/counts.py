@@ -1,4 +1,4 @@
-"""Counts of all metrics: of a shard, of several shards, of a run, and as text in between."""
+"""Counts of all metrics, of a shard, several shards or a run, and their conversion to text."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from stages.evaluate.metrics.contract import Counter, Scoring
 from stages.evaluate.metrics.table import counters
 
 Counted = dict[str, Any]
-"""By the name of its counter, what was counted of one method or one baseline."""
+"""Counts of one method or one baseline, by the name of the counter."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What all metrics of some images are made of.
+    """Counts for all metrics of some images.
 
     Attributes:
-        classification: Of the predictions, which all methods share; empty before the first image.
-        methods: By method or baseline.
+        classification: Counts of the predictions, which all methods share; empty before the first image.
+        methods: Counts by method or baseline.
     """
 
     classification: Counted = field(default_factory=dict)
     methods: dict[str, Counted] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """A compact text, equal for equal counts."""
+        """The counts as compact text, equal for equal counts."""
 
         def plain(counted: Counted) -> dict[str, Any]:
             return {name: _counters()[name].to_plain(counts) for name, counts in counted.items()}
@@ -40,7 +40,7 @@ class Counts:
 
     @classmethod
     def from_json(cls, text: str) -> Counts:
-        """What :meth:`to_json` wrote.
+        """The counts that :meth:`to_json` wrote.
 
         Raises:
             DataError: Another version of the program counted other things.
@@ -80,7 +80,7 @@ def update(rows: Batch) -> Counts:
 
 
 def merge(a: Counts, b: Counts) -> Counts:
-    """The counts of two disjoint sets of images together.
+    """The combined counts of two disjoint sets of images.
 
     Raises:
         DataError: Different versions of the program counted them.
@@ -101,8 +101,8 @@ def compute(counted: Counted, scoring: Scoring) -> dict[str, Any]:
     """The metrics of one method, of one baseline, or of the classification, as ``metrics.json`` has them.
 
     Args:
-        counted: Of the whole run.
-        scoring: What the numbers follow from besides.
+        counted: Counts of the whole run.
+        scoring: Parameters in addition to the counts.
 
     Returns:
         A metric that no image counts for is absent.

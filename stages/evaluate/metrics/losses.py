@@ -1,4 +1,4 @@
-"""Where localization is lost: images decoded, classified, localized, and what is wrong with the others.
+"""Localization losses: images decoded, classified, localized, and the errors of the others.
 
 The kinds of error are those of TS-CAM (Gao et al., ICCV 2021), as its released code tells them apart, but
 with half-open edges and from IoU level to IoU level.
@@ -22,7 +22,7 @@ KINDS = {
     "too_large": "box is too large",
     "elsewhere": "box is elsewhere",
 }
-"""Kinds of error and their names for people, in the order in which they are tried.
+"""Kinds of error and their display names, in the order in which they are tested.
 
 ``wrong_class``: the first prediction is not the label. ``several_objects``: the box has more than 0.3 of
 each of two or more objects. ``part``: more than half of the box lies on the object that it overlaps best.
@@ -69,7 +69,7 @@ def count(
 
 
 def _kinds(boxes: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,) the kind of error that each box is, were it one, taking its class for right: positions in _OF_BOXES."""
+    """Kind of error (n,) of each box if it is one, assuming the right class: positions in _OF_BOXES."""
     counts = np.array([len(image) for image in truth], np.int64)
     if not len(counts):
         return np.zeros(0, np.int64)
@@ -110,7 +110,7 @@ class _Losses(Counter[LossCounts]):
         return LossCounts(a.decoded + b.decoded, classified, a.localized + b.localized, a.errors + b.errors)
 
     def compute(self, counts: LossCounts, scoring: Scoring) -> dict[str, Any]:
-        """``losses``: plain counts.
+        """Compute ``losses``, plain counts.
 
         Returns:
             ``images``, ``decoded``, ``classified`` (absent where nothing is predicted), ``localized`` and

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def pack(values: np.ndarray) -> str:
-    """(n,) float32 as text, every bit of it.
+    """Lossless text of (n,) float32 values.
 
     >>> unpack(pack(np.array([0.1, 1], np.float32))).tolist() == [np.float32(0.1), 1.0]
     True
@@ -17,5 +17,5 @@ def pack(values: np.ndarray) -> str:
 
 
 def unpack(text: str) -> np.ndarray:
-    """What :func:`pack` was given."""
+    """The values that :func:`pack` was given."""
     return np.frombuffer(base64.b64decode(text), "<f4")

@@ -16,18 +16,18 @@ from stages.evaluate.statistics import bootstrap
 from stages.evaluate.statistics.by_id import mixed
 
 GROUPS = 64
-"""Of images, by id, which PxAP's interval resamples: its width is then right to some 9 %."""
+"""Number of groups of images, by id, that PxAP's interval resamples; its width is then right to about 9 %."""
 
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """What the metrics of one method's maps are made of.
+    """Counts for the metrics of one method's maps.
 
     Attributes:
-        pointing: Class to (images, hits).
+        pointing: Pairs (images, hits) by class.
         energy: (n,) float32 shares.
-        masks: Images with masks.
-        pixels: By group of images, of :data:`GROUPS` that their ids fall into, (2, bins) int64, summed over
+        masks: Number of images with masks.
+        pixels: Pixels by group of images, one of :data:`GROUPS` by their ids, (2, bins) int64, summed over
             those with masks.
     """
 
@@ -58,12 +58,12 @@ class _Pixels(Counter[PixelCounts]):
         return PixelCounts(pointing, np.concatenate([a.energy, b.energy]), a.masks + b.masks, pixels)
 
     def compute(self, counts: PixelCounts, scoring: Scoring) -> dict[str, Any]:
-        """``pointing_game``, ``energy_pointing_game`` and ``pxap``.
+        """Compute ``pointing_game``, ``energy_pointing_game`` and ``pxap``.
 
         Returns:
-            The pointing game is averaged over classes, with images and hits of each. What no image counts for
-            is absent; so is PxAP where no pixel of an object is left. Its interval is of resampled groups of
-            images, since pixels of so many images as there are cannot be kept apart.
+            The pointing game is averaged over classes, with images and hits of each. A metric that no image
+            counts for is absent, as is PxAP where no pixel of an object is left. Its interval is of resampled
+            groups of images, since pixels of so many images as there are cannot be kept apart.
         """
         metrics: dict[str, Any] = {}
         if counts.pointing:
@@ -124,7 +124,7 @@ def count(rows: Batch) -> PixelCounts:
 
 
 def _packed(counts: np.ndarray) -> str:
-    """(2, bins) int64 as text. Most bins of a few images are empty or small, so it is compressed."""
+    """Counts (2, bins) int64 as text. Most bins of a few images are empty or small, so it is compressed."""
     return base64.b64encode(zlib.compress(counts.astype("<i8").tobytes())).decode()
 
 
@@ -139,7 +139,7 @@ def pixel_average_precision(pixels: np.ndarray) -> np.ndarray:
     sum over thresholds of precision x gain of recall, without interpolation.
 
     Args:
-        pixels: (..., 2, bins) of the background and of the object, of rising score.
+        pixels: (..., 2, bins) pixels of the background and of the object, by rising score.
 
     Returns:
         (...) values, NaN where no pixel is of an object.

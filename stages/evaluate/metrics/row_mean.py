@@ -19,9 +19,9 @@ class RowMean(Counter[np.ndarray]):
     """Counts a row-wise metric. Only images with a label count, by the row of their label.
 
     Attributes:
-        name: Of the metric.
-        values: Rows to one value each, (n,), NaN where a row has none.
-        reads: Columns that it looks at.
+        name: Name of the metric.
+        values: Function from rows to one value each, (n,), NaN where a row has none.
+        reads: Columns that the function needs.
     """
 
     name: str
@@ -29,13 +29,13 @@ class RowMean(Counter[np.ndarray]):
     reads: tuple[str, ...]
 
     def update(self, rows: Batch) -> np.ndarray:
-        """(n,) float32, the values of the images that have one."""
+        """Values (n,) float32 of the images that have one."""
         own = take(rows, (rows["target_rank"] == 0) & (rows["label"] >= 0))
         values = np.asarray(self.values(own), np.float32)
         return values[~np.isnan(values)]
 
     def merge(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The values of both."""
+        """The concatenated values of both."""
         return np.concatenate([a, b])
 
     def compute(self, counts: np.ndarray, scoring: Scoring) -> dict[str, Any]:
@@ -47,5 +47,5 @@ class RowMean(Counter[np.ndarray]):
         return pack(counts)
 
     def from_plain(self, plain: Any) -> np.ndarray:
-        """The values again."""
+        """The values from their text."""
         return unpack(plain)

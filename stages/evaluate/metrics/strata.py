@@ -24,10 +24,10 @@ GROUPS = {
     "objects": {"1": "one object", "2": "two objects", "3+": "three objects and more"},
     "border": {"free": "free of the image's border", "touching": "touching the border"},
 }
-"""By kind, the strata and their names for people. The size is that of the label's largest box."""
+"""Strata and their display names, by kind. The size is that of the label's largest box."""
 
 _SIZES = (0.0, 0.1, 0.4)
-"""The share of its image from which on an object is of each size."""
+"""Smallest share of the image for an object of each size."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class StrataCounts:
 
     Attributes:
         labels: (C,) int64, ascending: the labels that images have.
-        n: By kind, (S,) int64 images in the order of :data:`GROUPS`; of ``class`` (C,), by ``labels``.
-        hits: By kind, (S, D) or (C, D) int64, how many of them are right at each IoU level.
+        n: Images by kind, (S,) int64 in the order of :data:`GROUPS`; for ``class`` (C,), by ``labels``.
+        hits: Images that are right at each IoU level by kind, (S, D) or (C, D) int64.
     """
 
     labels: np.ndarray
@@ -66,7 +66,7 @@ def count(label: np.ndarray, sizes: np.ndarray, boxes: Sequence[np.ndarray], rig
 
 
 def _groups(sizes: np.ndarray, boxes: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """By kind of stratum, (n,) int, the position in its names."""
+    """Position (n,) int of each image's stratum in the names, by kind."""
     counts = np.array([len(image) for image in boxes], np.int64)
     first = np.cumsum(counts) - counts
     edges = np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float64)
@@ -83,7 +83,7 @@ def _groups(sizes: np.ndarray, boxes: Sequence[np.ndarray]) -> dict[str, np.ndar
 
 
 def _summed(index: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
-    """(size, D) int64: sums of (n, D) values by index."""
+    """Sums (size, D) int64 of (n, D) values by index."""
     total = np.zeros((size, values.shape[1]), np.int64)
     np.add.at(total, index, values)
     return total
@@ -106,7 +106,7 @@ class _Strata(Counter[StrataCounts]):
         return StrataCounts(labels, {"class": total[:, 0], **n}, {"class": total[:, 1:], **hits})
 
     def compute(self, counts: StrataCounts, scoring: Scoring) -> dict[str, Any]:
-        """``corloc`` and ``strata``; nothing where no image was counted.
+        """Compute ``corloc`` and ``strata``; empty where no image was counted.
 
         Returns:
             ``corloc``: by IoU level, the share of a class's images that are right, averaged over classes

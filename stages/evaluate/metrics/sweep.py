@@ -22,12 +22,12 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class SweepCounts:
-    """What the metrics of all thresholds are made of.
+    """Counts for the metrics of all thresholds.
 
     Attributes:
-        images: With a threshold sweep.
+        images: Number of images with a threshold sweep.
         hits: (D, T) int64, how many of them are right at each IoU level and threshold; None without a sweep.
-        hits_v2: The same for MaxBoxAccV2, None where it looks at the same boxes.
+        hits_v2: Hits in the form of ``hits`` for MaxBoxAccV2, None where it uses the same boxes.
     """
 
     images: int = 0
@@ -48,7 +48,7 @@ class _Sweep(Counter[SweepCounts]):
         return SweepCounts(a.images + b.images, _sum(a.hits, b.hits), _sum(a.hits_v2, b.hits_v2))
 
     def compute(self, counts: SweepCounts, scoring: Scoring) -> dict[str, Any]:
-        """The metrics of a sweep.
+        """Compute the metrics of a sweep.
 
         Returns:
             ``max_box_acc``: for each IoU level the best accuracy and the first threshold that gives it, with

@@ -123,7 +123,7 @@ METRICS = by_name(
         threshold_from=None,
     ),
 )
-"""Of a method, and as far as they have a zero line of baselines: keys of their entries in ``metrics.json``."""
+"""Metrics of a method, and of baselines where they have a zero line: keys of entries in ``metrics.json``."""
 
 OF_CLASSES = by_name(
     Metric(
@@ -143,7 +143,7 @@ OF_CLASSES = by_name(
         threshold_from=None,
     ),
 )
-"""Of the network's predictions, whatever the method: keys under ``classification``."""
+"""Metrics of the network's predictions, whatever the method: keys under ``classification``."""
 
 COMPOSITES = {
     "coco": "COCO detection metrics of the predicted classes' boxes",
@@ -156,6 +156,6 @@ COMPOSITES = {
 
 
 def counters() -> dict[str, Counter[Any]]:
-    """What counts the rows of a method, by name, in the order in which ``metrics.json`` has what it gives."""
+    """The counters of a method's rows, by name, in the order of their entries in ``metrics.json``."""
     shared: tuple[Counter[Any], ...] = (BOXES, SWEEP, PIXELS, STRATA, LOSSES)
     return {one.name: one for one in (*shared, *(metric.counter for metric in METRICS.values()))}

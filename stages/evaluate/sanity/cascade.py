@@ -1,4 +1,4 @@
-"""A network whose parameters lose what they learnt, from the logits to the input (Adebayo et al. 2018)."""
+"""Cascading randomisation of a network's parameters, from the logits to the input (Adebayo et al. 2018)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from stages.trace.probe import forward_noise
 
 MOST = 24
-"""Groups into which a network's parameters are put at most."""
+"""Maximum number of groups of a network's parameters."""
 
 
 def parameter_groups(module: nn.Module, size: int) -> list[tuple[str, list[nn.Parameter]]]:
@@ -41,7 +41,7 @@ def parameter_groups(module: nn.Module, size: int) -> list[tuple[str, list[nn.Pa
 
 @torch.no_grad()
 def shuffle(parameters: Iterable[Tensor], generator: torch.Generator) -> None:
-    """Put the entries of each tensor in random order: their distribution stays, what was learnt goes.
+    """Shuffle the entries of each tensor: their distribution stays, what was learnt is lost.
 
     The scale of the activations stays with the distribution, so that a map changes for what the network has
     forgotten, not because it vanished. Statistics of batch normalisation are not parameters and stay, too.
@@ -53,7 +53,7 @@ def shuffle(parameters: Iterable[Tensor], generator: torch.Generator) -> None:
 
 @contextmanager
 def restored(module: nn.Module) -> Iterator[None]:
-    """Give every parameter its values back, whatever happens in between."""
+    """Restore the values of every parameter on exit, whatever happens."""
     before = [(parameter, parameter.detach().clone()) for parameter in module.parameters()]
     try:
         yield

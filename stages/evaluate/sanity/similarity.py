@@ -1,4 +1,4 @@
-"""How alike two maps are, four ways; 1 is alike."""
+"""Four measures of the similarity of two maps; 1 means equal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def similarities(one: np.ndarray, other: np.ndarray, shown: np.ndarray, other_sh
 
     Args:
         one: (h, w) raw map.
-        other: (h, w).
+        other: (h, w) other raw map.
         shown: (S, S), the first one resized to the image, in [0, 1].
-        other_shown: (S, S).
+        other_shown: (S, S), the other map in the same form.
     """
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return dict.fromkeys(MEASURES, math.nan)
@@ -45,7 +45,7 @@ def pearson(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """(n,) place of each value among all, from 0; equal ones share the mean of their places.
+    """Rank (n,) of each value, from 0; equal values share the mean of their ranks.
 
     >>> ranks(np.array([0.3, 0.1, 0.3])).tolist()
     [1.5, 0.0, 1.5]

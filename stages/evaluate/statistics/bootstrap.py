@@ -12,8 +12,9 @@ RESAMPLES = 2000
 DECIMALS = 6
 _CHUNK = 1 << 22  # values drawn at a time, which bounds memory whatever the number of images
 _STEPS = 512
-"""Above eight times so many values, they are resampled by steps of their range. What a step hides is its
-width squared / 12 of the variance, some millionths of it, and memory and time no longer grow."""
+"""Number of steps of the values' range. Above eight times this number of values, values are resampled by these
+steps. What a step hides is its width squared / 12 of the variance, some millionths of it, and memory and time
+no longer grow."""
 
 
 def _estimate(value: float, resampled: np.ndarray, n: int) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def of_sums(function: Callable[[np.ndarray], np.ndarray], groups: np.ndarray, n:
     Args:
         function: (..., *) sums to (...) values, NaN where they define none.
         groups: (G, *) sums over each group's images.
-        n: Images.
-        seed: Of the interval.
+        n: Number of images.
+        seed: Seed of the interval.
     """
     drawn = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), RESAMPLES)
     rows = max(1, _CHUNK // groups[0].size)
@@ -81,7 +82,7 @@ def class_mean(hits: np.ndarray, n: np.ndarray, seed: int = 0) -> dict[str, Any]
     Args:
         hits: (C,) images of each class that are right.
         n: (C,) images of each class, > 0.
-        seed: Of the interval.
+        seed: Seed of the interval.
     """
     n = np.asarray(n, np.int64)
     shares = hits / n

@@ -1,4 +1,4 @@
-"""What looks random about an image and follows from its id alone, so that neither order nor workers matter."""
+"""Pseudo-random numbers that depend only on an image's id, so that neither order nor workers matter."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ ALPHA = 0.05
 """Differences at least this likely by chance are called noise."""
 
 SMALLEST = sys.float_info.min
-"""Of the numbers with all their digits. A p-value is never 0; one below this is given as this."""
+"""Smallest float with full precision. A p-value is never 0; one below this is given as this."""
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> dict[str, Any]:

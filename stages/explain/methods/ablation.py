@@ -1,4 +1,4 @@
-"""What the score loses, or a location scores alone: the head is asked, never the trunk."""
+"""The score's drop without a channel, or the score of one location alone: only the head runs, never the trunk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.explain.registry import explainer
 from stages.trace.trace import Trace
 
 CHUNK = 256
-"""Altered activation maps that the head judges at a time; bounds the memory."""
+"""Altered activation maps per pass of the head, which bounds memory."""
 
 
 @explainer(
@@ -24,7 +24,7 @@ CHUNK = 256
     source="Desai & Ramaswamy 2020",
 )
 def ablationcam(trace: Trace, target: Tensor) -> Tensor:
-    """Channels weighted by the share of the score that goes when they are zero, (N, h, w).
+    """Channels weighted by the share of the score that is lost when they are zero, (N, h, w).
 
     With a GAP + linear head the drop is w_k mean(A_k), exactly.
     """
@@ -44,7 +44,7 @@ def ablationcam(trace: Trace, target: Tensor) -> Tensor:
 )
 @for_all_targets
 def reciprocam(trace: Trace, targets: Tensor) -> Tensor:
-    """Probabilities of the classes when all other locations are silent, (N, T, h, w)."""
+    """Probabilities of the classes with each location alone and all others at zero, (N, T, h, w)."""
     maps = trace.activations.detach()
     if trace.head is not None:
         one = maps.flatten(2).mT / trace.locations
@@ -57,20 +57,20 @@ def reciprocam(trace: Trace, targets: Tensor) -> Tensor:
 
 @for_all_targets
 def _scores_without_each_channel(trace: Trace, targets: Tensor) -> Tensor:
-    """(N, T, K) scores of (N, T) classes with one channel at zero."""
+    """Scores (N, T, K) of (N, T) classes with one channel at zero."""
     channels = trace.activations.shape[1]
     return torch.stack([_decide(trace, image, channels, _without).mT[labels] for image, labels in enumerate(targets)])
 
 
 def _without(maps: Tensor, channels: Tensor) -> Tensor:
-    """(M, K, h, w) maps, each with one of M channels at zero."""
+    """Maps (M, K, h, w), each with one of M channels at zero."""
     altered = maps.repeat(len(channels), 1, 1, 1)
     altered[torch.arange(len(channels), device=maps.device), channels] = 0
     return altered
 
 
 def _alone(maps: Tensor, locations: Tensor) -> Tensor:
-    """(M, K, h, w) maps, each with one of M locations alone, the others at zero."""
+    """Maps (M, K, h, w), each with one of M locations alone, the others at zero."""
     altered = torch.zeros_like(maps).repeat(len(locations), 1, 1, 1)
     rows = torch.arange(len(locations), device=maps.device)
     altered.flatten(2)[rows, :, locations] = maps.flatten(1).mT[locations]
@@ -79,7 +79,7 @@ def _alone(maps: Tensor, locations: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _decide(trace: Trace, image: int, count: int, alter: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """(count, C) logits of an image's maps, altered in that many ways, a chunk of them in memory at a time."""
+    """Logits (count, C) of an image's maps, altered in ``count`` ways, with one chunk in memory at a time."""
     maps = trace.activations[image].detach()
     chunks = torch.split(torch.arange(count, device=maps.device), CHUNK)
     return torch.cat([trace.decide(image, alter(maps, chunk)) for chunk in chunks])

@@ -5,8 +5,8 @@ Morbidelli, Carrera, Rossi, Fragneto, Boracchi: Augmented Grad-CAM, ICASSP 2020.
     1/2 sum_l |D A_l h - g_l|^2 + lambda TV(h) + mu/2 |h|^2,
 
 where A_l makes the l-th copy, D averages the cells of the low-resolution grid, g_l is the copy's Grad-CAM
-divided by its maximum, and TV is anisotropic. D A_l h only looks at a few points of h per cell, so it is
-one gather for all copies and images.
+divided by its maximum, and TV is anisotropic. D A_l h reads only a few points of h per cell, so it is one
+gather for all copies and images.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ROTATION = 0.5
 SHIFT = 30 / 112
 """Largest shift in half sides of the image: 30 of 224 pixels."""
 SIDE = 112
-"""Side of h."""
+"""Side of the map h."""
 POINTS = 2
 """Points per side of a cell that D averages."""
 TV_WEIGHT = 0.001
-"""lambda per copy, for a map of 224 pixels."""
+"""Weight lambda of the variation, per copy, for a map of 224 pixels."""
 ENERGY_WEIGHT = 1e-4
-"""mu per copy, for a map of 224 pixels."""
+"""Weight mu of |h|^2, per copy, for a map of 224 pixels."""
 ITERATIONS = 60
 RATE = 0.05
 
@@ -56,9 +56,9 @@ def augmented_gradcam(trace: Trace, target: Tensor) -> Tensor:
     source="this project's definition of a method named in Boracchi's lecture",
 )
 def weighted_augmented_gradcam(trace: Trace, target: Tensor) -> Tensor:
-    """Copies in which the network sees the class less say less, (N, 112, 112).
+    """Super-resolved Grad-CAM with copies weighted by the class's probability, (N, 112, 112).
 
-    The weights are the class's probabilities on the copies, scaled to sum to their number.
+    The probabilities on the copies are scaled to sum to their number.
     """
     maps, probs = augmented_maps(trace, target)
     weights = probs / probs.mean(1, keepdim=True).clamp(min=torch.finfo(probs.dtype).tiny)
@@ -66,9 +66,9 @@ def weighted_augmented_gradcam(trace: Trace, target: Tensor) -> Tensor:
 
 
 def transformations(like: Tensor) -> Tensor:
-    """(L, 2, 3) affine maps from a copy's coordinates to the image's, both in [-1, 1]; the first is the identity.
+    """Affine maps (L, 2, 3) from a copy's coordinates to the image's, both in [-1, 1]; the first is the identity.
 
-    Equal for every image, so no map depends on its batch.
+    They are equal for every image, so no map depends on its batch.
     """
     generator = torch.Generator().manual_seed(0)
     spread = torch.tensor([ROTATION, SHIFT, SHIFT])
@@ -81,18 +81,18 @@ def transformations(like: Tensor) -> Tensor:
 @for_all_targets
 def augmented_maps(trace: Trace, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Grad-CAMs of all copies after ReLU and division by their maximum (N, T, L, h, w), and p_c (N, T, L)."""
-    # Reflection, because black wedges next to a rotated copy would be explained, too.
+    # Reflection, because black wedges next to a rotated copy would be explained as well.
     return maps_of_copies(trace, targets, transformations(trace.inputs), "reflection")
 
 
 def maps_of_copies(trace: Trace, targets: Tensor, transforms: Tensor, padding: str) -> tuple[Tensor, Tensor]:
-    """As :func:`augmented_maps`.
+    """Grad-CAMs and probabilities as in :func:`augmented_maps`, for any copies.
 
     Args:
-        trace: Of the images.
+        trace: Trace of the images.
         targets: (N, T) classes.
-        transforms: (L, 2, 3), from a copy's coordinates to the image's.
-        padding: What a copy shows from outside the image: ``reflection`` of it, or black (``zeros``).
+        transforms: (L, 2, 3) affine maps from a copy's coordinates to the image's.
+        padding: Content of a copy outside the image: its ``reflection``, or black (``zeros``).
     """
     black = trace.network.black.to(trace.inputs) if padding == "zeros" else 0
     maps, probs = [], []
@@ -113,14 +113,15 @@ def maps_of_copies(trace: Trace, targets: Tensor, transforms: Tensor, padding: s
 
 
 def sample_points(transforms: Tensor, height: int, width: int) -> Tensor:
-    """Where in the image the points of every cell of every copy lie, (L, h w points^2, 2) in [-1, 1]."""
+    """Image coordinates of the points of every cell of every copy, (L, h w points^2, 2) in [-1, 1]."""
     dense = F.affine_grid(transforms, [len(transforms), 1, height * POINTS, width * POINTS], align_corners=False)
     cells = dense.view(len(transforms), height, POINTS, width, POINTS, 2).transpose(2, 3)
     return cells.reshape(len(transforms), -1, 2)
 
 
 def observe(h: Tensor, points: Tensor) -> Tensor:
-    """D A_l h for all copies: (N, 1, S, S) and (L, P, 2) to (N, L, P / points^2). Outside the image h is 0."""
+    """Observations D A_l h of all copies: (N, 1, S, S) and (L, P, 2) to (N, L, P / points^2); h is 0 outside
+    the image."""
     where = points.view(1, 1, -1, 2).expand(len(h), -1, -1, -1)
     values = F.grid_sample(h, where, padding_mode="zeros", align_corners=False)
     return values.view(len(h), len(points), -1, POINTS**2).mean(3)
@@ -131,11 +132,11 @@ def super_resolve(maps: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
 
     Args:
         maps: (N, L, h, w) observations in [0, 1].
-        weights: (N, L) of the residuals of each copy, summing to L.
-        transforms: (L, 2, 3).
+        weights: (N, L) weights of the residuals of each copy, summing to L.
+        transforms: (L, 2, 3) affine maps of the copies.
 
     Returns:
-        (N, SIDE, SIDE).
+        (N, SIDE, SIDE) maps.
     """
     count, copies, height, width = maps.shape
     points = sample_points(transforms, height, width)
@@ -160,7 +161,7 @@ def super_resolve(maps: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
 
 
 def registered_average(maps: Tensor, transforms: Tensor) -> Tensor:
-    """All maps turned back and upsampled, averaged where they see the image, (N, SIDE, SIDE)."""
+    """All maps transformed back and upsampled, averaged where they cover the image, (N, SIDE, SIDE)."""
     count, copies = maps.shape[:2]
     full = torch.cat([transforms, transforms.new_tensor([0, 0, 1]).expand(copies, 1, 3)], 1)
     grid = F.affine_grid(torch.linalg.inv(full)[:, :2], [copies, 1, SIDE, SIDE], align_corners=False)

@@ -1,10 +1,10 @@
 """Augmented Grad-CAM with every setting as its authors released it, in addition to the converged one.
 
-Read in diegocarrera89/AugmentedGradCAM (lib_aug_gradcam.py, generate_all_gradcam.py). What differs from
-``augmented-gradcam``: 100 copies instead of 16, black where a copy looks beyond the image, D that takes the
+Read in diegocarrera89/AugmentedGradCAM (lib_aug_gradcam.py, generate_all_gradcam.py). Differences from
+``augmented-gradcam``: 100 copies instead of 16, black where a copy extends beyond the image, D that takes the
 upper left pixel of every cell (TensorFlow 1's resize) instead of averaging over it, no cell left out, and a
-solver that stops long before the minimum: 200 steps of Adam of at most 0.001 from zero cannot pass 0.2, so
-the map's scale says nothing, and its maps lie half a cell to the lower right.
+solver that stops long before the minimum: 200 steps of Adam of at most 0.001 from zero cannot pass 0.2, so the
+map's scale says nothing, and its maps lie half a cell to the lower right.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SHIFT = 30 / 112
 """Largest shift in half sides of the image: 30 of 224 pixels."""
 SIDE = 224
 TV_WEIGHT = 0.002
-"""Of the variation, per copy; the squared residuals and h^2 have no factor 1/2 here."""
+"""Weight of the variation, per copy; the squared residuals and h^2 have no factor 1/2 here."""
 ENERGY_WEIGHT = 1e-4
-"""Of h^2, per copy."""
+"""Weight of h^2, per copy."""
 ITERATIONS = 200
 RATE = 0.001
 
@@ -49,7 +49,8 @@ def _maps(trace: Trace, targets: Tensor) -> Tensor:
 
 
 def transformations(like: Tensor) -> Tensor:
-    """(100, 2, 3) from a copy's coordinates to the image's: copies are rotated, then shifted; the first is neither."""
+    """Affine maps (100, 2, 3) from a copy's coordinates to the image's: a rotation, then a shift; the first is
+    neither."""
     generator = torch.Generator().manual_seed(0)
     spread = torch.tensor([ROTATION, SHIFT, SHIFT])
     drawn = (2 * torch.rand(COPIES, 3, generator=generator) - 1) * spread
@@ -60,7 +61,7 @@ def transformations(like: Tensor) -> Tensor:
 
 
 def sample_points(transforms: Tensor, height: int, width: int) -> Tensor:
-    """Where in the image the upper left pixel of every cell of every copy lies, (L, h w, 2) in [-1, 1]."""
+    """Image coordinates of the upper left pixel of every cell of every copy, (L, h w, 2) in [-1, 1]."""
     row = 2 * torch.arange(height).to(transforms) / height + 1 / SIDE - 1
     column = 2 * torch.arange(width).to(transforms) / width + 1 / SIDE - 1
     y, x = torch.meshgrid(row, column, indexing="ij")

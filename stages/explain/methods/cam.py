@@ -28,5 +28,5 @@ def positive_cam(trace: Trace, target: Tensor) -> Tensor:
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
-    """sum_k w_k A_k: (N, K) and (N, K, h, w) to (N, h, w)."""
+    """Weighted sum of channels, sum_k w_k A_k: (N, K) and (N, K, h, w) to (N, h, w)."""
     return torch.einsum("nk,nkhw->nhw", weights, activations)

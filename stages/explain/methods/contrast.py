@@ -1,4 +1,4 @@
-"""Scores that set the class against others."""
+"""Methods whose score contrasts the class with others."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FINER_REFERENCES = 3
     source="Zhang et al. 2025",
 )
 def finercam(trace: Trace, target: Tensor) -> Tensor:
-    """Grad-CAM of what the class has beyond the classes that score most like it, (N, h, w).
+    """Grad-CAM of the class's score minus those of the classes that score most like it, (N, h, w).
 
-    Without another class nothing is like it: Grad-CAM.
+    With no other class it is Grad-CAM.
     """
     logits = trace.logits
     if logits.shape[1] == 1:
@@ -65,13 +65,13 @@ def shapleycam(trace: Trace, target: Tensor) -> Tensor:
 
 @for_all_targets
 def _second_order(trace: Trace, targets: Tensor) -> Tensor:
-    """(N, T, K) channel weights by autograd."""
+    """Channel weights (N, T, K) by autograd."""
     try:
         return _expanded(trace, targets)
     except RuntimeError as error:
         if "not implemented" not in str(error):
             raise
-    # The kernel that fuses attention has no second derivative; the plain one has, and another pass runs with it.
+    # The fused attention kernel has no second derivative, so another pass runs with the plain one.
     with sdpa_kernel(SDPBackend.MATH):
         return _expanded(trace.network.trace(trace.inputs), targets)
 

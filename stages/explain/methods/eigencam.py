@@ -17,16 +17,16 @@ from stages.trace.trace import Trace
 def eigencam(trace: Trace, targets: Tensor) -> Tensor:
     """First principal component of the (h w, K) activations, (N, T, h, w), the same for all T classes.
 
-    Computed from the smaller Gram matrix. Of (h w, h w) the leading eigenvector is the first left singular
-    vector, which the singular value scales; of (K, K) it is the first right one, on which the activations are
-    projected. The sign, which no decomposition fixes, is the one that agrees with the mean activation.
+    Computed from the smaller Gram matrix. The leading eigenvector of (h w, h w) is the first left singular
+    vector, which the singular value scales; that of (K, K) is the first right one, onto which the activations
+    are projected. The sign, which no decomposition fixes, is the one that agrees with the mean activation.
     """
     maps = trace.activations.detach()
     features = maps.flatten(2)
     centred = features - features.mean(2, keepdim=True)
     few_channels = centred.shape[1] < centred.shape[2]
     gram = centred @ centred.mT if few_channels else centred.mT @ centred
-    # One image that is not finite would make the decomposition fail for all.
+    # One non-finite image would make the decomposition fail for all.
     finite = gram.isfinite().all(2).all(1)[:, None]
     values, vectors = torch.linalg.eigh(gram.where(finite[:, None], 0))
     if few_channels:

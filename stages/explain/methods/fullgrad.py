@@ -24,13 +24,13 @@ from stages.explain.registry import explainer
 from stages.trace.trace import Trace
 
 CHUNK = 8
-"""Images whose whole graph is in memory at a time."""
+"""Number of images whose whole graph is in memory at a time."""
 TOLERANCE = 1e-5
-"""Share of all contributions' absolute sum by which they may miss the score; float32 misses by 1e-8."""
+"""Tolerated error of the contributions' sum, as a share of their absolute sum; float32 errs by 1e-8."""
 
 
 def check_complete(trace: Trace) -> None:
-    """Try on noise whether the contributions add up to the score, the property that defines the method.
+    """Check on noise that the contributions add up to the score, the property that defines the method.
 
     Raises:
         ConfigurationError: They do not: the network holds a layer that is not covered.
@@ -50,7 +50,7 @@ def check_complete(trace: Trace) -> None:
 
 def _add_up(score: Tensor, parts: list[Tensor]) -> bool:
     if any(len(part) != len(score) for part in parts):
-        return False  # Swin's windows: more of them than images.
+        return False  # Swin has more windows than images.
     terms = [part.flatten(1) for part in parts]
     missing = (score - sum(part.sum(1) for part in terms)).abs()
     size: Tensor = sum((part.abs().sum(1) for part in terms), score.abs())
@@ -93,17 +93,17 @@ def _map(parts: list[Tensor], side: list[int]) -> Tensor:
 
 
 def contributions(trace: Trace, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-    """The score (N,), and what of it comes from each input value (N, 3, S, S) and from each bias (N, K, ...).
+    """The score (N,), and the contributions of each input value (N, 3, S, S) and of each bias (N, K, ...).
 
     A bias counts once for every location that it is added to.
 
     Args:
-        trace: Its network is asked again.
-        inputs: (N, 3, S, S).
+        trace: Trace whose network is run again.
+        inputs: (N, 3, S, S) normalised images.
         targets: (N, T) classes.
 
     Yields:
-        These three for each of the T.
+        These three for each of the T classes.
     """
     image = inputs.detach().clone().requires_grad_()
     with torch.enable_grad(), _Biases() as seen:
@@ -116,11 +116,11 @@ def contributions(trace: Trace, inputs: Tensor, targets: Tensor) -> Iterator[tup
 
 
 class _Biases(TorchFunctionMode):
-    """Notes every bias that is added in this thread, and the output that it is added to; no hook is needed.
+    """Records every bias that is added in this thread, and the output that it is added to; no hook is needed.
 
     Attributes:
-        outputs: Of affine functions and of activations.
-        biases: Theirs, of a shape that broadcasts to the output.
+        outputs: Outputs of affine functions and of activations.
+        biases: Their biases, of shapes that broadcast to the outputs.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class _Biases(TorchFunctionMode):
             return out
         self.outputs.append(out)
         self.biases.append(bias.detach())
-        return out.clone()  # What follows may work in place, and the noted output must stay as it is.
+        return out.clone()  # The next layer may work in place, and the recorded output must not change.
 
 
 def _argument(position: int, name: str) -> Callable[..., Tensor | None]:
@@ -154,7 +154,7 @@ def _convolution_bias(*args: Any, **kwargs: Any) -> Tensor | None:
 
 
 def _normalisation_bias(*args: Any, **kwargs: Any) -> Tensor:
-    """beta - mu gamma / sigma, what batch normalisation adds in eval mode."""
+    """Bias that batch normalisation adds in eval mode, beta - mu gamma / sigma."""
     given = inspect.signature(F.batch_norm).bind(*args, **kwargs)
     given.apply_defaults()
     mean, variance = given.arguments["running_mean"], given.arguments["running_var"]
@@ -165,7 +165,7 @@ def _normalisation_bias(*args: Any, **kwargs: Any) -> Tensor:
 
 
 def _implicit_bias(func: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """a(z) - a'(z) z of an activation that is not homogeneous, such as ReLU6 beyond 6."""
+    """Bias a(z) - a'(z) z of an activation that is not homogeneous, such as ReLU6 beyond 6."""
     z: Tensor = args[0].detach().clone().requires_grad_()
     value: Tensor = func(z.clone(), *args[1:], **kwargs)
     (slope,) = torch.autograd.grad(value.sum(), z)
@@ -181,4 +181,4 @@ ACTIVATIONS = {
     *("relu6", "hardtanh", "hardtanh_", "silu", "silu_", "gelu", "elu", "elu_", "selu", "celu", "softplus", "mish"),
     *("hardswish", "hardsigmoid", "sigmoid", "sigmoid_", "tanh", "tanh_"),
 }
-"""Elementwise and not homogeneous; ReLU, leaky ReLU, pooling and sums add nothing."""
+"""Elementwise functions that are not homogeneous; ReLU, leaky ReLU, pooling and sums add no bias."""

@@ -27,14 +27,14 @@ def gradcam(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer("gradcam++", formula="ReLU(sum_k sum(alpha_k ReLU(g_k)) A_k)", source="Chattopadhyay et al. 2018, eq. 19")
 def gradcam_plus_plus(trace: Trace, target: Tensor) -> Tensor:
-    """Positive gradients weighted by alpha = g^2 / (2 g^2 + g^3 sum A), (N, h, w).
+    """Channels weighted by positive gradients times alpha = g^2 / (2 g^2 + g^3 sum A), (N, h, w).
 
     The score is exp(y_c) and the network piecewise linear, so the second and third derivatives are powers
     of g; exp(y_c) itself scales the whole map and is left out. Divided by g^2 nothing underflows. A zero
     denominator, possible where activations are negative, leaves its weight out.
     """
     gradients = trace.gradients(target)
-    if trace.head is not None:  # the same at every location: one stands for all
+    if trace.head is not None:  # the same at every location, so one suffices
         gradients = gradients[:, :, :1, :1]
     denominator = 2 + gradients * trace.activations.sum((2, 3), keepdim=True)
     alpha = (denominator != 0) / denominator.where(denominator != 0, 1)
@@ -56,7 +56,8 @@ def sharpen_focus(trace: Trace, target: Tensor) -> Tensor:
 
 @explainer("xgradcam", formula="ReLU(sum_k sum(g_k A_k) / sum(A_k) A_k)", source="Fu et al. 2020", same_as="gradcam")
 def xgradcam(trace: Trace, target: Tensor) -> Tensor:
-    """Gradients averaged with the activations as weights, (N, h, w). A silent channel has no weight."""
+    """Channels weighted by gradients averaged with the activations as weights, (N, h, w). An all-zero channel
+    has none."""
     total = trace.activations.sum((2, 3))
     share = (trace.gradients(target) * trace.activations).sum((2, 3))
     weights = (total != 0) * share / total.where(total != 0, 1)

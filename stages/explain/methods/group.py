@@ -24,7 +24,7 @@ KEPT = 0.7
 @for_all_targets
 def groupcam(trace: Trace, targets: Tensor) -> Tensor:
     """Groups of Grad-CAM's weighted channels as masks over a blurred image, (N, T, h, w)."""
-    from torchvision.transforms.v2.functional import gaussian_blur  # seconds, for whoever asks for this method
+    from torchvision.transforms.v2.functional import gaussian_blur  # takes seconds, so only where this method is used
 
     blurred = gaussian_blur(trace.inputs, [51, 51], [50.0, 50.0])
     nothing = trace.network.logits(blurred).softmax(1).gather(1, targets)
@@ -33,7 +33,7 @@ def groupcam(trace: Trace, targets: Tensor) -> Tensor:
 
 
 def _gains(trace: Trace, target: Tensor, blurred: Tensor, nothing: Tensor) -> Tensor:
-    """The masks of one class's groups, weighted by what they add to its probability on the blurred image."""
+    """The sum of one class's group masks, weighted by what they add to its probability on the blurred image."""
     weights = trace.gradients(target).mean((2, 3), keepdim=True)
     weighted = (weights * trace.activations).detach()
     result = torch.zeros_like(weighted[:, 0])

@@ -1,4 +1,4 @@
-"""LIFT-CAM: what each channel adds to the score, by DeepLIFT against an explained layer that is silent.
+"""LIFT-CAM: each channel's contribution to the score, by DeepLIFT against an explained layer that is all zero.
 
 Between two inputs a function of one value has the slope (f(z) - f(z')) / (z - z'). Put in place of its
 derivative (the rescale rule of Shrikumar, Greenside & Kundaje 2017, section 3.5.2), the backward pass gives
@@ -22,14 +22,14 @@ from stages.explain.registry import explainer
 from stages.trace.trace import Trace
 
 TOLERANCE = 1e-4
-"""Share of all contributions' absolute sum by which they may miss the difference of the scores."""
+"""Tolerated error of the contributions' sum, as a share of their absolute sum."""
 _NEAR = 1e-6
-"""Values that differ by less, as a share of the largest, take the derivative: their quotient would be rounding."""
+"""Relative difference below which the derivative replaces the quotient, which would be rounding error."""
 _ELEMENTWISE = ACTIVATIONS | {"relu", "relu_", "leaky_relu", "leaky_relu_", "threshold", "threshold_"}
 
 
 def check_complete(trace: Trace) -> None:
-    """Try on noise whether the contributions add up to what silence takes from the score.
+    """Check on noise that the contributions add up to the difference between the score and that of an all-zero layer.
 
     Raises:
         ConfigurationError: They do not: something behind the layer is not covered.
@@ -38,7 +38,7 @@ def check_complete(trace: Trace) -> None:
         return
     noise = torch.randn(trace.activations.shape[1:], generator=torch.Generator().manual_seed(0))
     maps = noise.to(trace.activations).relu()
-    # As the network decides by itself: one whose statements the rescaling changes adds up to something else.
+    # Computed without the rescaling, to catch networks whose outputs it would change.
     with torch.no_grad():
         heard, silent = trace.decide(0, torch.stack([maps, torch.zeros_like(maps)]))[:, 0]
     shares = contributions(trace, 0, maps, torch.zeros(1, dtype=torch.int64, device=maps.device))[0]
@@ -60,7 +60,7 @@ def check_complete(trace: Trace) -> None:
     check=check_complete,
 )
 def liftcam(trace: Trace, target: Tensor) -> Tensor:
-    """Channels weighted by their DeepLIFT contribution against silence, (N, h, w).
+    """Channels weighted by their DeepLIFT contribution against all-zero maps, (N, h, w).
 
     For a GAP + linear head it is the channel's exact Shapley value, w_k mean(A_k).
     """
@@ -73,18 +73,18 @@ def liftcam(trace: Trace, target: Tensor) -> Tensor:
 
 @for_all_targets
 def _shares(trace: Trace, targets: Tensor) -> Tensor:
-    """(N, T, K) contributions of whole channels to the scores of (N, T) classes."""
+    """Contributions (N, T, K) of whole channels to the scores of (N, T) classes."""
     images = enumerate(zip(trace.activations.detach(), targets, strict=True))
     return torch.stack([contributions(trace, image, *one).sum((2, 3)) for image, one in images])
 
 
 def contributions(trace: Trace, image: int, maps: Tensor, targets: Tensor) -> Tensor:
-    """What each value contributes to y_c of the maps less y_c of silence, (T, K, h, w).
+    """Contribution of each value to y_c of the maps minus y_c of all-zero maps, (T, K, h, w).
 
     Args:
-        trace: Of a batch.
-        image: Number in the batch, for what passes around the map.
-        maps: (K, h, w) in place of that image's activations.
+        trace: Trace of a batch.
+        image: Index in the batch, for whatever bypasses the map.
+        maps: (K, h, w) replacement of that image's activations.
         targets: (T,) classes; one forward pass serves them all.
     """
     pair = torch.stack([maps, torch.zeros_like(maps)]).requires_grad_()
@@ -121,7 +121,8 @@ def _elementwise(func: Any, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _max_pool(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """What exceeds the other row's maximum belongs to the place of this one's, the rest to the place of the other's."""
+    """Max pooling whose rise to the larger maximum belongs to the first row's place, the fall from it to the
+    second's."""
     kwargs = {name: value for name, value in kwargs.items() if name != "return_indices"}
     value, places = F.max_pool2d_with_indices(z.detach(), *args, **kwargs)
     most = value.amax(0, keepdim=True)

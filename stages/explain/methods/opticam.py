@@ -1,4 +1,4 @@
-"""The mixture of channels through which the network sees the class best, found by optimisation."""
+"""The mixture of channels whose mask maximises the class's score, found by optimisation."""
 
 from __future__ import annotations
 

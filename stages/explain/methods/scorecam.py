@@ -1,4 +1,4 @@
-"""Channels weighted by what the network says of the image seen through them: no gradient at all."""
+"""Channels weighted by the network's score of the image masked by them, without gradients."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from stages.trace.trace import Trace
     source="Wang et al. 2020",
 )
 def scorecam(trace: Trace, target: Tensor) -> Tensor:
-    """Score-CAM, (N, h, w).
+    """Score-CAM of Wang et al. 2020, (N, h, w).
 
-    The baseline y(0) is the same for all channels, so the softmax cancels it. A constant channel masks
-    nothing and weighs nothing; its pass is saved.
+    The baseline y(0) is the same for all channels, so the softmax cancels it. A constant channel masks nothing
+    and has no weight; its pass is skipped.
     """
     scores = _masked_scores(trace, target)
     weights = torch.where(scores.isneginf(), 0, (scores - scores.amax(1, keepdim=True)).exp())
@@ -41,7 +41,7 @@ def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
 
     A mask hardly ever raises the score, so nearly all weights are negative, and with activations >= 0 so is
     the map, and a threshold above zero finds nothing. Stretched between its minimum and its maximum the map
-    is lowest where the channels are active. ``scorecam`` is the paper's, which does not suffer from it.
+    is lowest where the channels are active. ``scorecam`` follows the paper and does not have this problem.
     """
     scores = _masked_scores(trace, target)
     weights = torch.where(scores.isneginf(), 0, scores - trace.score(target).detach()[:, None])
@@ -50,9 +50,9 @@ def scorecam_lecture(trace: Trace, target: Tensor) -> Tensor:
 
 @for_all_targets
 def _masked_scores(trace: Trace, targets: Tensor) -> Tensor:
-    """y_c of the image seen through each channel, upsampled and between 0 and 1, (N, T, K) for (N, T) classes.
+    """Scores y_c of the image masked by each channel, upsampled to [0, 1]: (N, T, K) for (N, T) classes.
 
-    -inf for a constant channel.
+    A constant channel has -inf.
     """
     maps = trace.activations.detach()
     scores = maps.new_full((*maps.shape[:2], targets.shape[1]), float("-inf"))

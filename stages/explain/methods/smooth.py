@@ -43,7 +43,7 @@ def smooth_gradcam_plus_plus(trace: Trace, targets: Tensor) -> Tensor:
 
 
 def _weighted(activations: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-    """Grad-CAM++ of these mean derivatives (N, K, h, w)."""
+    """Grad-CAM++ of mean derivatives (N, K, h, w)."""
     denominator = 2 * second + activations.sum((2, 3), keepdim=True) * third
     alpha = (denominator != 0) * second / denominator.where(denominator != 0, 1)
     return weighted_sum((alpha * first.relu()).sum((2, 3)), activations)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader can be told.
+    """Options of the reader.
 
     Attributes:
-        split: Names the annotation file, such as ``instances_SPLIT.json``, and the folder of images.
+        split: Part of the names of the annotation file, such as ``instances_SPLIT.json``, and of the image folder.
     """
 
     split: str = "val"

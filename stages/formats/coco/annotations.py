@@ -22,7 +22,7 @@ Row = dict[str, Any]
 _DROPPED = "boxes dropped: empty, inverted or outside their image"
 _RENAMED = "categories share their names with others: their wnid is added to it"
 _CROWD = "crowd annotations (iscrowd or ignore) left out"
-_UNSIZED = "masks left out: the file does not tell the size of their image"
+_UNSIZED = "masks left out: the file does not give the size of their image"
 _SEVERAL = "images have boxes of several categories: the one with most area is the label"
 _WITHOUT = "images have no boxes: they have no label"
 
@@ -32,7 +32,7 @@ class _UnusableError(Exception):
 
 
 class _Object(NamedTuple):
-    """An annotated object: x0, y0, x1, y1 in pixels, not clipped; class index; run lengths or nothing."""
+    """An annotated object: x0, y0, x1, y1 in pixels, not clipped; class index; run lengths, which may be empty."""
 
     edges: list[float]
     label: int
@@ -40,21 +40,21 @@ class _Object(NamedTuple):
 
 
 class Annotations:
-    """What an annotation file says.
+    """Contents of an annotation file.
 
     Args:
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
         content: The parsed file.
 
     Attributes:
         classes: The categories in order of their ids.
-        categories: Their ids.
+        categories: Ids of the categories.
         images: Entry of each image that can be used, by id.
         content: The file without the entries that are left out.
-        notes: What was left out or odd; complete when :meth:`records` has ended.
+        notes: Findings about entries that were left out or odd; complete when :meth:`records` has ended.
 
     Raises:
-        DataError: A list is missing, no image can be used, an id is there twice, or the categories cannot be told
+        DataError: A list is missing, no image can be used, an id occurs twice, or the categories cannot be told
             apart.
     """
 
@@ -79,10 +79,10 @@ class Annotations:
         self.content: Row = content | {"images": list(self.images.values()), "annotations": annotations}
 
     def records(self, place: Callable[[str], tuple[str, str]]) -> Iterator[ImageRecord]:
-        """The images with their boxes, clipped, and the label that they give.
+        """The images with their clipped boxes, and the label that these give.
 
         Args:
-            place: From an image's name in the file to its uri and its path below the root.
+            place: Function from an image's name in the file to its uri and its path below the root.
         """
         for key, image in self.images.items():
             uri, file_name = place(image["file_name"])
@@ -120,7 +120,7 @@ class Annotations:
         return content
 
     def _usable(self, kind: str, rows: list[Row], check: Callable[[Row], None]) -> list[Row]:
-        """The entries that pass; the others are counted."""
+        """The entries that pass a check; the others are counted."""
         kept = []
         for row in rows:
             try:
@@ -140,7 +140,7 @@ class Annotations:
         return found
 
     def _category_rows(self, rows: list[Row]) -> list[Row]:
-        """All categories: a class that is left out would change the number of every class behind it."""
+        """All categories: a class that is left out would change the index of every class after it."""
         for row in rows:
             try:
                 _check_id(row, ("id", "name"))
@@ -163,7 +163,7 @@ class Annotations:
         return classes
 
     def _size(self, image: Row) -> tuple[int, int]:
-        """(width, height) in pixels; 0 where the file does not tell."""
+        """Size (width, height) in pixels; 0 where the file does not give it."""
         width, height = (image.get(key, 0) for key in ("width", "height"))
         for key, value in (("width", width), ("height", height)):
             if type(value) is not int or value < 0:

@@ -1,4 +1,4 @@
-"""Images and one COCO annotation file, wherever in a folder the two lie."""
+"""Reader of images and one COCO annotation file, wherever they lie in a folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def read(root: str, options: Options) -> Source:
 
     The annotations are the first of ``annotations.json``, ``annotations/instances_SPLIT.json``,
     ``_annotations.coco.json``, ``SPLIT/_annotations.coco.json``, ``SPLIT.json`` and the only ``*.json``.
-    File names are relative to the root, ``images``, ``SPLIT`` or the folder of the annotations: whichever
-    has most of the images. Classes are the categories by id. The label of an image is the category with the
-    largest total box area, the lower class where two have the same. Entries that cannot be used are counted.
+    File names are relative to the root, ``images``, ``SPLIT`` or the folder of the annotations: whichever has
+    the most images. Classes are the categories by id. The label of an image is the category with the largest
+    total box area, the lower class where two have the same. Entries that cannot be used are counted.
 
     Args:
         root: Local path or uri of the folder.
-        options: Which part of it.
+        options: The part to read.
 
     Raises:
         DataError: Missing folder, annotations or images, or an annotation file that contradicts itself.
@@ -51,9 +51,9 @@ class GroundTruth:
     """An annotation file without its images.
 
     Attributes:
-        dataset: Its images, whose files need not be there.
+        dataset: Images of the file, which need not exist themselves.
         categories: The category id of each class.
-        content: The file as COCO has it, without the entries that cannot be used.
+        content: The parsed file, without the entries that cannot be used.
     """
 
     dataset: Dataset
@@ -68,7 +68,7 @@ def read_ground_truth(path: str) -> GroundTruth:
         path: Local path or uri of the file.
 
     Raises:
-        DataError: No such file, or it contradicts itself.
+        DataError: The file does not exist or contradicts itself.
     """
     if not is_file(path):
         raise DataError(f"no annotation file {path}", about="ground_truth")
@@ -103,7 +103,7 @@ def _load(name: str, uri: str) -> Any:
 
 
 def _image_folder(root: str, split: str, annotation_file: str, file_names: list[str]) -> str:
-    """The folder below the root ("" for itself) that has most of the images, probed on some of them."""
+    """The folder below the root ("" for the root) that has the most images, probed on some of them."""
     probed = file_names[:: max(1, len(file_names) // _PROBED)]
     beside = str(PurePosixPath(annotation_file).parent)
     folders = dict.fromkeys(["", "images", split, f"images/{split}", "" if beside == "." else beside])

@@ -1,4 +1,4 @@
-"""COCO results lists of other programs, as columns."""
+"""Reader of COCO results lists of other programs, as columns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stages.errors import DataError
 
 @dataclass(frozen=True)
 class Results:
-    """Predicted boxes by image, falling score, class and place in the list.
+    """Predicted boxes sorted by image, falling score, class and place in the list.
 
     Attributes:
         image: (n,) int64 image ids.
         class_index: (n,) int32.
         box: (n, 4) float32 xyxy displayed pixels.
         score: (n,) float32.
-        entries: The list as it was read.
+        entries: The original list.
     """
 
     image: np.ndarray
@@ -37,11 +37,11 @@ def read_results(path: Path, images: set[int], categories: list[int]) -> Results
 
     Args:
         path: A JSON file: a list of objects with image_id, category_id, bbox (x, y, width, height), score.
-        images: Ids that results may be of.
-        categories: Category id of each class.
+        images: Ids of the known images.
+        categories: Category ids of the classes.
 
     Raises:
-        DataError: No such file, no such list, or an entry that is of no known image or class.
+        DataError: The file does not exist, is not such a list, or has an entry of an unknown image or class.
     """
     try:
         entries = json.loads(path.read_bytes())
@@ -65,7 +65,7 @@ def read_results(path: Path, images: set[int], categories: list[int]) -> Results
 
 
 def _problem(entry: Any, images: set[int], index: dict[int, int]) -> str:
-    """What is wrong with an entry; empty where it is sound."""
+    """Problem of an entry; empty where it has none."""
     if not isinstance(entry, dict):
         return "it is not an object"
     for key in ("image_id", "category_id", "bbox", "score"):

@@ -1,4 +1,4 @@
-"""COCO datasets and COCO results, as pieces of their compact JSON or as plain Python values."""
+"""Writer of COCO datasets and COCO results, as pieces of compact JSON or as plain Python values."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def write(images: Images, classes: Sequence[ClassInfo], description: str) -> Fil
     """A COCO dataset that :func:`stages.formats.coco.read.read` reads: one file, ``annotations.json``.
 
     Args:
-        images: As for :func:`ground_truth_text`.
-        classes: In label order.
-        description: What the data is, for ``info``.
+        images: Images, as for :func:`ground_truth_text`.
+        classes: Classes in label order.
+        description: Description of the data, for ``info``.
     """
     yield "annotations.json", ground_truth_text(images, classes, description)
 
 
 def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description: str) -> Iterator[bytes]:
-    """A COCO dataset as compact JSON in pieces, for data sets that fit in no memory.
+    """A COCO dataset as compact JSON in pieces, for datasets that do not fit in memory.
 
     Category ids are class index + 1, annotation ids count from 1 in the order of the images. All classes are
-    listed, used or not, and images without boxes are kept. Labels without a box or with a class that is none of
-    these have no place in the file.
+    listed, used or not, and images without boxes are kept. Labels without a box, or of a class that is not
+    listed, are left out.
 
     Args:
-        images: With displayed sizes, sorted by ``image_id``; gone through twice, since a COCO file has images and
-            annotations apart.
-        classes: In label order.
-        description: What the data is, for ``info``. No date is written, so that equal data give equal files.
+        images: Images with displayed sizes, sorted by ``image_id``; iterated twice, since a COCO file has
+            separate lists of images and annotations.
+        classes: Classes in label order.
+        description: Description of the data, for ``info``. No date is written, so that equal data give equal files.
     """
     yield _compact(_header(classes, description))[:-1] + b',"images":'
     yield from json_list(_pieces(_image(image) for image, _ in images()))
@@ -49,7 +49,7 @@ def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description:
 
 
 def json_list(batches: Iterable[list[Any]]) -> Iterator[bytes]:
-    """The compact JSON of one list, made of parts of it.
+    """The compact JSON of a list that is given in parts.
 
     Args:
         batches: Parts of the list, JSON values.
@@ -92,7 +92,7 @@ def _image(record: ImageRecord) -> dict[str, Any]:
 
 
 def _numbered(images: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
-    """The annotations of images, ids counting from 1."""
+    """The annotations of images, with ids counting from 1."""
     number = 0
     for image, labels in images:
         for label in labels:
@@ -113,14 +113,14 @@ def _numbered(images: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
 
 
 def _xywh(box: Box) -> list[float]:
-    """x, y, width, height, rounded to 2 decimals."""
+    """A box as x, y, width, height, rounded to 2 decimals."""
     x0, y0, x1, y1 = box
     # Python rounds decimally; numpy's division by 100 could differ in the last digit.
     return [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
 
 
 def xywh(boxes: np.ndarray) -> np.ndarray:
-    """(n, 4) half-open xyxy as COCO's x, y, width, height, float64 rounded to 2 decimals.
+    """Boxes (n, 4) half-open xyxy as COCO's x, y, width, height, float64 rounded to 2 decimals.
 
     >>> xywh(np.array([[1.234, 2.5, 3.456, 9.999]], np.float32)).tolist()
     [[1.23, 2.5, 2.22, 7.5]]
@@ -130,9 +130,9 @@ def xywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def results(rows: Batch) -> list[dict[str, Any]]:
-    """A COCO results list of one method's boxes: those of the predicted classes.
+    """A COCO results list of one method's boxes for the predicted classes.
 
-    Where no row is a prediction's, the ground-truth label's boxes are taken. Rows without a box are
+    Where no row belongs to a prediction, the ground-truth label's boxes are taken. Rows without a box are
     left out. ``score`` is the probability of the class, not of the box. Sorted by image, falling score
     and category.
 

@@ -1,4 +1,4 @@
-"""The demo's digits."""
+"""Format of the demo's digits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader can be told.
+    """Options of the reader.
 
     Attributes:
-        split: ``eval``, or ``train`` to see the digits that the demo's network learnt from.
+        split: ``eval``, or ``train`` for the digits that the demo's network was trained on.
     """
 
     split: Literal["eval", "train"] = "eval"

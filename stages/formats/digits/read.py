@@ -1,4 +1,4 @@
-"""Canvases of :mod:`stages.ingest.digits`, with exact boxes."""
+"""Reader of the canvases of :mod:`stages.ingest.digits`, with exact boxes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read(root: str, options: Options) -> Source:
 
     Args:
         root: Ignored; the canvases are rendered when they are read.
-        options: Which digits.
+        options: The digits to read.
 
     Raises:
-        DataError: The package that carries the digits is missing.
-        ConfigurationError: Another split.
+        DataError: The package that contains the digits is missing.
+        ConfigurationError: Unknown split.
     """
     return Source([ClassInfo(name) for name in CLASSES], _records(options.split))
 

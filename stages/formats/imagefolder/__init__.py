@@ -1,4 +1,4 @@
-"""Folders of images."""
+"""Format of image folders."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader can be told.
+    """Options of the reader.
 
     Attributes:
-        split: Folder to read where the root has one of that name.
+        split: Folder to read, if the root has one of that name.
     """
 
     split: str = "val"

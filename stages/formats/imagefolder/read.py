@@ -1,4 +1,4 @@
-"""Images in class folders, or in one folder without classes."""
+"""Reader of images in class folders, or in one folder without classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stages.ingest.uris import is_folder, list_folder, walk
 def read(root: str, options: Options) -> Source:
     """Read ``root/SPLIT/<class>/**``, ``root/<class>/**`` or the images of a flat folder.
 
-    The classes are the folders in bytewise order of their names, also those without images. The id of an
+    The classes are the folders in bytewise order of their names, including those without images. The id of an
     image is the rank of its name, from 1, in bytewise order.
 
     Args:
         root: Local path or uri of the folder.
-        options: Which part of it.
+        options: The part to read.
 
     Raises:
         DataError: The root is missing or has no images.
@@ -49,7 +49,7 @@ def _records(base: str, prefix: str, names: list[str], classes: list[str]) -> It
 
 
 def _class_of(name: str) -> str:
-    """The class folder of an image; empty where it lies in none."""
+    """The class folder of an image; empty where it is in none."""
     return name.partition("/")[0] if "/" in name else ""
 
 

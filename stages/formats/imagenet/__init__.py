@@ -1,4 +1,4 @@
-"""ILSVRC2012."""
+"""Format of ILSVRC2012."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader can be told.
+    """Options of the reader.
 
     Attributes:
-        split: Only the validation set is read.
+        split: Part to read; only the validation set is supported.
     """
 
     split: Literal["val"] = "val"

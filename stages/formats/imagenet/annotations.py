@@ -1,6 +1,6 @@
-"""Labels, sizes and boxes of the ILSVRC2012 validation set, in each form that people have them in.
+"""Labels, sizes and boxes of the ILSVRC2012 validation set, in all common forms.
 
-All of them count pixels from 0 and include the last one (no ``xmax`` reaches the width), so a box becomes
+All forms count pixels from 0 and include the last one (no ``xmax`` reaches the width), so a box becomes
 ``[xmin, ymin, xmax + 1, ymax + 1]``.
 """
 
@@ -40,13 +40,13 @@ _XML_FOLDERS = (
     "",
 )
 _WSOL_FOLDERS = ("", "ILSVRC/test", "test", "metadata/ILSVRC/test")
-# Where the root lies deep in a known tree, the annotations may lie above it.
+# If the root is deep in a known tree, the annotations may be above it.
 _LEVELS = ("val", "CLS-LOC", "Data", "ILSVRC")
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What is known about one image.
+    """Annotation of one image.
 
     Attributes:
         label: Index in sorted-wnid order; -1 where it is unknown.
@@ -64,7 +64,7 @@ class Annotation:
 
 
 class _Raw(NamedTuple):
-    """One image as its source has it: inclusive integers, with the class of each box."""
+    """Annotation of one image in its source: inclusive integers, with the class of each box."""
 
     label: int
     boxes: list[tuple[int, list[int]]]
@@ -74,14 +74,14 @@ class _Raw(NamedTuple):
 
 @cache
 def labels_by_wnid() -> dict[str, int]:
-    """Class index of each of the 1000 WordNet ids."""
+    """Class indices of the 1000 classes, by WordNet id."""
     return {info.wnid: index for index, info in enumerate(imagenet_classes()) if info.wnid}
 
 
 def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
-    """The annotations under a root, which needs no images.
+    """Read the annotations under a root, which need not contain images.
 
-    Sources, the first that has an image deciding about it: ``LOC_val_solution.csv``; a folder of XML files
+    The first of these sources that has an image decides about it: ``LOC_val_solution.csv``; a folder of XML files
     or ``*bbox_val*.tgz``; wsolevaluation's ``image_ids``, ``class_labels``, ``image_sizes`` and
     ``localization`` ``.txt`` or ``.txt.gz``. The later ones are compared with it, and give the size where
     their boxes agree.
@@ -90,10 +90,10 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
         root: Folder, or a tar file of images with the annotations next to it.
 
     Returns:
-        Annotations by the stem of the image's name, and findings: lines and files that cannot be read are counted.
+        Annotations by the stem of the image's name, and findings, which count lines and files that cannot be read.
 
     Raises:
-        DataError: A source is incomplete, or it is not what its name says.
+        DataError: A source is incomplete, or not what its name says.
     """
     notes = Notes()
     sources = [(basename(uri), dict(rows)) for uri, rows in _sources(_places(root), notes)]
@@ -109,7 +109,7 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
 
 
 def _places(root: str) -> list[str]:
-    """The root, and the folders above it as long as it lies inside a known tree."""
+    """The root, and the folders above it as long as they are part of a known tree."""
     places = [root]
     if basename(root).lower().endswith(".tar"):
         places = [parent(root)]
@@ -119,7 +119,7 @@ def _places(root: str) -> list[str]:
 
 
 def _sources(places: list[str], notes: Notes) -> Iterator[tuple[str, Iterable[tuple[str, _Raw]]]]:
-    """(uri, rows) of each kind of source that is there, the deciding one first."""
+    """Pairs (uri, rows) of each kind of source that exists, the deciding one first."""
     for uri in (join(place, "LOC_val_solution.csv") for place in places):
         if is_file(uri):
             yield uri, _csv_rows(uri, notes)
@@ -152,7 +152,7 @@ def _is_annotation(name: str) -> bool:
 
 
 def _folder_files(folder: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    with ThreadPoolExecutor(16) as pool:  # waits for an object store, mostly
+    with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
         yield from zip(names, pool.map(lambda name: read_bytes(join(folder, name)), names), strict=True)
 
 
@@ -205,7 +205,7 @@ def _csv_rows(uri: str, notes: Notes) -> Iterator[tuple[str, _Raw]]:
 
 
 def _wsol_rows(folder: str, files: dict[str, str], notes: Notes) -> Iterator[tuple[str, _Raw]]:
-    """The four files of clovaai/wsolevaluation: ``val/NAME.JPEG`` and then integers, comma-separated."""
+    """Rows of the four files of clovaai/wsolevaluation: ``val/NAME.JPEG`` and then integers, comma-separated."""
     tables: dict[str, dict[str, list[list[int]]]] = {}
     for name, count in (("image_ids", 0), ("class_labels", 1), ("image_sizes", 2), ("localization", 4)):
         if f"{name}.txt" not in files:
@@ -214,7 +214,7 @@ def _wsol_rows(folder: str, files: dict[str, str], notes: Notes) -> Iterator[tup
         for number, line in enumerate(_text(files[f"{name}.txt"]).splitlines(), start=1):
             image, *values = line.split(",")
             if len(values) != count or not all(value.strip().lstrip("-").isdecimal() for value in values):
-                what = f"lines of {basename(files[f'{name}.txt'])} have not {count} integers behind the name: left out"
+                what = f"lines of {basename(files[f'{name}.txt'])} lack {count} integers after the name: left out"
                 notes.count(what, example=f"line {number}")
                 continue
             table.setdefault(image, []).append([int(value) for value in values])
@@ -244,7 +244,7 @@ def _label(wnid: str, notes: Notes) -> int:
 
 
 def _compared(first: _Raw, second: _Raw, where: str, notes: Notes) -> _Raw:
-    """The first, with the size of the second if both speak of the same boxes."""
+    """The first annotation, with the size of the second if both have the same boxes."""
     notes.count(f"labels differ {where}: the former is used", first.label != second.label)
     if sorted(edges for _, edges in first.boxes) != sorted(edges for _, edges in second.boxes):
         notes.count(f"images have other boxes {where}: the former is used")

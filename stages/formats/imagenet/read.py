@@ -1,4 +1,4 @@
-"""The images of the ILSVRC2012 validation set, wherever they lie, joined to their annotations."""
+"""Reader of the images of the ILSVRC2012 validation set, in any common layout, joined to their annotations."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def read(root: str, options: Options) -> Source:
     """Read the validation set, whole or in part.
 
     The images are the first of: the root itself, if it is a tar file; ``ILSVRC2012_img_val.tar``, read in
-    place; ``ILSVRC/Data/CLS-LOC/val``; ``Data/CLS-LOC/val``; ``val``; the root. Folders may be flat or have
-    one folder a wnid. For the annotations see :func:`stages.formats.imagenet.annotations.read_annotations`; where
-    they have no label the folder's wnid is used.
+    place; ``ILSVRC/Data/CLS-LOC/val``; ``Data/CLS-LOC/val``; ``val``; the root. Folders may be flat or have one
+    folder per wnid. For the annotations see :func:`stages.formats.imagenet.annotations.read_annotations`; where
+    these have no label, the folder's wnid is used.
 
     Args:
         root: Local path or uri of a folder or tar file.
-        options: There is one split.
+        options: The part to read; there is only one.
 
     Raises:
         DataError: Missing root, no images, or annotations that are incomplete or not what their names say.
@@ -46,13 +46,13 @@ def read(root: str, options: Options) -> Source:
     if absent:
         notes.say(f"{absent:,} of {len(annotations):,} annotated images are not in {root}")
     if not annotations:
-        notes.say(f"no annotations in {root}: no boxes, and no labels but those of the folders")
+        notes.say(f"no annotations in {root}: no boxes, and only the labels of the folders")
     notes.extend(findings)
     return Source(imagenet_classes(), (_record(image, annotations, notes) for image in images), notes)
 
 
 class _Image(NamedTuple):
-    """One validation image: what its name and place say."""
+    """One validation image, described by its name and location."""
 
     name: str
     uri: str
@@ -82,7 +82,7 @@ def _images(root: str, notes: Notes) -> list[_Image]:
 
 
 def _layouts(root: str) -> Iterator[tuple[dict[str, str], str]]:
-    """Files and finding of each place that may hold the images: uri by name relative to the root or tar."""
+    """Files (uri by name relative to the root or tar) and finding of each place that may hold the images."""
     for archive in (root, join(root, _TAR)):
         if _is_tar(archive) and is_file(archive):
             members, left_out = tar_members(archive)
@@ -111,7 +111,7 @@ def _image(name: str, uri: str) -> _Image | None:
 
 
 def _two_levels(folder: str) -> list[str]:
-    """The files of a folder and of the class folders in it."""
+    """The files of a folder and of its class folders."""
     folders, files = list_folder(folder)
     for wnid in filter(WNID.fullmatch, folders):
         files += [f"{wnid}/{name}" for name in list_folder(join(folder, wnid))[1]]

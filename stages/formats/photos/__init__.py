@@ -1,4 +1,4 @@
-"""Photographs of an installed package."""
+"""Format of the photographs in an installed package."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """The reader can be told nothing."""
+    """Options of the reader: there are none."""

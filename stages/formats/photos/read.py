@@ -1,4 +1,4 @@
-"""A handful of photographs that scikit-image carries, with boxes drawn by hand."""
+"""Reader of a handful of photographs that scikit-image contains, with boxes drawn by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Photo(NamedTuple):
     box: tuple[int, int, int, int]
 
 
-# The class is what the picture shows, not what some network answers.
+# The class is what the picture shows, not what a network predicts.
 _PHOTOS = (
     _Photo("chelsea.png", "n02123045", (451, 300), (0, 0, 400, 300)),  # tabby
     _Photo("coffee.png", "n07920052", (600, 400), (173, 18, 408, 307)),  # espresso, with its cup
@@ -39,10 +39,10 @@ def read(root: str, options: Options) -> Source:
 
     Args:
         root: Ignored.
-        options: There are none.
+        options: Ignored; there are none.
 
     Raises:
-        DataError: scikit-image is missing, or does not carry one of the files.
+        DataError: scikit-image is missing, or does not contain one of the files.
     """
     return Source(imagenet_classes(), _records(_folder()))
 
@@ -67,7 +67,7 @@ def _records(folder: Path) -> Iterator[ImageRecord]:
 
 
 def _folder() -> Path:
-    # Found, not imported: importing scikit-image takes longer than everything else here.
+    # Located, not imported: importing scikit-image takes longer than everything else here.
     package = importlib.util.find_spec("skimage")
     if package is None or not package.submodule_search_locations:
         raise DataError("the photographs come with a package that is missing: pip install scikit-image")

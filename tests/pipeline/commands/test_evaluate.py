@@ -182,7 +182,7 @@ def test_bad_maps_are_one_line(foreign, tmp_path):
     good = np.load(first)
     for bad in (np.zeros((3, 4, 4)), np.zeros((4, 4), complex), np.array([["a"]]), np.zeros((0, 4))):
         np.save(first, bad)
-        refused(r"holds \S+ of shape .*; save one number a pixel")
+        refused(r"holds \S+ of shape .*; save one number per pixel")
     np.save(first, np.array([[{}]], dtype=object), allow_pickle=True)
     refused("cannot be read: Object arrays")
     first.write_bytes(b"")

@@ -266,4 +266,4 @@ def test_masks_and_ignored_regions(write, content) -> None:
     ignored = np.zeros((12, 20), bool)
     ignored[6:9, 2:11] = True  # of the label's class alone, as a box where it has no mask
     np.testing.assert_array_equal(decode([full.ignore], 20, 12), ignored)
-    assert "1 masks left out: the file does not tell the size of their image" in data.notes
+    assert "1 masks left out: the file does not give the size of their image" in data.notes

@@ -156,7 +156,7 @@ def test_without_annotations(put, tmp_path) -> None:
     put(f"{stem(7)}.JPEG")
     data = read_dataset("imagenet", str(tmp_path))
     assert [(record.image_id, record.label) for record in data.records] == [(7, -1)]
-    assert data.notes == [f"no annotations in {tmp_path}: no boxes, and no labels but those of the folders"]
+    assert data.notes == [f"no annotations in {tmp_path}: no boxes, and only the labels of the folders"]
 
 
 def test_contradictions_are_counted(put, tmp_path) -> None:
@@ -252,7 +252,7 @@ def test_annotations_that_are_not_what_their_name_says(put, tmp_path, name: str,
         (
             "localization.txt",
             f"val/{stem(3)}.JPEG,0,0,19,11\nval/{stem(1)}.JPEG,1,2,3\nval/{stem(1)}.JPEG,a,1,2,3\n",
-            "2 lines of localization.txt have not 4 integers behind the name: left out, such as: line 2",
+            "2 lines of localization.txt lack 4 integers after the name: left out, such as: line 2",
         ),
         (
             "class_labels.txt",
