@@ -14,7 +14,7 @@ from pipeline.config.keys import named_keys
 from pipeline.config.load import scoring_config
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
-from pipeline.engine.job import Job, Report
+from pipeline.engine.job import Committed, Job
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
 from pipeline.engine.prepare import begin
@@ -145,7 +145,7 @@ class MapJob(Job):
         }
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
 
-    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Report:
+    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
         """Store the rows without the maps, which are not copied."""
         for outcome in outcomes:
             outcome.rows["map"] = ragged([np.zeros((0, 0), np.float16)] * length(outcome.rows))

@@ -23,7 +23,7 @@ Culprits = Mapping[int, ImageError]
 
 
 @dataclass(frozen=True)
-class Report:
+class Committed:
     """Summary of a committed shard for the driver.
 
     Attributes:
@@ -85,7 +85,7 @@ class Job:
             return {}
         return {FAITHFULNESS: faithfulness.to_json(faithfulness.update(rows, self.faithfulness)).encode()}
 
-    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Report:
+    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
         """Store a shard whose batches went through all stages."""
         started = time.perf_counter()
         rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
@@ -98,7 +98,7 @@ class Job:
         memory = {process_name(): peak_memory()}
         for outcome in outcomes:
             memory |= outcome.memory
-        return Report(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory)
+        return Committed(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory)
 
 
 def leave_out(batch: Batch, culprits: Culprits) -> Outcome:

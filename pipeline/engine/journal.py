@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pipeline.engine.job import Report
+from pipeline.engine.job import Committed
 from pipeline.engine.machine import process_name
 from pipeline.store.rundir import RunDir
 from stages.errors import OutputError
@@ -40,7 +40,7 @@ class Journal(logging.Handler):
         super().__init__()
         self._lines = lines
 
-    def commit(self, report: Report) -> None:
+    def commit(self, report: Committed) -> None:
         """Log that a shard is committed."""
         counts = {"shard": report.shard, "images": report.images, "failed": report.failed}
         self._write("commit", counts | {"seconds": _rounded(report.seconds), "peak_memory_mib": report.memory})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from pipeline.engine.job import Report
+from pipeline.engine.job import Committed
 from pipeline.engine.journal import Journal
 from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import total
@@ -66,7 +66,7 @@ class Session:
         self._ready = time.perf_counter()
         self._tell(0.0)
 
-    def add(self, report: Report) -> None:
+    def add(self, report: Committed) -> None:
         """Count a committed shard."""
         self.done += report.images
         self.computed += report.images

@@ -208,10 +208,10 @@ def sanity(
 @app.command()
 def status(run: RunArgument, as_json: Json = False) -> None:
     """Show the progress of a run."""
-    from pipeline.commands.status import status as examine
+    from pipeline.commands.status import status as progress_of
     from pipeline.store.rundir import RunDir
 
-    _print(examine(RunDir(run)), as_json)
+    _print(progress_of(RunDir(run)), as_json)
 
 
 @app.command(name="list")
@@ -243,9 +243,9 @@ def show(name: NameArgument, overrides: OverridesArgument = None) -> None:
 @app.command()
 def doctor() -> None:
     """Show what this machine offers, to read or to paste into an issue."""
-    from pipeline.shell.doctor import examine
+    from pipeline.shell.doctor import machine_facts
 
-    _print(examine(), as_json=False)
+    _print(machine_facts(), as_json=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pipeline.engine.machine import cores
 from pipeline.engine.prepare import versions
 
 
-def examine() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
     """Versions, cores, memory, disk, GPUs and installed optional packages."""
     import torch
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pipeline.engine.executors.ledger import Ledger, drive
-from pipeline.engine.job import Report
+from pipeline.engine.job import Committed
 from pipeline.engine.journal import journal
 from pipeline.engine.progress import Session
 from pipeline.store.info import RunInfo
@@ -38,7 +38,7 @@ class Idle:
         images = task.shard.stop - task.shard.start
         index = task.shard.index
         seconds = dict.fromkeys(("decode", "classify", "explain/cam", "commit"), 0.001)
-        return [(task, Report(index, images, 0, seconds, {f"host-{index % 64}:1": 900.0}))]
+        return [(task, Committed(index, images, 0, seconds, {f"host-{index % 64}:1": 900.0}))]
 
 
 def kibibytes():

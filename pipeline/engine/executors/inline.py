@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from pipeline.engine.job import Job, Report, advance
+from pipeline.engine.job import Committed, Job, advance
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
 from pipeline.store.manifest import Shard
@@ -30,7 +30,7 @@ def execute(
     workers: int,
     ready: Callable[[], None],
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Report]:
+) -> Iterator[Committed]:
     """Process shards and commit them in order.
 
     Decoding, the network and the boxes release the GIL, so threads that each take a batch from bytes to boxes
@@ -67,6 +67,6 @@ def execute(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _finish(entry: tuple[Shard, list[Future[Outcome]]], job: Job) -> Report:
+def _finish(entry: tuple[Shard, list[Future[Outcome]]], job: Job) -> Committed:
     shard, batches = entry
     return job.commit(shard, [batch.result() for batch in batches])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.engine.job import Culprits, Report
+from pipeline.engine.job import Committed, Culprits
 from pipeline.store.manifest import Shard
 from stages.errors import UserError
 
@@ -58,7 +58,7 @@ class Task:
         return self.attempt > 1 or self.examine or bool(self.culprits)
 
 
-Result = Report | Culprits | Lost
+Result = Committed | Culprits | Lost
 """Result of a task: a commit, the findings of an examination, or a dead worker."""
 
 
@@ -93,14 +93,14 @@ class Ledger:
         """Whether no task is waiting or running."""
         return not self.waiting and not self.running
 
-    def close(self, task: Task, result: Result) -> Report | None:
+    def close(self, task: Task, result: Result) -> Committed | None:
         """Enter the result of a running task; returns the report of a commit, or None where the shard waits again.
 
         Raises:
             ShardFailedError: The shard kills its workers and no single image is the cause.
         """
         self.running -= 1
-        if isinstance(result, Report):
+        if isinstance(result, Committed):
             return result
         self.waiting.append(self._again(task, result))
         return None
@@ -125,7 +125,7 @@ class Ledger:
         )
 
 
-def drive(ledger: Ledger, pool: Pool, stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
+def drive(ledger: Ledger, pool: Pool, stop: Callable[[], bool] = lambda: False) -> Iterator[Committed]:
     """Give tasks to workers until none is left, or until ``stop`` returns True and the running ones are done.
 
     Yields:

@@ -16,7 +16,7 @@ from pipeline.engine.executors.cluster import connect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
-from pipeline.engine.job import Culprits, Job, Report, advance
+from pipeline.engine.job import Committed, Culprits, Job, advance
 from pipeline.engine.journal import journal
 from pipeline.engine.plan import Group, Outcome, total
 from pipeline.store.manifest import Shard
@@ -45,7 +45,7 @@ class Worker:
         with deadline(self.job.timeout):
             self.group.setup()
 
-    def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Report:
+    def run(self, shard: Shard, given: Culprits | list[Outcome]) -> list[Outcome] | Committed:
         """Take a shard through the group, from the manifest or from the outcomes of the group before."""
         outcomes = given if isinstance(given, list) else self.job.load(shard, given)
         outcomes = _advance(self.group, self.job, outcomes)
@@ -62,7 +62,7 @@ def _load(group: Group, job: Job, shard: Shard, culprits: Culprits) -> list[Outc
     return _advance(group, job, job.load(shard, culprits))
 
 
-def _finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+def _finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome]) -> Committed:
     group.setup()
     return _commit(job, shard, _advance(group, job, outcomes))
 
@@ -75,7 +75,7 @@ def _advance(group: Group, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
     return done
 
 
-def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Report:
+def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Committed:
     with deadline(job.timeout):
         return job.commit(shard, outcomes)
 
@@ -94,7 +94,7 @@ def execute(
     workers: int | None,
     ready: Callable[[], None],
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Report]:
+) -> Iterator[Committed]:
     """Process shards on Ray and commit each in the worker that finished it.
 
     A plan of one group runs entirely in actors. A plan of three groups runs as CPU tasks that load, actors

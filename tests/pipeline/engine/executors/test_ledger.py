@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.engine.executors.examine import IN_A_ROW, TRIES, ExaminationError, search
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, ShardFailedError, Task, drive
-from pipeline.engine.job import Report
+from pipeline.engine.job import Committed
 from pipeline.store.manifest import Shard, cut_into_shards
 from stages.batch import ImageError
 
@@ -48,7 +48,7 @@ class Dice:
             return [(task, search(batches, lambda rows: CRASH if self.dies(rows, task) else None))]
         assert task.shard.index not in self.committed
         self.committed[task.shard.index] = task
-        return [(task, Report(task.shard.index, len(self.rows(task)), len(task.culprits), {}, {}))]
+        return [(task, Committed(task.shard.index, len(self.rows(task)), len(task.culprits), {}, {}))]
 
     def rows(self, task):
         return list(range(task.shard.start, task.shard.stop))
