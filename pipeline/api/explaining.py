@@ -23,11 +23,15 @@ from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, unknown
 from stages.explain.method_layers import layers_of
 from stages.explain.stage import LABEL, Explain, raw_map
+from stages.explain.table import check_methods
 from stages.ingest.decode import Decode
+from stages.ingest.geometry import FITS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LEAST, MOST = 32, 4096
+"""Sides of an input that a run takes, in pixels."""
 BATCH = 32
 """Images per forward pass, as in a run on CPUs."""
 
@@ -79,13 +83,18 @@ def explain(
     """
     import torch
 
+    check_methods([method])
     rules = protocol if isinstance(protocol, Protocol) else get_protocol(protocol)
+    if fit not in FITS:
+        raise unknown("fit", fit, list(FITS))
+    if size is not None and not LEAST <= size <= MOST:
+        raise ConfigurationError(f"size: {size} is not a number of pixels from {LEAST} to {MOST}")
     owned = _owned(network)
     names = list(classes) or [one.name for one in owned.classes]
     if isinstance(images, torch.Tensor):
         sources, frames, size = _from_tensor(images, owned.preprocess, size)
     else:
-        sources, size = _listed(images), size or owned.preprocess.size
+        sources, size = _listed(images), owned.preprocess.size if size is None else size
         frames = _from_photographs(sources, owned.preprocess, size, fit)
     targets = None if target is None else _classes(target, names, len(sources))
     layers = layers_of(owned, [method], layer, size)
@@ -136,7 +145,9 @@ def _classifier(network: Network, method: str, layers: Sequence[str], size: int)
     import torch
 
     from stages.explain.registry import get_explainer
+    from stages.trace.probe import check_repeatable
 
+    check_repeatable(network.module, size)
     device = next(network.module.parameters(), torch.empty(0)).device
     stage = Classify("", network.weights_sha256, list(layers), size, str(device))
     stage.prepare(network)
@@ -221,7 +232,10 @@ def _batches(frames: Iterator[Batch], targets: list[int] | None) -> Iterator[Bat
 
 def _classes(target: int | str | Sequence[int | str], names: list[str], count: int) -> list[int]:
     """Class indices, one for each image."""
-    each = [target] * count if isinstance(target, int | str | np.integer) else list(target)
+    import torch
+
+    given = target.tolist() if isinstance(target, np.ndarray | np.generic | torch.Tensor) else target
+    each = [given] * count if isinstance(given, str) or not isinstance(given, Sequence) else list(given)
     if len(each) != count:
         raise ConfigurationError(f"target: {len(each)} classes for {count} images; give one, or one for each")
     return [_class(one, names) for one in each]
@@ -232,6 +246,6 @@ def _class(target: int | str, names: list[str]) -> int:
         if target not in names:
             raise unknown("class", target, names, about="target")
         return names.index(target)
-    if target < 0:
-        raise ConfigurationError(f"target: {target} is not the index of a class")
+    if isinstance(target, bool | np.bool_) or not isinstance(target, int | np.integer) or target < 0:
+        raise ConfigurationError(f"target: {target!r} is not the index of a class")
     return int(target)

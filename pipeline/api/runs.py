@@ -66,7 +66,7 @@ class Run:
         """Every score, one per row.
 
         Returns:
-            ``method`` (None for the network's own classification), ``metric`` (its key in ``metrics.json``, or its
+            ``method`` (missing for the network's own classification), ``metric`` (its key in ``metrics.json``, or its
             path joined by dots), ``level`` (IoU level, NaN where there is none), ``value``, ``low`` and ``high`` (95 %
             interval), ``n`` (images), ``threshold_from`` (who chose the threshold of the boxes: ``protocol``,
             ``calibration`` or ``oracle``) and ``baseline`` (whether the method looks at no pixel). Shares are in
@@ -106,7 +106,7 @@ class Run:
             >>> wsl.load("runs/tiny").boxes(method="gradcam", rank=0).shape
             (22, 13)
         """
-        return frames.boxes(self._files, method and self._method(method), rank)
+        return frames.boxes(self._files, None if method is None else self._method(method), rank)
 
     def errors(self) -> pd.DataFrame:
         """The images that could not be used.
@@ -196,7 +196,9 @@ class Run:
         transform = fit_transform(*photo.size, recipe.size, recipe.fit, recipe.crop_ratio)
         return explained(photo, row.map, recipe.protocol, recipe.size, transform, row.box, truth)
 
-    def relocalize(self, out: str | Path, overrides: Overrides = (), *, quiet: bool = False, **box: object) -> Run:
+    def relocalize(
+        self, out: str | Path | None = None, overrides: Overrides = (), *, quiet: bool = False, **box: object
+    ) -> Run:
         """Score the stored maps by other rules, as a new run that needs neither network nor images.
 
         Args:
@@ -221,6 +223,7 @@ class Run:
         from pipeline.shell.console import watching
 
         changes = as_arguments(overrides) + as_arguments({f"box.{key}": value for key, value in box.items()})
+        out = out or "-".join([self.uri.rstrip("/"), *map(str, box.values()), *([] if box else ["relocalized"])])
         with watching(quiet) as watch:
             relocalize(self.uri, changes, out, watch)
         return Run(RunDir(out))

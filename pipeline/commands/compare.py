@@ -73,6 +73,8 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
     Raises:
         UserError: A run is not complete, or the runs cannot be compared.
     """
+    if not places:
+        raise ConfigurationError("name a run to compare, or several")
     runs = [_open(str(place)) for place in places]
     for uri, times in Counter(run.directory.uri for run in runs).items():
         if times > 1:

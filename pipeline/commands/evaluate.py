@@ -109,7 +109,13 @@ def _score(
         raise DataError("--ground-truth: no image has a box to score")
     with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
         run = RunDir.open(Path(folder).resolve() / "run", recipe.config)
-        info = RunInfo(schema=SCHEMA, images=len(records), blacklist=recipe.protocol.blacklist)
+        info = RunInfo(
+            schema=SCHEMA,
+            images=len(records),
+            shard_size=SHARD,
+            precision="fp32",
+            blacklist=recipe.protocol.blacklist,
+        )
         begin(run, recipe, info, encode(to_table(records), ROW_GROUP))
         # Guesses that were not made get a class of their own: index -1 is the last name.
         work = job(run, BATCH, [*recipe.class_names, ""], recipe=recipe, **options)

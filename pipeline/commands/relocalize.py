@@ -21,7 +21,7 @@ from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
-from pipeline.engine.prepare import begin, check_blacklist, check_form, versions
+from pipeline.engine.prepare import begin, check_blacklist, versions
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import scoring_stages
 from pipeline.store.info import SCHEMA, RunInfo, Source
@@ -176,7 +176,6 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         begun = directory.info()
         if begun.source != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
-        check_form(directory, begun)
         check_blacklist(directory, begun, recipe)
         return begun
     begun = RunInfo(

@@ -9,13 +9,13 @@ from typing import Any
 
 from pipeline.config.history import config_hash, former_hash
 from pipeline.config.keys import named_keys
-from pipeline.config.recipe import FullRecipe, resolve
+from pipeline.config.recipe import FullRecipe
 from pipeline.config.sections import Config
 from pipeline.engine.carry_through import carry_through
 from pipeline.engine.interrupt import draining
 from pipeline.engine.job import Job
 from pipeline.engine.plan import plan
-from pipeline.engine.prepare import prepare, survey
+from pipeline.engine.prepare import prepare, resolve_run, survey
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import run_stages
 from pipeline.engine.workers import executor_of, pin, place
@@ -45,7 +45,7 @@ def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lam
     Raises:
         UserError: Something that the user can fix, in one line.
     """
-    recipe = resolve(config)
+    recipe = resolve_run(config)
     directory = RunDir.open(out, config)
     with directory.locked():
         found, info = prepare(directory, recipe)
@@ -80,7 +80,7 @@ def preview(config: Config) -> dict[str, Any]:
     Raises:
         UserError: Anything that a run would raise before its first image.
     """
-    found = survey(resolve(config))
+    found = survey(resolve_run(config))
     recipe, images = found.recipe, len(found.records)
     return {
         "images": images,
@@ -95,7 +95,7 @@ def preview(config: Config) -> dict[str, Any]:
     }
 
 
-def default_directory(stem: str, config: Config) -> str:
+def default_directory(stem: str, config: Config, ending: str = "") -> str:
     """Default run directory: ``runs/NAME-HASH``.
 
     A run that version 0.2.1 began under its hash of the same configuration is resumed in its directory.
@@ -103,8 +103,9 @@ def default_directory(stem: str, config: Config) -> str:
     Args:
         stem: Name of the configuration.
         config: The run's configuration.
+        ending: What the folder's name ends in.
     """
     former = former_hash(config)
-    if former and Path(begun := f"runs/{stem}-{former[:8]}").is_dir():
+    if former and Path(begun := f"runs/{stem}-{former[:8]}{ending}").is_dir():
         return begun
-    return f"runs/{stem}-{config_hash(config)[:8]}"
+    return f"runs/{stem}-{config_hash(config)[:8]}{ending}"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.config.keys import named_keys
-from pipeline.config.recipe import FullRecipe, resolve
+from pipeline.config.recipe import FullRecipe
 from pipeline.config.sections import Config
 from pipeline.engine.executors import inline
 from pipeline.engine.plan import process
-from pipeline.engine.prepare import survey
+from pipeline.engine.prepare import resolve_run, survey
 from pipeline.engine.stages import seeing_stages
 from pipeline.engine.workers import place
 from pipeline.store.manifest import select
@@ -78,7 +78,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
 
     from stages.evaluate.sanity.cascade import parameter_groups, restored, shuffle
 
-    found = survey(resolve(config))
+    found = survey(resolve_run(config))
     recipe = found.recipe
     device, _ = place(config, inline)
     decode, classify = seeing_stages(recipe, device)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.commands.relocalize import rescore
-from pipeline.commands.run import run
-from pipeline.config.history import config_hash
+from pipeline.commands.run import default_directory, run
 from pipeline.config.keys import named_keys
 from pipeline.config.load import load_config
 from pipeline.config.recipe import resolve
@@ -47,7 +46,7 @@ def sweep(
     stems, configs = zip(*(load_config(name, one.overrides) for one in chosen), strict=True)
     for config in configs:
         resolve(config)
-    out = out or f"runs/{stems[0]}-{config_hash(configs[0])[:8]}-sweep"
+    out = out or default_directory(stems[0], configs[0], "-sweep")
     folders = [one.folder(out) for one in chosen]
     results = [run(configs[0], folders[0], watch)]
     origin = RunDir(folders[0])

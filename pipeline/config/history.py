@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.config.sections import Config
 from stages.errors import ConfigurationError
+from stages.formats.table import FORMATS, defaults
 
 Tree = dict[str, Any]
 """A configuration as parsed from YAML: sections of keys."""
@@ -31,6 +32,9 @@ class Change:
 
 CHANGES: dict[int, Change] = {2: Change()}
 """Changes by schema number. Schema 1, of version 0.2.1 and before, had no number and hashed all defaults."""
+
+_NUMBERED = 2
+"""The first schema that has a number."""
 
 _SCHEMA_1 = {
     "data": ("format", "root", "split", "sample", "limit"),
@@ -61,7 +65,9 @@ def config_hash(config: Config) -> str:
     ``runtime`` is left out. A key that a later version adds does not change the hash of configurations that
     leave it at its default.
     """
-    return _digest({"schema": schema()} | changed_from_defaults(config))
+    # A schema that only renames keys leaves the hash of everything else as it was.
+    since = max(number for number, change in CHANGES.items() if change.defaults or number == _NUMBERED)
+    return _digest({"schema": since} | changed_from_defaults(config))
 
 
 def former_hash(config: Config) -> str | None:
@@ -102,10 +108,19 @@ def migrated(tree: Tree, since: int) -> Tree:
         since: Number of its schema.
     """
     found = with_present_names(tree)
+    if since < 2:
+        _drop_idle_split(found)
     for number in range(since + 1, schema() + 1):
         for key, value in CHANGES[number].defaults.items():
             _set(found, key, value)
     return found
+
+
+def _drop_idle_split(tree: Tree) -> None:
+    """Up to schema 1 every format took a split, whether it read one or not."""
+    data = tree.get("data")
+    if isinstance(data, dict) and data.get("format") in FORMATS and "split" not in defaults(data["format"]):
+        data.pop("split", None)
 
 
 def differing_keys(one: Config, other: Config) -> list[str]:

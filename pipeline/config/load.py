@@ -88,12 +88,16 @@ def stored_config(text: bytes, where: str) -> Config:
         tree = None
     if not isinstance(tree, dict) or type(since := tree.pop("schema", 1)) is not int:
         raise ConfigurationError(f"{where} is damaged; restore it or choose another --out")
+    if since > schema():
+        raise ConfigurationError(
+            f"{where}: a later version wrote it (schema {since}, this one knows {schema()}); use that version"
+        )
     try:
         return Config.model_validate(migrated(tree, since))
-    except ValidationError as error:
+    except (ValidationError, ConfigurationError) as error:
+        what = _one_line(error) if isinstance(error, ValidationError) else error
         raise ConfigurationError(
-            f"{where}: {_one_line(error)}; another version wrote it, or it is damaged: restore it or choose "
-            "another --out"
+            f"{where}: {what}; another version wrote it, or it is damaged: restore it or choose another --out"
         ) from None
 
 

@@ -26,6 +26,8 @@ def as_arguments(overrides: Overrides) -> list[str]:
     >>> as_arguments({"explain.methods": ["cam", "gradcam"], "box.threshold": 0.15, "data.sample": None})
     ['explain.methods=[cam, gradcam]', 'box.threshold=0.15', 'data.sample=null']
     """
+    if isinstance(overrides, str):
+        raise ConfigurationError(f"{overrides!r}: give overrides as a mapping, or as a list of KEY=VALUE")
     if not isinstance(overrides, Mapping):
         return list(overrides)
     return [f"{key}={_text(key, value)}" for key, value in overrides.items()]

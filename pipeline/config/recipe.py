@@ -19,10 +19,8 @@ from stages.errors import ConfigurationError
 from stages.evaluate.clsloc import digest, read_blacklist
 from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
+from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
-
-LABEL = "label"
-"""The target that is an image's own label."""
 
 
 @dataclass(frozen=True)

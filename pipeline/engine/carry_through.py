@@ -12,8 +12,12 @@ from pipeline.engine.progress import Session
 from pipeline.report.page import write_report
 from pipeline.scores.calibration import calibrated_thresholds
 from pipeline.scores.finalize import finalize
+from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards
 from pipeline.store.rundir import RunDir
+from pipeline.store.tables import COUNTS_FORM
+from pipeline.version import __version__
+from stages.errors import ConfigurationError
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -34,11 +38,12 @@ def carry_through(
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
     committed = directory.committed()
+    if directory.complete and len(committed) == len(shards) and directory.exists("metrics.json"):
+        log.info("%s is complete; nothing to do", directory)
+        found: dict[str, Any] = directory.read_json("metrics.json")
+        return found
+    _check_form(directory, session.info, bool(committed))
     if directory.complete:
-        if len(committed) == len(shards) and directory.exists("metrics.json"):
-            log.info("%s is complete; nothing to do", directory)
-            found: dict[str, Any] = directory.read_json("metrics.json")
-            return found
         directory.reopen()
     session.done = sum(one.stop - one.start for one in shards if one.index in committed)
     calibrated = calibrated_thresholds(directory, recipe)  # A run that does not fit is refused before hours of work.
@@ -54,3 +59,18 @@ def carry_through(
     session.save()
     directory.write("_SUCCESS", b"")
     return metrics
+
+
+def _check_form(directory: RunDir, info: RunInfo, has_parts: bool) -> None:
+    """A run whose parts hold counts of another form may be read, but not continued.
+
+    Raises:
+        ConfigurationError: It has such parts.
+    """
+    if has_parts and info.counts_form != COUNTS_FORM:
+        begun_by = info.versions.get("wsl-pipeline", "another version")
+        raise ConfigurationError(
+            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "
+            "finish it with the former, or choose another --out"
+        )
+    info.counts_form = COUNTS_FORM

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 import pyarrow as pa
 
 from pipeline.config.history import config_hash
-from pipeline.config.keys import named_keys
 from pipeline.config.load import config_text
-from pipeline.config.recipe import LABEL, FullRecipe, NetworkFacts, Recipe
+from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe, resolve
+from pipeline.config.sections import Config
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
 from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
@@ -24,6 +24,7 @@ from stages.classify.match_classes import match_classes
 from stages.classify.network import Network
 from stages.classify.sources import check_spec, load_network
 from stages.errors import ConfigurationError, DataError, UserError
+from stages.explain.stage import LABEL
 from stages.formats import read_dataset
 from stages.formats.table import check_root
 from stages.ingest.records import ImageRecord
@@ -64,6 +65,21 @@ class Survey:
         return sum(len(record.boxes) for record in self.records)
 
 
+def resolve_run(config: Config) -> Recipe:
+    """The first step of a run: :func:`pipeline.config.recipe.resolve`, and the names of its data and network.
+
+    Takes the import of the library that the network is looked up in.
+
+    Raises:
+        ConfigurationError: A name is unknown or missing.
+        DataError: ``evaluate.blacklist`` cannot be read.
+    """
+    recipe = resolve(config)
+    check_root(config.data.format, config.data.root)
+    check_spec(config.model.spec)
+    return recipe
+
+
 def survey(recipe: Recipe) -> Survey:
     """Read the dataset's annotations and the network, and match their classes; nothing is written.
 
@@ -73,11 +89,8 @@ def survey(recipe: Recipe) -> Survey:
         UserError: Something is missing or does not fit.
     """
     config = recipe.config
-    check_root(config.data.format, config.data.root)
-    check_spec(config.model.spec)
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
-    with named_keys():
-        dataset = read_dataset(config.data.format, config.data.root, **config.data.options)
+    dataset = read_dataset(config.data.format, config.data.root, **config.data.options)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)
@@ -168,7 +181,6 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
-    check_form(directory, info)
     if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
         raise DataError(
             f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
@@ -182,20 +194,6 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
     check_blacklist(directory, info, recipe)
     return found, info
-
-
-def check_form(directory: RunDir, info: RunInfo) -> None:
-    """Check that a run whose parts hold counts of another form is only read, not continued.
-
-    Raises:
-        ConfigurationError: The run is not complete.
-    """
-    if info.counts_form != COUNTS_FORM and not directory.complete:
-        begun_by = info.versions.get("wsl-pipeline", "another version")
-        raise ConfigurationError(
-            f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "
-            "finish it with the former, or choose another --out"
-        )
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:

@@ -35,7 +35,10 @@ def calibrated_thresholds(run: RunDir, recipe: FullRecipe) -> dict[str, dict[str
     if named is None:
         return {}
     other = RunDir(named)
-    metrics = other.read_json("metrics.json")
+    try:
+        metrics = other.read_json("metrics.json")
+    except DataError as error:
+        raise DataError(f"{KEY}: {error}") from None
     if not other.complete:
         raise DataError(f"{KEY}: {other} is not complete; run its command again")
     theirs = other.recipe()

@@ -130,7 +130,3 @@ def _metrics() -> dict[str, Any]:
 def _faithfulness(metric: Metric) -> dict[str, str]:
     """A faithfulness metric; ``cost`` counts F forward passes and M explanations of other images, all per image."""
     return {"definition": metric.definition, "better": metric.better, "cost": metric.passes, "source": metric.source}
-
-
-def _first_line(documented: object) -> str:
-    return (documented.__doc__ or "").strip().splitlines()[0]

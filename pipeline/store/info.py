@@ -62,9 +62,9 @@ class RunInfo(_Part):
     """Number of images with a label that the network knows."""
     boxes: int = 0
     """Number of ground-truth boxes."""
-    shard_size: int = Field(default=1024, ge=1)
+    shard_size: int = Field(ge=1)
     """Images per shard."""
-    precision: str = "fp32"
+    precision: str
     blacklist: str = "none"
     """Digest of the images that are not scored."""
     layer: str | list[str] = ""

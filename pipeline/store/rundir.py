@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.config.history import differing_keys
+from pipeline.config.keys import named_keys
 from pipeline.config.load import stored_config
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
-from pipeline.store.info import RunInfo
+from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS, locked
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from stages.classes import ClassInfo
@@ -35,6 +36,7 @@ MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 _NEEDED: dict[str, dict[str, type]] = {
+    "coco/ground_truth.json": {"categories": list},
     "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
 }
 """Fields, by file, that every file written by a run has."""
@@ -235,13 +237,16 @@ class RunDir:
         """
         tree = self.read_json("run.json")
         try:
-            return RunInfo.model_validate(tree)
+            info = RunInfo.model_validate(tree)
         except ValidationError as error:
             key = ".".join(map(str, error.errors()[0]["loc"]))
             raise DataError(
                 f"{self.where('run.json')} is damaged ({key}: {error.errors()[0]['msg']}); "
                 "restore it or choose another --out"
             ) from None
+        if info.schema_number > SCHEMA:
+            raise DataError(f"{self.where('run.json')}: a later version wrote it; use that version")
+        return info
 
     def write_info(self, info: RunInfo) -> None:
         """Write ``run.json``."""
@@ -260,10 +265,14 @@ class RunDir:
             weights_sha256=info.weights_sha256,
             preprocess=Preprocess(**info.preprocess.model_dump()),
             # Version 0.2.1 and before record which layers were explained, not by which method.
-            layers=info.layers or dict.fromkeys(config.explain.methods, listed(info.layer)),
+            layers=info.layers or dict.fromkeys(config.explain.methods, _as_list(info.layer)),
             same_map_as=info.same_map_as,
         )
-        return Recipe.of(config, info.blacklist).with_network(facts)
+        try:
+            with named_keys():
+                return Recipe.of(config, info.blacklist).with_network(facts)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.where('config.yaml')}: {error}") from None
 
     def classes(self) -> list[ClassInfo]:
         """The classes by network output, as the finished run's COCO file lists them.
@@ -271,8 +280,11 @@ class RunDir:
         Raises:
             DataError: The run has not got that far.
         """
-        categories = self.read_json("coco/ground_truth.json")["categories"]
-        return [ClassInfo(one["name"], one.get("wnid")) for one in categories]
+        name = "coco/ground_truth.json"
+        try:
+            return [ClassInfo(one["name"], one.get("wnid")) for one in self.read_json(name)["categories"]]
+        except (AttributeError, KeyError, TypeError):
+            raise DataError(f"{self.where(name)} is damaged; restore it, or run the command of its run again") from None
 
     def part(self, kind: str, shard: int) -> pa.Table:
         """One shard's ``predictions`` or ``errors``, all columns; no rows where it has no such file."""
@@ -289,7 +301,7 @@ class RunDir:
         return sorted((int(match[1]), self.where(f"{kind}/{name}")) for match, name in named if match)
 
 
-def listed(layer: str | list[str]) -> list[str]:
+def _as_list(layer: str | list[str]) -> list[str]:
     """One or several names as a list."""
     return [layer] if isinstance(layer, str) else layer
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 from stages.classify.network import Network
 from stages.errors import ConfigurationError
@@ -45,8 +44,3 @@ def layers_of(network: Network, methods: Sequence[str], layer: str | Sequence[st
             of_run = of_run or network.resolve_layers(layer, size)
             found[entry] = of_run
     return found
-
-
-def all_layers(placed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Every layer that at least one method explains, without duplicates."""
-    return list(dict.fromkeys(chain.from_iterable(placed.values())))

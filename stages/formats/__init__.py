@@ -39,7 +39,8 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
         place = root if path is None else os.path.abspath(path)
     try:
         return row.reader()(place, chosen).collect()
-    except UserError:
+    except UserError as error:
+        error.about = error.about or "root"
         raise
     except OSError as error:
         raise DataError(f"cannot read {root}: {' '.join(str(error).split())}", about="root") from error

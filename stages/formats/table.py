@@ -144,10 +144,13 @@ def check_root(format: str, root: str | None) -> None:
         root: Local path or uri; None where nothing was said.
 
     Raises:
-        ConfigurationError: Unknown format, or no root where the format needs one.
+        ConfigurationError: Unknown format, no root where the format needs one, or one where it reads none.
     """
-    if root is None and _row(format).needs_root:
+    needed = _row(format).needs_root
+    if needed and root is None:
         raise ConfigurationError("it is not set; name the folder, archive or uri of the dataset", about="root")
+    if root is not None and not needed:
+        raise ConfigurationError(f"the images of {format} come with a package, not from {root}", about="root")
 
 
 def _row(format: str) -> Format:

@@ -119,7 +119,7 @@ def _function(name: str, uri: str) -> Any:
     found = _SCHEME.match(uri)
     prefix = found[0].lower() if found else ""
     if prefix not in SCHEMES and prefix.endswith("//"):
-        raise unknown("kind of uri", prefix, list(SCHEMES))
+        raise ConfigurationError(f"{uri}: {unknown('kind of uri', prefix, list(SCHEMES))}")
     module = import_module(f"stages.ingest.{SCHEMES.get(prefix, 'local')}")
     if not hasattr(module, name):
         raise ConfigurationError(f"{uri}: {prefix} leads to single images, not to files and folders")

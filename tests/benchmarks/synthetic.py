@@ -43,7 +43,7 @@ def write_synthetic(out: Path, images: int) -> None:
         for i, (label, box) in enumerate(zip(labels, boxes, strict=True))
     ]
     run.write("config.yaml", yaml.safe_dump(_config().model_dump()).encode())
-    run.write_json("run.json", {"images": images})
+    run.write_json("run.json", {"images": images, "shard_size": SHARD, "precision": "fp32"})
     run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
     for index, start in enumerate(range(0, images, SHARD)):
         own = slice(start, min(start + SHARD, images))

@@ -53,7 +53,7 @@ def test_bookkeeping_of_a_hundred_thousand_shards(tmp_path):
     run = RunDir(tmp_path)
     before, started = kibibytes(), time.process_time()
     shards = cut_into_shards(SHARDS * SIZE, SIZE)
-    session = Session(run, RunInfo(images=SHARDS * SIZE), lambda progress: None)
+    session = Session(run, RunInfo(images=SHARDS * SIZE, shard_size=SIZE, precision="fp32"), lambda progress: None)
     with journal(run) as session.journal:
         session.start()
         for report in drive(Ledger(shards), Idle()):

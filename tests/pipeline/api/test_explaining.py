@@ -203,7 +203,7 @@ def test_many_images_go_through_in_batches(uris, monkeypatch):
         ((None,), {"layer": "features.9"}, UserError, "no layer 'features.9'"),
         ((None,), {"protocol": "cam2061"}, UserError, "'cam2061'; did you mean cam2016"),
         ((None,), {"fit": "stretch"}, UserError, "'stretch'"),
-        ((None,), {"network": 5}, ConfigurationError, "network: int is not one"),
+        ((None,), {"network": 5}, ConfigurationError, "network: int is not a network"),
         ((None,), {"network": "tinyy"}, UserError, "unknown source 'tinyy'"),
     ],
 )  # fmt: skip

@@ -23,6 +23,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert wsl("--help", prelude=watch).stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow  # a cluster of its own
 def test_a_run_prints_json_on_stdout_and_the_rest_on_stderr(tiny_data, tmp_path):
     # Ray repeats what its cluster said as it is shut down, after the answer.
     late = "import atexit; atexit.register(lambda: print('a last word'))"

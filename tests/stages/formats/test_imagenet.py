@@ -279,6 +279,7 @@ def test_incomplete_text_files(put, tmp_path) -> None:
 
 
 @pytest.mark.skipif(not METADATA.is_dir(), reason="needs ../shared/data/wsol-metadata beside the repository")
+@pytest.mark.slow  # seven seconds
 def test_annotations_of_the_whole_validation_set() -> None:
     annotations, notes = read_annotations(str(METADATA))
     assert len(annotations) == 50_000 and notes.lines() == []

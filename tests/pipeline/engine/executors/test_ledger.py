@@ -124,7 +124,9 @@ def test_an_examination_that_dies_ends_the_run_after_its_budget():
     ledger = Ledger([shard])
     task = Task(shard, ATTEMPTS, examine=True)
     ledger.running = 1
-    with pytest.raises(ShardFailedError, match=r"shard 3 .* examines its images died, too.*Last cause: out of memory"):
+    with pytest.raises(
+        ShardFailedError, match=r"shard 3 .* examines its images died as well.*Last cause: out of memory"
+    ):
         ledger.close(task, Lost("out of memory"))
 
 
