@@ -21,7 +21,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 def _shared(name: str) -> Path:
     path = SHARED / name
     if not path.is_dir():
-        pytest.skip(f"the test data {name} does not lie beside the repository")
+        pytest.skip(f"the test data {name} does not lie next to the repository")
     return path
 
 

@@ -108,4 +108,6 @@ def test_a_worker_elsewhere_finds_what_lay_where_the_stage_was_made(tmp_path, mo
     monkeypatch.chdir(there)
     parcel = pickle.dumps(Classify("python:own_made:tiny_network", tiny_network().weights_sha256, "last", 32))
     monkeypatch.chdir(here)
-    pickle.loads(parcel).setup()
+    stage = pickle.loads(parcel)
+    stage.setup()
+    assert stage.network.names == ["features"]

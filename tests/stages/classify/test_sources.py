@@ -221,8 +221,11 @@ def test_what_a_name_alone_gets_wrong_is_found_without_weights(spec, message):
         "python:nowhere.at.all:make",
     ],
 )
-def test_a_good_name_needs_neither_weights_nor_files_nor_modules(spec):
+def test_a_good_name_needs_neither_weights_nor_files_nor_modules(spec, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("torch.nn.Module.load_state_dict", lambda *_, **__: loaded.append(spec))
     check_spec(spec)
+    assert not loaded
 
 
 def test_files_lie_in_the_folder_that_is_given(checkpoints, tmp_path, monkeypatch):
