@@ -52,6 +52,7 @@ def test_a_named_protocol_comes_without_what_the_run_had_changed(source, tmp_pat
     assert kept["protocol_fingerprint"] != named["protocol_fingerprint"]
 
 
+@pytest.mark.slow  # several runs
 def test_lists_are_every_combination_and_resume(source, tmp_path):
     rules = ["box.protocol=[cam2016,choe2020]", "box.threshold=[0.1,0.25]", "evaluate.iou=[0.3,0.5]"]
     results = relocalize_all(source, rules, tmp_path / "many")

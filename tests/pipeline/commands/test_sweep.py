@@ -16,6 +16,7 @@ from stages.errors import ConfigurationError
 from tests.runs import files, wsl_here
 
 
+@pytest.mark.slow  # several runs
 def test_each_combination_is_the_run_that_it_names(tiny, tiny_data, tmp_path):
     lists = ["box.protocol=[cam2016,choe2020]", "box.threshold=[0.1,0.2]", "data.limit=8"]
     results = sweep(str(tiny_data / "tiny.yaml"), lists, tmp_path / "sweep")
@@ -29,6 +30,7 @@ def test_each_combination_is_the_run_that_it_names(tiny, tiny_data, tmp_path):
     assert ["decode" in one for one in seconds] == [True, False, False, False]
 
 
+@pytest.mark.slow  # several runs
 def test_layers_share_one_run_and_are_what_each_would_be_alone(tiny, tiny_data, tmp_path):
     methods = "explain.methods=[gradcam,layercam]"
     lists = ["explain.layer=[features.1,features.3]", "box.threshold=[0.1,0.2]", "data.limit=8", methods]

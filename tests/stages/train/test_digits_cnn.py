@@ -46,6 +46,7 @@ def test_the_network_is_ready_to_be_explained() -> None:
     assert features(image.mean(1, keepdim=True)).shape == (2, 128, 24, 24)
 
 
+@pytest.mark.slow  # trains
 def test_a_damaged_file_is_trained_anew(caplog: pytest.LogCaptureFixture) -> None:
     before = digits_cnn.load().weights_sha256
     path = digits_cnn.weights_file()
