@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
+
 from stages.batch import Batch
 from stages.boxes.protocols import Protocol
 
@@ -122,6 +124,13 @@ class Metric:
     def is_worse(self, value: float, other: float) -> bool:
         """Whether a value is strictly worse than another one."""
         return value < other if self.better == "higher" else value > other
+
+
+def with_truth(rows: Batch) -> np.ndarray:
+    """(R,) bool: whether a row's image has a label, a ground-truth box of it, and an overlap with it."""
+    boxed = np.array([len(boxes) > 0 for boxes in rows["boxes"]], bool)
+    found: np.ndarray = boxed & (rows["label"] >= 0) & ~np.isnan(rows["iou"])
+    return found
 
 
 def by_name(*metrics: Metric) -> dict[str, Metric]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch, take
-from stages.evaluate.metrics.contract import Counter, Scoring
+from stages.evaluate.metrics.contract import Counter, Scoring, with_truth
 
 KINDS = {
     "wrong_class": "first prediction is wrong",
@@ -98,8 +98,7 @@ class _Losses(Counter[LossCounts]):
     def update(self, rows: Batch) -> LossCounts:
         """Count by the first prediction, or by the label where nothing is predicted."""
         ranked = bool((rows["target_rank"] == 1).any())
-        counted = (rows["target_rank"] == int(ranked)) & (rows["label"] >= 0) & ~np.isnan(rows["iou"])
-        own = take(rows, counted)
+        own = take(rows, (rows["target_rank"] == int(ranked)) & with_truth(rows))
         right = own["class_index"] == own["label"] if ranked else None
         return count(right, own["box"], list(own["boxes"]), own["hits"])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stages.batch import Batch, take
-from stages.evaluate.metrics.contract import Counter, Scoring
+from stages.evaluate.metrics.contract import Counter, Scoring, with_truth
 from stages.evaluate.statistics import bootstrap
 
 GROUPS = {
@@ -94,7 +94,7 @@ class _Strata(Counter[StrataCounts]):
     reads = ("iou", "hits", "boxes", "width", "height")
 
     def update(self, rows: Batch) -> StrataCounts:
-        own = take(rows, (rows["target_rank"] == 0) & (rows["label"] >= 0) & ~np.isnan(rows["iou"]))
+        own = take(rows, (rows["target_rank"] == 0) & with_truth(rows))
         return count(own["label"], np.column_stack([own["width"], own["height"]]), list(own["boxes"]), own["hits"])
 
     def merge(self, a: StrataCounts, b: StrataCounts) -> StrataCounts:

@@ -96,6 +96,26 @@ def test_the_interval_of_corloc_is_that_of_resampled_images() -> None:
     np.testing.assert_allclose(found["ci95"], np.percentile(means, [2.5, 97.5]), atol=0.02)
 
 
+@pytest.mark.parametrize("counter", [STRATA, LOSSES], ids=["strata", "losses"])
+def test_an_image_without_a_box_of_its_label_is_not_counted(counter: Counter) -> None:
+    """Whatever overlap its row claims."""
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    rows: Batch = {
+        "image_id": np.array([1, 2]),
+        "target_rank": np.zeros(2, np.int8),
+        "class_index": np.zeros(2, np.int32),
+        "label": np.zeros(2, np.int32),
+        "iou": np.ones(2, np.float32),
+        "hits": np.ones((2, 3), bool),
+        "box": np.repeat(box, 2, axis=0),
+        "boxes": ragged([box, box[:0]]),
+        "width": np.full(2, 20),
+        "height": np.full(2, 20),
+    }
+    both, first = (counter.compute(counter.update(one), SCORING) for one in (rows, take(rows, slice(1))))
+    assert both == first != {}
+
+
 def test_nothing_counted_nothing_computed() -> None:
     nothing = np.zeros((0, 3), bool)
     assert STRATA.compute(strata.count(np.zeros(0, int), np.zeros((0, 2)), [], nothing), SCORING) == {}
