@@ -28,7 +28,7 @@ def started(session):
 def added(session, report):
     add(session, report)
     shards.append(report.shard)
-    session.info["driver_seconds_per_shard"] = (time.process_time() - begun[0]) / len(shards)
+    session.info.driver_seconds_per_shard = (time.process_time() - begun[0]) / len(shards)
 sessions.Session.start, sessions.Session.add = started, added
 """
 

@@ -171,7 +171,7 @@ def test_a_store_that_is_away_is_said_by_whatever_asks_it(store, tiny):
         with pytest.raises(OutputError, match="s3://bucket/run"):
             change()
     store.fail = lambda method, path: None
-    assert pq.read_table(run.manifest).num_rows == info["images"]
+    assert pq.read_table(run.manifest).num_rows == info.images
     assert not run.exists("metrics.json")
 
 
