@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stages.formats.folder import sub_folders
-from stages.formats.imagefolder.parts import unwrapped
+from stages.formats.imagefolder.parts import is_container, unwrapped
 from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, Labels, read_labels
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
@@ -42,7 +42,7 @@ def label(root: str, names: list[str], prefix: str, whole: bool) -> Labelling:
         prefix: The folder to label, as a prefix of names.
         whole: Whether class folders without images count as well.
     """
-    prefix, container = unwrapped(names, prefix, "")
+    prefix = unwrapped(names, prefix, "")
     folder_of = {name: _class_of(name.removeprefix(prefix)) for name in names if name.startswith(prefix)}
     in_folders = any(folder_of.values())
     notes = Notes()
@@ -52,8 +52,9 @@ def label(root: str, names: list[str], prefix: str, whole: bool) -> Labelling:
         standard = name.rpartition("/")[2].lower().startswith("metadata.")
         if not table.of:
             if not in_folders:
+                notes.extend(table.notes)
                 notes.say(f"{name} names none of the images")
-        elif in_folders and not container and not standard:
+        elif in_folders and not is_container(prefix) and not standard:
             differing = sum(folder_of[image] not in ("", text) for image, text in found.items())
             what = f"images have another class in {name} than their folder, which decides; data.root={join(root, name)}"
             notes.count(f"{what} reads the table", differing)

@@ -74,7 +74,7 @@ def candidates(root: str, folders: list[str], split: str) -> list[str]:
     raise ConfigurationError(f"{root} has no part {split!r}; {listed}", about="split")
 
 
-def unwrapped(names: list[str], prefix: str, split: str) -> tuple[str, bool]:
+def unwrapped(names: list[str], prefix: str, split: str) -> str:
     """The folder below which parts or classes begin.
 
     Args:
@@ -83,21 +83,24 @@ def unwrapped(names: list[str], prefix: str, split: str) -> tuple[str, bool]:
         split: A folder of this name is never passed.
 
     Returns:
-        The folder as a prefix of names, and whether it is one such as ``images``, whose sub-folders need not be
-        classes.
+        The folder as a prefix of names.
     """
-    container = False
     while True:
         below = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
         tops = {name.partition("/")[0] for name in below if "/" in name}
         if len(tops) != 1 or split in tops or parts_among(tops):
-            return prefix, container
+            return prefix
         (top,) = tops
         inner = {name.split("/")[1] for name in below if name.count("/") > 1}
         wraps = top == prefix.rstrip("/").rpartition("/")[2] or bool(parts_among(inner))
         if top.lower() not in _CONTAINERS and not (wraps and all("/" in name for name in below)):
-            return prefix, container
-        prefix, container = f"{prefix}{top}/", top.lower() in _CONTAINERS
+            return prefix
+        prefix = f"{prefix}{top}/"
+
+
+def is_container(prefix: str) -> bool:
+    """Whether a folder is one such as ``images``, whose sub-folders need not be classes."""
+    return prefix.rstrip("/").rpartition("/")[2].lower() in _CONTAINERS
 
 
 def note_part(notes: Notes, taken: str, folders: list[str]) -> None:

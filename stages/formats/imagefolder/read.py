@@ -44,6 +44,8 @@ def read(root: str, options: Options) -> Source:
         return _named(root)
     if is_pattern(root):
         folder, names = matching(root)
+        if not names:
+            raise DataError(f"no file matches {root}", about="root")
         return _tree(folder, names, None, options.split)
     raise DataError(f"no folder {root}; name the one that the images are in, an image or a list of them", about="root")
 
@@ -81,7 +83,7 @@ def _tree(root: str, files: list[str], folders: list[str] | None, split: str) ->
     found, notes = find_images(files), Notes()
     found.require(join(root, split) if folders and split in folders else root)
     notes.say(found.skipped_line())
-    outer = unwrapped(found.names, "", split)[0]
+    outer = unwrapped(found.names, "", split)
     tops = list(dict.fromkeys(name.removeprefix(outer).split("/")[0] for name in found.names if _below(name, outer)))
     places = [f"{outer}{part}/" for part in candidates(root, tops, split)] or [outer]
     labellings = (label(root, found.names, place, folders is not None) for place in places)
@@ -92,7 +94,7 @@ def _tree(root: str, files: list[str], folders: list[str] | None, split: str) ->
         note_part(notes, names[0].removeprefix(outer).split("/")[0], folders if folders and not outer else tops)
     parts = tuple(f"{outer}{part}/" for part in parts_among(tops))
     beside = sum(name not in chosen.label_of and not name.startswith(parts) for name in found.names)
-    notes.count("images lie beside these folders: left out", beside)
+    notes.count(f"images lie beside {'the parts' if parts else outer}: left out", beside)
     notes.extend(chosen.notes)
     return _source([(join(root, name), name, chosen.label_of[name]) for name in names], chosen.classes, notes)
 

@@ -34,7 +34,7 @@ class Labels:
 
     Attributes:
         of: Label by the name of the image; empty where its rows give it none.
-        column: Header of the labels, for messages; empty where the table has no labels.
+        column: The column of the labels, for messages; empty where the table has no labels.
         notes: Findings about rows.
     """
 
@@ -100,7 +100,7 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
     tried = table.rows[:: max(1, len(table.rows) // _TRIED)]
     hits = [sum(images.find(_cell(row, at)) is not None for row in tried) for at in range(len(table.header))]
     if not any(hits):
-        return Labels()
+        return Labels(notes=notes)
     place = hits.index(max(hits))
     label = _label_column(table.header, place)
     if label is None:
@@ -113,7 +113,7 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
             notes.count(f"rows of {name} name no image, or more than one", example=_cell(row, place))
         else:
             pairs.append((found, "" if label is None else _cell(row, label)))
-    column = "" if label is None else table.header[label] or f"column {label + 1}"
+    column = "" if label is None else f"column {repr(table.header[label]) if table.header[label] else label + 1}"
     return Labels(merged(pairs, name, notes), column, notes)
 
 
