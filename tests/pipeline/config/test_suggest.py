@@ -55,7 +55,7 @@ def test_pictures_that_a_shell_listed(pictures):
         "wsl-pipeline run imagefolder 'data.root=my pics/cat/*.jpg' seed=1"
     )
     assert command_for("photo/e.png", ["my pics/cat/a.jpg"]) == (
-        f"wsl-pipeline run imagefolder '{f'data.root={pictures}/**/*'}'"
+        f"wsl-pipeline run imagefolder 'data.root={pictures}/**/*'"
     )
 
 
