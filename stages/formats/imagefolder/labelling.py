@@ -29,8 +29,8 @@ class Labelling:
     notes: Notes = field(default_factory=Notes)
 
 
-def label(root: str, names: list[str], prefix: str, whole: bool) -> Labelling:
-    """Find the classes of the images in a folder.
+def label(root: str, names: list[str], places: list[str], whole: bool) -> Labelling:
+    """Find the classes of the images in folders.
 
     ``metadata.csv`` or ``.jsonl`` decides if it gives labels. Otherwise the class folders do; where there are none,
     or only those below a folder such as ``images``, the table that labels most images. Tables lie in the folder of
@@ -39,22 +39,24 @@ def label(root: str, names: list[str], prefix: str, whole: bool) -> Labelling:
     Args:
         root: Local path or uri of the dataset.
         names: Relative names of all its images, in bytewise order.
-        prefix: The folder to label, as a prefix of names.
-        whole: Whether class folders without images count as well.
+        places: The folders to label, as prefixes of names.
+        whole: Whether class folders without images count as well; there is one folder then.
     """
-    prefix = unwrapped(names, prefix, "")
-    folder_of = {name: _class_of(name.removeprefix(prefix)) for name in names if name.startswith(prefix)}
+    places = [unwrapped(names, place, "") for place in places]
+    folder_of = {
+        name: _class_of(name.removeprefix(place)) for place in places for name in names if name.startswith(place)
+    }
     in_folders = any(folder_of.values())
     notes = Notes()
     best = Labelling({}, [])
-    for name, table in _tables(root, prefix, names):
+    for name, table in _tables(root, places, names):
         found = {image: text for image, text in table.of.items() if text and image in folder_of}
         standard = name.rpartition("/")[2].lower().startswith("metadata.")
         if not table.of:
             if not in_folders:
                 notes.extend(table.notes)
                 notes.say(f"{name} names none of the images")
-        elif in_folders and not is_container(prefix) and not standard:
+        elif in_folders and not all(map(is_container, places)) and not standard:
             differing = sum(folder_of[image] not in ("", text) for image, text in found.items())
             what = f"images have another class in {name} than their folder, which decides; data.root={join(root, name)}"
             notes.count(f"{what} reads the table", differing)
@@ -64,7 +66,7 @@ def label(root: str, names: list[str], prefix: str, whole: bool) -> Labelling:
             notes.extend(table.notes)
     if best.classes:
         return best
-    classes = (sub_folders(join(root, prefix)) if whole else in_order(folder_of.values())) if in_folders else []
+    classes = (sub_folders(join(root, places[0])) if whole else in_order(folder_of.values())) if in_folders else []
     _note_oddities(notes, classes, list(folder_of.values()))
     return Labelling(folder_of, classes, notes)
 
@@ -89,16 +91,16 @@ def _by_table(name: str, table: Labels, folder_of: dict[str, str], found: dict[s
     return Labelling(dict.fromkeys(folder_of, "") | found, in_order(found.values()), notes)
 
 
-def _tables(root: str, prefix: str, names: list[str]) -> list[tuple[str, Labels]]:
-    """Name and content of each table in a folder and those around it, the nearest first."""
-    around = [""] + [prefix[: at + 1] for at, mark in enumerate(prefix) if mark == "/"]
+def _tables(root: str, places: list[str], names: list[str]) -> list[tuple[str, Labels]]:
+    """Name and content of each table in some folders and those around them, the nearest first."""
+    around = {"", *(place[: at + 1] for place in places for at, mark in enumerate(place) if mark == "/")}
     found = [
         folder + name
-        for folder in reversed(around)
+        for folder in sorted(around, key=lambda folder: (-folder.count("/"), folder))
         for name in list_folder(join(root, folder))[1]
         if name.lower().endswith(SUFFIXES) and not system_kind(name)
     ]
-    images = ImageNames(names if found else [], prefix)
+    images = ImageNames(names if found else [], places)
     return [(name, read_labels(join(root, name), images)) for name in found]
 
 

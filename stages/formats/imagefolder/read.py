@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from stages.errors import DataError
+from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import class_info, find_images, sub_folders
 from stages.formats.imagefolder import Options
 from stages.formats.imagefolder.labelling import in_order, label
@@ -34,19 +34,18 @@ def read(root: str, options: Options) -> Source:
         ConfigurationError: There is no such part.
         DataError: The root is missing or has no images.
     """
+    split = options.split
     if is_folder(root):
         folders = sub_folders(root)
-        if options.split not in folders:
-            return _tree(root, walk(root), folders, options.split)
-        part = [f"{options.split}/{name}" for name in walk(join(root, options.split))]
-        return _tree(root, part, folders, options.split)
+        if split not in folders:
+            return _part(root, walk(root), folders, split)
+        return _part(root, [f"{split}/{name}" for name in walk(join(root, split))], folders, split)
+    if split != Options.split:
+        raise ConfigurationError(f"{root} is no folder and names its images itself; leave this key out", about="split")
     if is_file(root):
         return _named(root)
     if is_pattern(root):
-        folder, names = matching(root)
-        if not names:
-            raise DataError(f"no file matches {root}", about="root")
-        return _tree(folder, names, None, options.split)
+        return _matching(root)
     raise DataError(f"no folder {root}; name the one that the images are in, an image or a list of them", about="root")
 
 
@@ -71,32 +70,48 @@ def _named(uri: str) -> Source:
     return _source(images, classes, notes)
 
 
-def _tree(root: str, files: list[str], folders: list[str] | None, split: str) -> Source:
-    """The images of one part of a folder.
+def _matching(pattern: str) -> Source:
+    """The images that match a pattern, of all parts."""
+    root, files = matching(pattern)
+    if not files:
+        raise DataError(f"no file matches {pattern}", about="root")
+    found, notes = find_images(files), Notes()
+    found.require(pattern)
+    notes.say(found.skipped_line())
+    outer = unwrapped(found.names, "", "")
+    places = [f"{outer}{part}/" for part in parts_among(_tops(found.names, outer))]
+    labelled = label(root, found.names, places or [outer], whole=False)
+    notes.extend(labelled.notes)
+    images = [(join(root, name), name, labelled.label_of.get(name, "")) for name in found.names]
+    return _source(images, labelled.classes, notes)
+
+
+def _part(root: str, files: list[str], folders: list[str], split: str) -> Source:
+    """The images of one part of a folder, or of the whole one where it has none.
 
     Args:
         root: The folder.
         files: Files in it that may be images, relative to it.
-        folders: Its sub-folders; None where only some of the files are wanted.
+        folders: Its sub-folders.
         split: The part to read.
     """
     found, notes = find_images(files), Notes()
-    found.require(join(root, split) if folders and split in folders else root)
+    found.require(join(root, split) if split in folders else root)
     notes.say(found.skipped_line())
     outer = unwrapped(found.names, "", split)
-    tops = list(dict.fromkeys(name.removeprefix(outer).split("/")[0] for name in found.names if _below(name, outer)))
-    places = [f"{outer}{part}/" for part in candidates(root, tops, split)] or [outer]
-    labellings = (label(root, found.names, place, folders is not None) for place in places)
-    first = next(labellings)
-    chosen = first if first.classes else next((one for one in labellings if one.classes), first)
+    tops = _tops(found.names, outer)
+    parts = candidates(root, tops, split)
+    tried = (label(root, found.names, [f"{outer}{part}/" if part else outer], whole=True) for part in parts or [""])
+    first = next(tried)
+    chosen = first if first.classes else next((one for one in tried if one.classes), first)
     names = list(chosen.label_of)
-    if places != [outer]:
-        note_part(notes, names[0].removeprefix(outer).split("/")[0], folders if folders and not outer else tops)
-    parts = tuple(f"{outer}{part}/" for part in parts_among(tops))
-    beside = sum(name not in chosen.label_of and not name.startswith(parts) for name in found.names)
+    if parts:
+        note_part(notes, _tops(names, outer)[0], tops if outer else folders)
+    apart = tuple(f"{outer}{part}/" for part in parts_among(tops))
+    beside = sum(name not in chosen.label_of and not name.startswith(apart) for name in found.names)
     notes.count(f"images lie beside {'the parts' if parts else outer}: left out", beside)
     notes.extend(chosen.notes)
-    return _source([(join(root, name), name, chosen.label_of[name]) for name in names], chosen.classes, notes)
+    return _source([(join(root, name), name, text) for name, text in chosen.label_of.items()], chosen.classes, notes)
 
 
 def _source(images: Sequence[tuple[str, str, str]], classes: list[str], notes: Notes) -> Source:
@@ -108,6 +123,7 @@ def _source(images: Sequence[tuple[str, str, str]], classes: list[str], notes: N
     return Source([class_info(name) for name in classes], records, notes)
 
 
-def _below(name: str, prefix: str) -> bool:
-    """Whether a file is in a sub-folder of a folder."""
-    return name.startswith(prefix) and "/" in name.removeprefix(prefix)
+def _tops(names: list[str], prefix: str) -> list[str]:
+    """The folders directly below a folder that have files."""
+    below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return list(dict.fromkeys(name.partition("/")[0] for name in below if "/" in name))

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -48,15 +48,15 @@ class ImageNames:
 
     Args:
         names: Relative names of the images.
-        prefix: The folder that holds those in question, as a prefix.
+        places: The folders that hold those in question, as prefixes.
     """
 
-    def __init__(self, names: list[str], prefix: str = "") -> None:
+    def __init__(self, names: list[str], places: Sequence[str] = ()) -> None:
         self._exact: dict[str, str | None] = {}
         self._ends: dict[str, str | None] = {}
         for name in names:
             normal = _normal(name)
-            for text in {normal, normal.removeprefix(prefix)}:
+            for text in {normal, *(normal.removeprefix(place) for place in places)}:
                 _add(self._exact, text, name)
             parts = normal.split("/")
             for start in range(len(parts)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.errors import DataError
+from stages.errors import ConfigurationError, DataError
 from stages.formats import read_dataset
 from stages.ingest.uris import read_bytes
 from tests.stages.formats.test_imagefolder_parts import read
@@ -47,6 +47,27 @@ def test_the_folders_behind_a_pattern_are_classes(put, tmp_path) -> None:
     for name in ("cat/a.jpg", "cat/b.png", "dog/c.jpg", "emu/d.png"):
         put(name)
     assert read(tmp_path / "**" / "*.jpg")[0] == {"cat/a.jpg": "cat", "dog/c.jpg": "dog"}
+
+
+def test_a_pattern_takes_all_parts_and_none_is_a_class(put, tmp_path) -> None:
+    for name in ("train/cat/a.jpg", "val/dog/b.jpg", "val/cat/c.png", "d.jpg"):
+        put(name)
+    assert read(tmp_path / "**" / "*.jpg") == ({"d.jpg": "", "train/cat/a.jpg": "cat", "val/dog/b.jpg": "dog"}, [])
+    put("labels.csv", b"file,label\na.jpg,lynx\nb.jpg,wolf\nc.png,lynx\n")
+    put("train/e.jpg")
+    put("val/f.jpg")
+    assert read(tmp_path / "*" / "*.jpg")[0] == {"train/e.jpg": "", "val/f.jpg": ""}
+    put("labels.csv", b"file,label\ne.jpg,lynx\nf.jpg,wolf\n")
+    assert read(tmp_path / "*" / "*.jpg")[0] == {"train/e.jpg": "lynx", "val/f.jpg": "wolf"}
+
+
+@pytest.mark.parametrize("root", ["*.png", "a.png", "list.txt"])
+def test_only_folders_have_parts(root: str, put, tmp_path) -> None:
+    put("a.png")
+    put("list.txt", b"a.png")
+    with pytest.raises(ConfigurationError, match="names its images itself; leave this key out") as caught:
+        read(tmp_path / root, split="train")
+    assert caught.value.about == "split"
 
 
 def test_a_folder_that_is_called_like_a_pattern(put, tmp_path) -> None:
