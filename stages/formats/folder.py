@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from stages.classes import ClassInfo
 from stages.errors import DataError
@@ -54,7 +54,7 @@ def find_images(names: Iterable[str]) -> Found:
     """
     found = Found()
     for name in names:
-        suffix = PurePosixPath(name).suffix.lower()
+        suffix = splitext(name)[1].lower()
         kind = system_kind(name)
         if name.endswith("/"):
             found.skipped.update([] if kind else ["folders that cannot be read"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # Compared without case, as most of these systems do. Only whole names: @home, #1 or $100 are classes.
 _FOLDERS = frozenset(
@@ -30,9 +31,15 @@ def system_kind(name: str) -> str:
     >>> [system_kind(name) for name in ("cat/@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "cat/._a.jpg", "@home/a.jpg")]
     ['system folders', 'hidden', '']
     """
-    *folders, file = name.split("/")
-    if any(part.startswith(".") for part in (*folders, file)):
+    if name.startswith(".") or "/." in name:
         return "hidden"
-    if any(part.lower() in _FOLDERS or part in _SPELLED or _NUMBERED.fullmatch(part) for part in folders):
+    folder, _, file = name.rpartition("/")
+    if _is_system_folder(folder):
         return "system folders"
     return "system files" if _THUMBNAIL.match(file) else ""
+
+
+@lru_cache(maxsize=1024)
+def _is_system_folder(path: str) -> bool:
+    parts = path.split("/")
+    return any(part.lower() in _FOLDERS or part in _SPELLED or _NUMBERED.fullmatch(part) for part in parts)

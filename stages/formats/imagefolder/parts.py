@@ -87,10 +87,11 @@ def unwrapped(names: list[str], prefix: str, split: str) -> str:
     """
     while True:
         below = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-        tops = {name.partition("/")[0] for name in below if "/" in name}
-        if len(tops) != 1 or split in tops or parts_among(tops):
+        top = next((name.partition("/")[0] for name in below if "/" in name), None)
+        if top is None or top == split or parts_among([top]):
             return prefix
-        (top,) = tops
+        if any("/" in name and not name.startswith(f"{top}/") for name in below):
+            return prefix
         inner = {name.split("/")[1] for name in below if name.count("/") > 1}
         wraps = top == prefix.rstrip("/").rpartition("/")[2] or bool(parts_among(inner))
         if top.lower() not in _CONTAINERS and not (wraps and all("/" in name for name in below)):
