@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 
@@ -15,25 +15,27 @@ from stages.ingest.uris import SCHEMES, is_file, is_folder, list_folder
 _FOLDERS_SEEN = 20
 
 
-def command_for(name: str, others: list[str]) -> str | None:
+def command_for(name: str, others: Iterable[object]) -> str | None:
     """The command that reads a folder, an image, a pattern, a list or an annotation file, or resumes a run.
 
     Args:
         name: Path or uri that somebody named.
-        others: What else they wrote: overrides, and more images where the shell expanded a pattern.
+        others: What else they wrote: overrides, and more images where the shell expanded a pattern. Only words of
+            a command line count.
 
     Returns:
         The whole command for a shell; None where the name is not that of any data.
     """
-    overrides = [other for other in others if "=" in other]
-    root = name if overrides == others else _pattern([name, *(other for other in others if "=" not in other)])
+    words = [] if isinstance(others, Mapping) else [other for other in others if isinstance(other, str)]
+    overrides, images = ([word for word in words if ("=" in word) == kind] for kind in (True, False))
+    root = _pattern([name, *images]) if images else name
     if local_path(name) is not None and is_file(join(name, "run.json")):
-        words = [join(name, "config.yaml"), *overrides, "--out", name]
+        what = [join(name, "config.yaml"), *overrides, "--out", name]
     elif configuration := _configuration(name):
-        words = [configuration, f"data.root={root}", *overrides]
+        what = [configuration, f"data.root={root}", *overrides]
     else:
         return None
-    return shlex.join(["wsl-pipeline", "run", *words])
+    return shlex.join(["wsl-pipeline", "run", *what])
 
 
 def _pattern(names: list[str]) -> str:

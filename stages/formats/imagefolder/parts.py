@@ -13,7 +13,7 @@ from stages.formats.source import Notes
 _KINDS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
-    "train": ("train", "training"),
+    "train": ("train", "training", "trainval"),
 }
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
 _PART = re.compile(rf"(?:(.+)[_-])?({'|'.join(_KIND_OF)})(?:[_-]?set)?\d*(?:[_-](.+))?", re.IGNORECASE)

@@ -37,9 +37,9 @@ def read(root: str, options: Options) -> Source:
     split = options.split
     if is_folder(root):
         folders = sub_folders(root)
-        if split not in folders:
-            return _part(root, walk(root), folders, split)
-        return _part(root, [f"{split}/{name}" for name in walk(join(root, split))], folders, split)
+        # Training sets are large: they are not walked where another part is wanted, unless that has no images.
+        part = [f"{split}/{name}" for name in walk(join(root, split))] if split in folders else []
+        return _part(root, part if any(find_images([name]).names for name in part) else walk(root), folders, split)
     if split != Options.split:
         raise ConfigurationError(f"{root} is no folder and names its images itself; leave this key out", about="split")
     if is_file(root):
@@ -96,7 +96,7 @@ def _part(root: str, files: list[str], folders: list[str], split: str) -> Source
         split: The part to read.
     """
     found, notes = find_images(files), Notes()
-    found.require(join(root, split) if split in folders else root)
+    found.require(root)
     notes.say(found.skipped_line())
     outer = unwrapped(found.names, "", split)
     tops = _tops(found.names, outer)

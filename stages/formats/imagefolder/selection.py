@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 from stages.errors import DataError
 from stages.formats.imagefolder.tables import SUFFIXES, merged, text_of
 from stages.formats.source import Notes
-from stages.ingest.decode import displayed_size
+from stages.ingest.decode import DecodeError, read_image
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.paths import basename, join, local_path, parent
-from stages.ingest.uris import is_folder, list_folder, read_bytes, walk
+from stages.ingest.uris import is_folder, list_folder, walk
 
 LISTS = (".txt", ".lst", ".list")
 """Extensions of list files."""
@@ -62,8 +62,10 @@ def check_picture(uri: str) -> None:
     if PurePosixPath(basename(uri)).suffix.lower() in EXTENSIONS:
         return
     try:
-        displayed_size(read_bytes(uri))
-    except Exception as error:  # Pillow may raise anything.
+        read_image(uri)
+    except DecodeError as error:
+        if error.code not in ("Empty", "NotAnImage"):
+            return  # A run says what is wrong with it.
         known = ", ".join((*LISTS, *SUFFIXES))
         raise DataError(
             f"{uri} is neither an image nor a list of images ({known}); name a folder, an image or a list",

@@ -123,6 +123,14 @@ def test_a_part_in_a_folder_of_its_name(put, tmp_path) -> None:
     assert notes[1] == "1 images lie beside the parts: left out"
 
 
+def test_a_part_without_images_is_not_taken(put, tmp_path) -> None:
+    put("train/cat/a.png")
+    put("val/cat/readme.txt")
+    found, notes = read(tmp_path)
+    assert found == {"train/cat/a.png": "cat"}
+    assert notes == ["skipped 1 files: .txt 1", "the images of train/ are taken; data.split takes val"]
+
+
 def test_what_lies_beside_images_is_counted(put, tmp_path) -> None:
     put("images/cat/a.png")
     put("cover.png")

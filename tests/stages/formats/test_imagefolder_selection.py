@@ -131,6 +131,7 @@ def test_what_a_list_has_wrong_is_counted(put, tmp_path) -> None:
     ("name", "content", "message"),
     [
         ("data.zip", b"PK\3\4", "is neither an image nor a list of images"),
+        ("nothing", b"", "is neither an image nor a list of images"),
         ("notes.md", b"hello", "is neither an image nor a list of images"),
         ("list.txt", b"gone.png\n", r"names no image that is there \(1 images of list.txt are not there"),
         ("empty.txt", b"", r"names no image that is there \(it is empty\)"),
