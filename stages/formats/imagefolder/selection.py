@@ -45,7 +45,7 @@ def matching(root: str) -> tuple[str, list[str]]:
         DataError: There is no such folder.
     """
     pattern: list[str] = []
-    while is_pattern(root):
+    while is_pattern(root) and not is_folder(root):
         pattern.insert(0, basename(root))
         root = parent(root)
     if not is_folder(root):

@@ -23,6 +23,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Headers of labels, the best first, in lower case and without separators; then words in other headers.
 _HEADERS = ("labelname", "classname", "categoryname", "label", "class", "category", "labels", "target", "y")
 _WORDS = ("label", "class", "category", "species", "breed", "diagnosis")
+_IMAGES = ("file", "image", "img", "name", "path", "photo", "picture")
 # Headers of what is said about an image alone.
 _TEXTS = ("text", "caption", "captions", "prompt", "description", "url", "split", "width", "height")
 _TRIED = 1000
@@ -82,8 +83,8 @@ class _Table(NamedTuple):
 def read_labels(uri: str, images: ImageNames) -> Labels:
     """Read a table.
 
-    The images are in the column that names most of them, the labels in the one whose header says so, or in the
-    only other one. A table without a header has no other columns.
+    The images are in a column that names them, the labels in the one whose header says so, or in the only other
+    one. A table without a header has no other columns.
 
     Args:
         uri: Path or uri of the table.
@@ -97,11 +98,10 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
     named = any(_is_image(cell) or images.find(cell) for cell in table.header)
     if named and all(_rank(cell) is None for cell in table.header):  # it has no header
         table = _Table([""] * len(table.header), [table.header, *table.rows])
-    tried = table.rows[:: max(1, len(table.rows) // _TRIED)]
-    hits = [sum(images.find(_cell(row, at)) is not None for row in tried) for at in range(len(table.header))]
-    if not any(hits):
+    some = table.rows[:: max(1, len(table.rows) // _TRIED)]
+    place = _image_column(table.header, some, images)
+    if place is None and (place := _image_column(table.header, table.rows, images)) is None:
         return Labels(notes=notes)
-    place = hits.index(max(hits))
     label = _label_column(table.header, place)
     if label is None:
         listed = ", ".join(header or "?" for header in table.header[:5])
@@ -110,7 +110,7 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
     for row in table.rows:
         found = images.find(_cell(row, place))
         if found is None:
-            notes.count(f"rows of {name} name no image, or more than one", example=_cell(row, place))
+            notes.count(f"rows of {name} name none of these images, or several", example=_cell(row, place))
         else:
             pairs.append((found, "" if label is None else _cell(row, label)))
     column = "" if label is None else f"column {repr(table.header[label]) if table.header[label] else label + 1}"
@@ -143,6 +143,23 @@ def text_of(uri: str, notes: Notes) -> str:
     except UnicodeDecodeError:
         notes.say(f"{basename(uri)} is not in UTF-8: it is read as Windows-1252")
         return data.decode("cp1252", errors="replace")
+
+
+def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) -> int | None:
+    """The column that names images: with extensions rather than without, under a fitting header, in most rows.
+
+    Where images are called 1.png, 2.png and so on, numbers of rows or classes name images too.
+    """
+    found = {at: [cell for row in rows if images.find(cell := _cell(row, at))] for at in range(len(header))}
+    most = max(map(len, found.values()), default=0)
+    likely = [at for at, cells in found.items() if cells and len(cells) * 2 >= most]
+
+    def worth(at: int) -> tuple[int, bool, bool, int]:
+        plain = header[at].lower()
+        fits = plain.endswith("id") or any(word in plain for word in _IMAGES)
+        return sum(map(_is_image, found[at])), _rank(header[at]) is None, fits, len(found[at])
+
+    return max(likely, key=worth, default=None)
 
 
 def _label_column(header: list[str], place: int) -> int | None:

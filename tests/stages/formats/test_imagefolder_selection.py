@@ -73,6 +73,7 @@ def test_only_folders_have_parts(root: str, put, tmp_path) -> None:
 def test_a_folder_that_is_called_like_a_pattern(put, tmp_path) -> None:
     put("[old] set*/a.png")
     assert list(read(tmp_path / "[old] set*")[0]) == ["a.png"]
+    assert list(read(tmp_path / "[old] set*" / "?.png")[0]) == ["a.png"]
 
 
 LISTS = {

@@ -37,6 +37,30 @@ def test_images_and_a_table(name: str, text: str, put, tmp_path) -> None:
     assert notes[1].startswith(f"the labels are those of {name}, ") and len(notes) == 2
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (",filename,label", "0,2.png,1", "1,0.png,2", "2,1.png,0"),
+        (",id,label", "1,2,1", "2,0,2", "0,1,0"),
+        ("label,image", "1,2", "2,0", "0,1"),
+        ("", "2.png,1", "0.png,2", "1.png,0"),
+    ],
+    ids=lambda rows: rows[0],
+)
+def test_images_that_are_called_like_rows_and_classes(rows: tuple[str, ...], put, tmp_path) -> None:
+    for number in range(3):
+        put(f"{number}.png")
+    put("labels.csv", "\n".join(rows).encode())
+    assert read(tmp_path)[0] == {"0.png": "2", "1.png": "0", "2.png": "1"}
+
+
+def test_a_few_images_of_a_large_table(put, tmp_path) -> None:
+    put("x.png")
+    put("labels.csv", "\n".join(["id,label", *(f"a{at},dog" for at in range(2501)), "x,cat"]).encode())
+    found, notes = read(tmp_path)
+    assert found == {"x.png": "cat"} and notes[2].startswith("2,501 rows of labels.csv name none of these images")
+
+
 @pytest.mark.parametrize(("encoding", "more"), [("utf-16", 0), ("cp1252", 1)])
 def test_tables_as_windows_writes_them(encoding: str, more: int, put, tmp_path) -> None:
     put("a.png")
@@ -54,7 +78,7 @@ def test_what_a_table_lacks_repeats_or_adds_is_counted(put, tmp_path) -> None:
     assert found == dict(zip([f"images/{name}.png" for name in "abcde"], ["cat", "dog", "cat", "", ""], strict=True))
     assert notes[1:] == [
         "the labels are those of labels.csv, column 'label'",
-        "2 rows of labels.csv name no image, or more than one, such as: x",
+        "2 rows of labels.csv name none of these images, or several, such as: x",
         "2 images are in labels.csv twice: they count once, such as: images/b.png",
         "1 images are in labels.csv with two labels: the first is theirs, such as: images/c.png",
         "2 images have no label in labels.csv",
@@ -117,7 +141,7 @@ def test_names_that_several_images_have(put, tmp_path) -> None:
     put("labels.csv", b"file,label\n1/a.png,cat\na.png,dog\nb,dog\n")
     found, notes = read(tmp_path)
     assert found == {"images/1/a.png": "cat", "images/2/a.png": "", "images/2/b.png": "dog"}
-    assert "1 rows of labels.csv name no image, or more than one, such as: a.png" in notes
+    assert "1 rows of labels.csv name none of these images, or several, such as: a.png" in notes
 
 
 @pytest.mark.parametrize(
@@ -147,7 +171,7 @@ def test_a_table_as_root_names_the_images(put, tmp_path) -> None:
     found, notes = read(table)
     assert list(found.items()) == [("images/c.png", "cat"), ("images/a.png", "dog"), ("2020/d.png", "")]
     assert notes == [
-        "1 rows of own.csv name no image, or more than one, such as: gone.png",
+        "1 rows of own.csv name none of these images, or several, such as: gone.png",
         "1 images have no label in own.csv",
     ]
     put("own.csv", b"file,label\n")
