@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.history import Tree, migrated, schema, with_present_names
 from pipeline.config.sections import Config
+from pipeline.config.suggest import command_for
 from stages.errors import ConfigurationError, unknown
 
 _PACKAGED = Path(__file__).parents[1] / "configs"
@@ -43,9 +44,11 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
     if not path.is_file():
+        if command := command_for(name, overrides):
+            raise ConfigurationError(f"{name} is no configuration; to read it: {command}")
         if path.parent == CONFIGS:
             raise unknown("configuration", name, config_names())
-        raise ConfigurationError(f"no configuration file {path}")
+        raise ConfigurationError(f"no configuration file {name}, and no folder or image of that name")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,15 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from stages.classes import ClassInfo
 from stages.errors import DataError
-from stages.ingest.uris import is_folder
+from stages.formats.system_files import system_kind
+from stages.ingest.image_formats import EXTENSIONS
+from stages.ingest.uris import is_folder, list_folder
 
-EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-)
 WNID = re.compile(r"n\d{8}")
 
 
@@ -48,14 +47,21 @@ class Found:
 
 
 def find_images(names: Iterable[str]) -> Found:
-    """Pick the images by extension, in either case; hidden files and ``__MACOSX`` are not images."""
+    """Pick the images by extension, in either case, without what is hidden or belongs to a system.
+
+    Args:
+        names: Relative POSIX names of files, and with a slash at the end those of folders that cannot be read.
+    """
     found = Found()
     for name in names:
-        path = PurePosixPath(name)
-        if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-            found.skipped["hidden"] += 1
-        elif path.suffix.lower() not in EXTENSIONS:
-            found.skipped[path.suffix.lower() or "no extension"] += 1
+        suffix = splitext(name)[1].lower()
+        kind = system_kind(name)
+        if name.endswith("/"):
+            found.skipped.update([] if kind else ["folders that cannot be read"])
+        elif kind:
+            found.skipped[kind] += 1
+        elif suffix not in EXTENSIONS:
+            found.skipped[suffix or "no extension"] += 1
         elif not _is_text(name):
             found.skipped["name not in UTF-8"] += 1
         else:
@@ -71,6 +77,11 @@ def require_folder(root: str) -> None:
     """
     if not is_folder(root):
         raise DataError(f"no folder {root}; name the one that the images are in", about="root")
+
+
+def sub_folders(folder: str) -> list[str]:
+    """Names of the folders in a folder that do not belong to a system, in bytewise order."""
+    return [name for name in list_folder(folder)[0] if not system_kind(f"{name}/")]
 
 
 def class_info(name: str) -> ClassInfo:

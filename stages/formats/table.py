@@ -66,7 +66,7 @@ FORMATS: dict[str, Format] = {
         needs_root=False,
     ),
     "imagefolder": Format(
-        "A folder of class folders (labels only), or a flat folder (no labels).",
+        "Class folders, a flat folder with or without a table of labels, an image, a pattern, a list (labels only).",
         imagefolder.Options,
         read="stages.formats.imagefolder.read",
     ),

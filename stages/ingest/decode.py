@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
+from stages.ingest.image_formats import FORMATS
 from stages.ingest.uris import read_bytes
 
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
@@ -35,10 +36,6 @@ _UPRIGHT = {
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Beyond this aspect ratio only the crop is resized: the whole resized image would need 4 GB at 20000 x 1.
 _LONGEST_ASPECT = 32
-# Image formats that this Pillow can read. Others are excluded: one of them (EPS) starts a program.
-Image.init()
-_PICTURES = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-_FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
 # Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
@@ -74,7 +71,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
@@ -125,7 +122,7 @@ def displayed_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
-    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
             if large or not any(mark in data for mark in _PNG_ORIENTATION):

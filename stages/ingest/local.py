@@ -73,12 +73,18 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 def _walk(path: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     """Names of the files below ``path``, each with the prefix; ``above`` holds the parent folders."""
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+        with os.scandir(path) as found:
+            entries = list(found)
+    except PermissionError:
+        if not above:
+            raise
+        yield prefix
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    with os.scandir(path) as found:
-        entries = list(found)
     for entry in entries:
         if _is_dir(entry):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))

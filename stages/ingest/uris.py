@@ -104,7 +104,8 @@ def list_folder(folder: str) -> tuple[list[str], list[str]]:
 def walk(folder: str) -> list[str]:
     """Relative POSIX names of all files below a folder, in bytewise order.
 
-    Links to folders are followed, but never into a folder that is being walked already.
+    Links to folders are followed, but never into a folder that is being walked already. A folder below that may
+    not be read is named itself, with a slash at the end.
 
     Raises:
         StorageError: The store does not answer.

@@ -1,4 +1,4 @@
-"""Format of image folders."""
+"""Format of image folders, and of images that are named one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Options:
     """Options of the reader.
 
     Attributes:
-        split: Folder to read, if the root has one of that name.
+        split: Part to read, where the root is divided into parts: the name of a folder, or ``val``, ``test`` or
+            ``train`` for one that means the same. Without ``val`` the default takes ``test``, then ``train``.
     """
 
     split: str = "val"

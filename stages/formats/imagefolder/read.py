@@ -1,68 +1,129 @@
-"""Reader of images in class folders, or in one folder without classes."""
+"""Reader of images in class folders or in one folder, with a table of labels or without, or named one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
 
-from stages.formats.folder import class_info, find_images, require_folder
+from stages.errors import ConfigurationError, DataError
+from stages.formats.folder import class_info, find_images, sub_folders
 from stages.formats.imagefolder import Options
+from stages.formats.imagefolder.labelling import in_order, label
+from stages.formats.imagefolder.parts import candidates, note_part, parts_among, unwrapped
+from stages.formats.imagefolder.selection import LISTS, check_picture, is_pattern, listed, matching
+from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, read_labels
 from stages.formats.source import Notes, Source
-from stages.ingest.paths import join
+from stages.ingest.paths import basename, join, parent
 from stages.ingest.records import ImageRecord
-from stages.ingest.uris import is_folder, list_folder, walk
+from stages.ingest.uris import is_file, is_folder, walk
 
 
 def read(root: str, options: Options) -> Source:
     """Read ``root/SPLIT/<class>/**``, ``root/<class>/**`` or the images of a flat folder.
 
-    The classes are the folders in bytewise order of their names, including those without images. The id of an
-    image is the rank of its name, from 1, in bytewise order.
+    The classes are the folders in bytewise order of their names, including those without images, or those of a
+    table (see :func:`stages.formats.imagefolder.labelling.label`). The id of an image is the rank of its name,
+    from 1, in bytewise order, or its place in the list.
 
     Args:
-        root: Local path or uri of the folder.
+        root: Local path or uri of the folder; or of an image, a pattern such as ``pictures/**/*.jpg``, a list or
+            a table of images.
         options: The part to read.
 
     Raises:
+        ConfigurationError: There is no such part.
         DataError: The root is missing or has no images.
     """
-    require_folder(root)
     split = options.split
-    prefix = f"{split}/" if split and is_folder(join(root, split)) else ""
-    base = join(root, split) if prefix else root
-    found = find_images(walk(base))
-    found.require(base)
-    folders = [name for name in list_folder(base)[0] if not name.startswith(".") and name != "__MACOSX"]
-    used = {_class_of(name) for name in found.names} - {""}
-    classes = folders if used else []
-    loose = sum(not _class_of(name) for name in found.names) if classes else 0
-    notes = Notes()
+    if is_folder(root):
+        folders = sub_folders(root)
+        # Training sets are large: they are not walked where another part is wanted, unless that has no images.
+        part = [f"{split}/{name}" for name in walk(join(root, split))] if split in folders else []
+        return _part(root, part if any(find_images([name]).names for name in part) else walk(root), folders, split)
+    if split != Options.split:
+        raise ConfigurationError(f"{root} is no folder and names its images itself; leave this key out", about="split")
+    if is_file(root):
+        return _named(root)
+    if is_pattern(root):
+        return _matching(root)
+    raise DataError(f"no folder {root}; name the one that the images are in, an image or a list of them", about="root")
+
+
+def _named(uri: str) -> Source:
+    """The images of a list or table, or a single one."""
+    notes, folder, suffix = Notes(), parent(uri), os.path.splitext(basename(uri))[1].lower()
+    if suffix in LISTS:
+        images = listed(uri, notes)
+    elif suffix in SUFFIXES:
+        found = read_labels(uri, ImageNames(find_images(walk(folder)).names))
+        notes.extend(found.notes)
+        images = [(join(folder, name), name, text) for name, text in found.of.items()]
+    else:
+        check_picture(uri)
+        images = [(uri, basename(uri), "")]
+    if not images:
+        why = "; ".join(notes.lines()) or "it is empty"
+        raise DataError(f"{uri} names no image that is there ({why})", about="root")
+    classes = in_order({text for _, _, text in images})
+    if classes:
+        notes.count(f"images have no label in {basename(uri)}", sum(not text for _, _, text in images))
+    return _source(images, classes, notes)
+
+
+def _matching(pattern: str) -> Source:
+    """The images that match a pattern, of all parts."""
+    root, files = matching(pattern)
+    if not files:
+        raise DataError(f"no file matches {pattern}", about="root")
+    found, notes = find_images(files), Notes()
+    found.require(pattern)
     notes.say(found.skipped_line())
-    _note_oddities(notes, classes, used, loose)
-    return Source([class_info(name) for name in classes], _records(base, prefix, found.names, classes), notes)
+    outer = unwrapped(found.names, "", "")
+    places = [f"{outer}{part}/" for part in parts_among(_tops(found.names, outer))]
+    labelled = label(root, found.names, places or [outer], whole=False)
+    notes.extend(labelled.notes)
+    images = [(join(root, name), name, labelled.label_of.get(name, "")) for name in found.names]
+    return _source(images, labelled.classes, notes)
 
 
-def _records(base: str, prefix: str, names: list[str], classes: list[str]) -> Iterator[ImageRecord]:
-    label = {name: index for index, name in enumerate(classes)}
-    for rank, name in enumerate(names, start=1):
-        own = _class_of(name)
-        yield ImageRecord(rank, join(base, name), prefix + name, label[own] if own else -1)
+def _part(root: str, files: list[str], folders: list[str], split: str) -> Source:
+    """The images of one part of a folder, or of the whole one where it has none.
+
+    Args:
+        root: The folder.
+        files: Files in it that may be images, relative to it.
+        folders: Its sub-folders.
+        split: The part to read.
+    """
+    found, notes = find_images(files), Notes()
+    found.require(root)
+    notes.say(found.skipped_line())
+    outer = unwrapped(found.names, "", split)
+    tops = _tops(found.names, outer)
+    parts = candidates(root, tops, split)
+    tried = (label(root, found.names, [f"{outer}{part}/" if part else outer], whole=True) for part in parts or [""])
+    first = next(tried)
+    chosen = first if first.classes else next((one for one in tried if one.classes), first)
+    names = list(chosen.label_of)
+    if parts:
+        note_part(notes, _tops(names, outer)[0], tops if outer else folders)
+    apart = tuple(f"{outer}{part}/" for part in parts_among(tops))
+    beside = sum(name not in chosen.label_of and not name.startswith(apart) for name in found.names)
+    notes.count(f"images lie beside {'the parts' if parts else outer}: left out", beside)
+    notes.extend(chosen.notes)
+    return _source([(join(root, name), name, text) for name, text in chosen.label_of.items()], chosen.classes, notes)
 
 
-def _class_of(name: str) -> str:
-    """The class folder of an image; empty where it is in none."""
-    return name.partition("/")[0] if "/" in name else ""
+def _source(images: Sequence[tuple[str, str, str]], classes: list[str], notes: Notes) -> Source:
+    """The dataset of images (uri, name, class or empty)."""
+    index = {name: at for at, name in enumerate(classes)}
+    records = (
+        ImageRecord(rank, uri, name, index.get(text, -1)) for rank, (uri, name, text) in enumerate(images, start=1)
+    )
+    return Source([class_info(name) for name in classes], records, notes)
 
 
-def _note_oddities(notes: Notes, classes: list[str], used: set[str], loose: int) -> None:
-    notes.count("images lie next to the class folders: they have no label", loose)
-    if empty := [name for name in classes if name not in used]:
-        notes.say(f"{len(empty):,} of {len(classes):,} class folders have no images: {_some(empty)}")
-    if classes and all(name.isdecimal() for name in classes) and classes != sorted(classes, key=int):
-        notes.say(
-            f"the class folders are numbers, taken in the order of their text: {_some(classes)}; "
-            "pad them with zeros if the network counts them as numbers"
-        )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+def _tops(names: list[str], prefix: str) -> list[str]:
+    """The folders directly below a folder that have files."""
+    below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return list(dict.fromkeys(name.partition("/")[0] for name in below if "/" in name))

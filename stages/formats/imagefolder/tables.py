@@ -1,0 +1,229 @@
+"""Labels of images from a table beside them: CSV, TSV or JSON lines, as Kaggle and Hugging Face lay them out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from stages.formats.source import Notes
+from stages.ingest.image_formats import EXTENSIONS
+from stages.ingest.paths import basename
+from stages.ingest.uris import read_bytes
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+"""Extensions of tables."""
+
+# Headers of labels, the best first, in lower case and without separators; then words in other headers.
+_HEADERS = ("labelname", "classname", "categoryname", "label", "class", "category", "labels", "target", "y")
+_WORDS = ("label", "class", "category", "species", "breed", "diagnosis")
+_IMAGES = ("file", "image", "img", "name", "path", "photo", "picture")
+# Headers of what is said about an image alone.
+_TEXTS = ("text", "caption", "captions", "prompt", "description", "url", "split", "width", "height")
+_TRIED = 1000
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a table says.
+
+    Attributes:
+        of: Label by the name of the image; empty where its rows give it none.
+        column: The column of the labels, for messages; empty where the table has no labels.
+        notes: Findings about rows.
+    """
+
+    of: dict[str, str] = field(default_factory=dict)
+    column: str = ""
+    notes: Notes = field(default_factory=Notes)
+
+
+class ImageNames:
+    """Images by whatever a table may call them: with or without extension or folders.
+
+    Args:
+        names: Relative names of the images.
+        places: The folders that hold those in question, as prefixes.
+    """
+
+    def __init__(self, names: list[str], places: Sequence[str] = ()) -> None:
+        self._exact: dict[str, str | None] = {}
+        self._ends: dict[str, str | None] = {}
+        for name in names:
+            normal = _normal(name)
+            for text in {normal, *(normal.removeprefix(place) for place in places)}:
+                _add(self._exact, text, name)
+            parts = normal.split("/")
+            for start in range(len(parts)):
+                _add(self._ends, "/".join(parts[start:]), name)
+
+    def find(self, cell: str) -> str | None:
+        """The only image that a cell names; None where it is none, or one of several."""
+        text = _normal(cell)
+        for key in (text, _stem(text)):
+            if found := self._exact.get(key) or self._ends.get(key):
+                return found
+        if not text.startswith("/") and ":" not in text:
+            return None
+        parts = text.split("/")  # where it was on another machine
+        return next(filter(None, (self._ends.get("/".join(parts[at:])) for at in range(1, len(parts)))), None)
+
+
+class _Table(NamedTuple):
+    header: list[str]
+    rows: list[list[str]]
+
+
+def read_labels(uri: str, images: ImageNames) -> Labels:
+    """Read a table.
+
+    The images are in a column that names them, the labels in the one whose header says so, or in the only other
+    one. A table without a header has no other columns.
+
+    Args:
+        uri: Path or uri of the table.
+        images: The images that it may name.
+
+    Returns:
+        The labels; those of no image where the table is about something else.
+    """
+    name, notes = basename(uri), Notes()
+    table = _rows(uri, name, notes)
+    named = any(_is_image(cell) or images.find(cell) for cell in table.header)
+    if named and all(_rank(cell) is None for cell in table.header):  # it has no header
+        table = _Table([""] * len(table.header), [table.header, *table.rows])
+    some = table.rows[:: max(1, len(table.rows) // _TRIED)]
+    place = _image_column(table.header, some, images)
+    if place is None and (place := _image_column(table.header, table.rows, images)) is None:
+        return Labels(notes=notes)
+    label = _label_column(table.header, place)
+    if label is None:
+        listed = ", ".join(header or "?" for header in table.header[:5])
+        notes.say(f"{name} gives no labels: none of its columns ({listed}) is called label or class")
+    pairs = []
+    for row in table.rows:
+        found = images.find(_cell(row, place))
+        if found is None:
+            notes.count(f"rows of {name} name none of these images, or several", example=_cell(row, place))
+        else:
+            pairs.append((found, "" if label is None else _cell(row, label)))
+    column = "" if label is None else f"column {repr(table.header[label]) if table.header[label] else label + 1}"
+    return Labels(merged(pairs, name, notes), column, notes)
+
+
+def merged(pairs: Iterable[tuple[str, str]], name: str, notes: Notes) -> dict[str, str]:
+    """The labels by image; an image that is named twice has the first.
+
+    Args:
+        pairs: Images with their labels, which may be empty.
+        name: Name of the table, for notes.
+        notes: Receives the repetitions.
+    """
+    found: dict[str, str] = {}
+    for image, label in pairs:
+        if image in found:
+            other = bool(label and found[image] and label != found[image])
+            what = "with two labels: the first is theirs" if other else "twice: they count once"
+            notes.count(f"images are in {name} {what}", example=image)
+        found[image] = found.get(image) or label
+    return found
+
+
+def text_of(uri: str, notes: Notes) -> str:
+    """The text of a file, in UTF-8 or as Windows programs write it."""
+    data = read_bytes(uri)
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        notes.say(f"{basename(uri)} is not in UTF-8: it is read as Windows-1252")
+        return data.decode("cp1252", errors="replace")
+
+
+def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) -> int | None:
+    """The column that names images: with extensions rather than without, under a fitting header, in most rows.
+
+    Where images are called 1.png, 2.png and so on, numbers of rows or classes name images too.
+    """
+    found = {at: [cell for row in rows if images.find(cell := _cell(row, at))] for at in range(len(header))}
+    most = max(map(len, found.values()), default=0)
+    likely = [at for at, cells in found.items() if cells and len(cells) * 2 >= most]
+
+    def worth(at: int) -> tuple[int, bool, bool, int]:
+        plain = header[at].lower()
+        fits = plain.endswith("id") or any(word in plain for word in _IMAGES)
+        return sum(map(_is_image, found[at])), _rank(header[at]) is None, fits, len(found[at])
+
+    return max(likely, key=worth, default=None)
+
+
+def _label_column(header: list[str], place: int) -> int | None:
+    others = [at for at in range(len(header)) if at != place]
+    named = sorted((rank, at) for at in others if (rank := _rank(header[at])) is not None)
+    if not named and len(others) == 1 and header[others[0]].lower() not in _TEXTS:
+        return others[0]
+    return named[0][1] if named else None
+
+
+def _rank(header: str) -> int | None:
+    """Place of a header among those of labels, from the best; None where it is not like any."""
+    plain = re.sub(r"[\W_]", "", header).lower()
+    if plain in _HEADERS:
+        return _HEADERS.index(plain)
+    return next((len(_HEADERS) + at for at, word in enumerate(_WORDS) if word in plain), None)
+
+
+def _rows(uri: str, name: str, notes: Notes) -> _Table:
+    text = text_of(uri, notes)
+    if name.lower().endswith(".jsonl"):
+        return _json_rows(text, name, notes)
+    delimiter = max(",\t;|", key=text.partition("\n")[0].count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        notes.say(f"{name} cannot be read: {error}")
+        rows = []
+    return _Table([cell.strip() for cell in rows[0]], rows[1:]) if rows else _Table([], [])
+
+
+def _json_rows(text: str, name: str, notes: Notes) -> _Table:
+    entries = []
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict):
+            entries.append({key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)})
+        else:
+            notes.count(f"lines of {name} are not JSON objects: left out", example=line[:60])
+    header = list(dict.fromkeys(key for entry in entries for key in entry))
+    return _Table(header, [[entry.get(key, "") for key in header] for entry in entries])
+
+
+def _cell(row: list[str], at: int) -> str:
+    return row[at].strip() if at < len(row) else ""
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
+
+
+def _is_image(cell: str) -> bool:
+    return PurePosixPath(cell.strip()).suffix.lower() in EXTENSIONS
+
+
+def _stem(name: str) -> str:
+    """A name without the extension of an image."""
+    return name[: -len(PurePosixPath(name).suffix)] if _is_image(name) else name
+
+
+def _add(found: dict[str, str | None], text: str, name: str) -> None:
+    """Enter an image with and without extension; None stands for several."""
+    for key in {text, _stem(text)}:
+        found[key] = name if found.get(key, name) == name else None
