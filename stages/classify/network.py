@@ -64,8 +64,12 @@ class Network:
         outputs: str = AUTO,
     ) -> None:
         from stages.classify.architectures.densenet import adapted
+        from stages.classify.programs import as_module
+        from stages.classify.quantized import NOTE, simulated
         from stages.classify.weights import tensors_sha256
 
+        given = as_module(module)
+        module = simulated(given)
         self.module = adapted(module).eval().requires_grad_(False)
         self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
         self.preprocess = preprocess
@@ -74,7 +78,7 @@ class Network:
         if outputs not in OUTPUTS:
             raise unknown("kind of outputs", outputs, list(OUTPUTS), about="outputs")
         self.outputs = outputs
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = () if module is given else (NOTE,)
 
     def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.

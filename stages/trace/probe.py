@@ -170,12 +170,17 @@ def hooked(module: nn.Module, watch: Watch) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
         return lambda part, inputs, output: watch(name, part, inputs, output)
 
-    handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
+    handles = [part.register_forward_hook(hook(name)) for name, part in hookable(module) if name]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hookable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The network's parts by dotted name, without those that torch does not allow to hook: TorchScript."""
+    yield from ((name, part) for name, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule))
 
 
 def _is_square(maps: Tensor | None) -> bool:
