@@ -18,7 +18,8 @@ from pipeline.commands.run import run
 from pipeline.config.history import config_hash
 from pipeline.config.load import load_config
 from pipeline.config.recipe import resolve
-from pipeline.engine.prepare import load_checked
+from pipeline.engine.prepare import load_checked, prepare
+from pipeline.store.rundir import RunDir
 from stages.classify.dilate import dilated
 from stages.classify.fold import folded
 from stages.classify.network import Network, Preprocess
@@ -125,8 +126,6 @@ def test_every_map_is_that_of_the_network_without_its_softmax(probable, plain, i
     target = torch.tensor([0, 3, 6])
     slow = {"groupcam", "opticam", "scorecam", "scorecam-lecture", "smooth-gradcam++"}
     slow |= {name for name in METHODS if "augmented" in name}
-        name for name in METHODS if "augmented" in name
-    }
     for name in METHODS.keys() - slow - ({"cam", "positive-cam"} if expected.head is None else set()):
         method = get_explainer(name, found.head is not None).function
         assert torch.equal(method(found, target), method(expected, target)), name
@@ -327,6 +326,13 @@ def test_the_given_network_stays_as_it_is_and_a_second_trial_changes_nothing(ima
     assert (twice.outputs, twice.notes) == (once.outputs, once.notes)
 
 
+@pytest.mark.slow
+def test_a_compiled_network_is_explained_as_what_it_was_compiled_from(images):
+    network = tried(torch.compile(seeded(Attribute), backend="eager"))
+    assert torch.equal(network.module(images), seeded(GapLinear)(images))
+    assert network.resolve_layer("last") == "features"
+
+
 def softmax_network() -> Network:
     return Network(seeded(Attribute), [f"class {index}" for index in range(CLASSES)], Preprocess(size=SIZE))
 
@@ -375,3 +381,7 @@ def test_a_run_with_one_output_knows_both_labels(tmp_path):
     run(config, tmp_path / "run")
     rows = wsl.load(tmp_path / "run").boxes()
     assert set(rows.class_name) == {"cat", "dog"}
+    info = tmp_path / "run" / "run.json"
+    info.write_text(info.read_text().replace('"outputs": "sigmoid"', '"outputs": "softmax"'))
+    with pytest.raises(ConfigurationError, match="what the network's outputs stand for has changed"):
+        prepare(RunDir.open(tmp_path / "run", config), resolve(config))
