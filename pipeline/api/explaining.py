@@ -57,9 +57,10 @@ def explain(
     Args:
         images: One or several paths, uris, Pillow images or (H, W, 3) uint8 RGB arrays; or a (N, 3, S, S) float
             tensor that is normalised as the network expects.
-        network: A classifier, (N, 3, S, S) to (N, C) logits, whose pixels are normalised as by torchvision's ImageNet
-            networks; a :class:`stages.classify.network.Network`, which has its own normalisation; or a spec
-            such as ``lite0`` or ``torchvision:resnet50@IMAGENET1K_V1``.
+        network: A classifier, (N, 3, S, S) to (N, C) logits or probabilities, or to one logit of two classes, whose
+            pixels are normalised as by torchvision's ImageNet networks; a
+            :class:`stages.classify.network.Network`, which has its own normalisation; or a spec such as ``lite0``
+            or ``torchvision:resnet50@IMAGENET1K_V1``.
         method: A name of ``wsl-pipeline list explainers``, which gives formulas and papers.
         target: The class to explain, by index or name, or one for each image; the first prediction where not given.
         layer: Dotted name of the explained layer; ``last`` is the last one with spatial extent. The maps of several
@@ -83,6 +84,8 @@ def explain(
     """
     import torch
 
+    from stages.classify.outputs import with_logits
+
     check_methods([method])
     rules = protocol if isinstance(protocol, Protocol) else get_protocol(protocol)
     if fit not in FITS:
@@ -90,12 +93,13 @@ def explain(
     if size is not None and not LEAST <= size <= MOST:
         raise ConfigurationError(f"size: {size} is not a number of pixels from {LEAST} to {MOST}")
     owned = _owned(network)
-    names = list(classes) or [one.name for one in owned.classes]
     if isinstance(images, torch.Tensor):
         sources, frames, size = _from_tensor(images, owned.preprocess, size)
     else:
         sources, size = _listed(images), owned.preprocess.size if size is None else size
         frames = _from_photographs(sources, owned.preprocess, size, fit)
+    owned = with_logits(owned, size)
+    names = list(classes) or [one.name for one in owned.classes]
     targets = None if target is None else _classes(target, names, len(sources))
     layers = layers_of(owned, [method], layer, size)
     stages: list[Stage] = [

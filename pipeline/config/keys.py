@@ -18,6 +18,7 @@ KEYS = {
     "maps": "--maps",
     "methods": "explain.methods",
     "network": "model.spec",
+    "outputs": "model.outputs",
     "predictions": "--predictions",
     "protocol": "box.protocol",
     "root": "data.root",

@@ -111,6 +111,10 @@ class ModelConfig(Section):
     """Side of the input in pixels; null stands for the weights' own."""
     fit: Literal["squash", "center_crop", "letterbox"] = "squash"
     """How an image is made square."""
+    outputs: Literal["auto", "softmax", "sigmoid"] = "auto"
+    """What the network's outputs stand for: classes that exclude each other (softmax) or each with a probability of its
+    own (sigmoid). auto tells by the network's last activation, takes one output as two classes, and logits as those
+    of a softmax: state sigmoid for a multi-label network that returns logits."""
 
 
 class ExplainConfig(Section):

@@ -94,7 +94,7 @@ def survey(recipe: Recipe) -> Survey:
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)
-    notes, records, classes = list(dataset.notes), dataset.records, list(network.classes)
+    notes, records, classes = [*dataset.notes, *network.notes], dataset.records, list(network.classes)
     if dataset.classes:
         numbers, note = match_classes(dataset.classes, classes, outputs)
         notes += [note] if note else []
@@ -119,6 +119,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     import torch
 
     from stages.classify.dilate import dilated
+    from stages.classify.outputs import with_logits
     from stages.explain.method_layers import layers_of
     from stages.explain.registry import closed_form, get_explainer, same_maps
     from stages.trace.cut import CutNetwork
@@ -130,8 +131,9 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     facts = NetworkFacts(network.weights_sha256, network.preprocess)
     size = recipe.with_network(facts).size
     try:
+        network = with_logits(network, size, config.model.outputs)
         placed = layers_of(network, explain.methods, explain.layer, size)
-        full = recipe.with_network(replace(facts, layers=placed))
+        full = recipe.with_network(replace(facts, layers=placed, outputs=network.outputs))
         check_repeatable(network.module, size)
         module = dilated(network.module, full.layers[0], size) if explain.dilate else network.module
         cut = CutNetwork(module, full.layers, size)
@@ -189,6 +191,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
         (info.precision, recipe.config.runtime.precision, "runtime.precision has"),
+        (info.outputs, found.recipe.network.outputs, "model.spec: what the network's outputs stand for has"),
     ):
         if before != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
@@ -227,6 +230,7 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
         layers=dict(facts.layers),
         same_map_as=dict(facts.same_map_as),
         preprocess=Pixels(**asdict(facts.preprocess)),
+        outputs=facts.outputs,
         notes=found.notes,
         versions=versions(),
     )

@@ -74,6 +74,8 @@ class RunInfo(_Part):
     same_map_as: dict[str, str] = Field(default_factory=dict)
     """Earlier entry of ``explain.methods`` that gives the same map on this network, by entry."""
     preprocess: Pixels = Pixels()
+    outputs: str = "softmax"
+    """What the network's outputs stand for: ``softmax`` or ``sigmoid``."""
     notes: list[str] = Field(default_factory=list)
     """Oddities of the data."""
     warnings: list[str] = Field(default_factory=list)

@@ -264,6 +264,7 @@ class RunDir:
         facts = NetworkFacts(
             weights_sha256=info.weights_sha256,
             preprocess=Preprocess(**info.preprocess.model_dump()),
+            outputs=info.outputs,
             # Version 0.2.1 and before record which layers were explained, not by which method.
             layers=info.layers or dict.fromkeys(config.explain.methods, _as_list(info.layer)),
             same_map_as=info.same_map_as,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stages.classes import ClassInfo
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,16 +32,26 @@ class Preprocess:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
+AUTO, *_ = OUTPUTS = ("auto", "softmax", "sigmoid")
+"""Kinds of outputs of a network; one that has not been tried is ``auto``."""
+
+
 class Network:
     """A classifier that is ready to be explained. Only the module is required.
 
     Args:
-        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits. It is put in eval mode and frozen.
+        module: Maps (N, 3, size, size) normalised RGB to (N, C) logits, or to something that
+            :func:`stages.classify.outputs.with_logits` makes logits of. It is put in eval mode and frozen.
         classes: The C classes in output order, or their names; empty where they are unknown.
         preprocess: Preprocessing that the network expects; that of torchvision's ImageNet networks where not given.
         layer: Dotted name of the module whose output is explained by default; the last one with spatial
             extent where not given.
         weights_sha256: SHA-256 of the file that the weights came from; that of the tensors where not given.
+        outputs: ``softmax`` where one class excludes the others, ``sigmoid`` where each has a probability of its own;
+            ``auto`` where the network shall be tried.
+
+    Attributes:
+        notes: What the user should know about the network, one line each.
     """
 
     def __init__(
@@ -51,15 +61,24 @@ class Network:
         preprocess: Preprocess = Preprocess(),
         layer: str = "",
         weights_sha256: str = "",
+        outputs: str = AUTO,
     ) -> None:
         from stages.classify.architectures.densenet import adapted
+        from stages.classify.programs import as_module
+        from stages.classify.quantized import NOTE, simulated
         from stages.classify.weights import tensors_sha256
 
+        given = as_module(module)
+        module = simulated(given)
         self.module = adapted(module).eval().requires_grad_(False)
         self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
         self.preprocess = preprocess
         self.layer = layer
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
+        if outputs not in OUTPUTS:
+            raise unknown("kind of outputs", outputs, list(OUTPUTS), about="outputs")
+        self.outputs = outputs
+        self.notes: tuple[str, ...] = () if module is given else (NOTE,)
 
     def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.batch import Answer, Batch, Resources
+from stages.classify.network import AUTO
 from stages.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Classify:
         gpus: Share of a GPU that one worker occupies.
         dilate: Explain the a trous form of the network, whose maps have twice the side length. Classes and
             probabilities stay those of the original network, so a run classifies the same with and without it.
+        outputs: What the network's outputs stand for, as in :func:`stages.classify.outputs.with_logits`.
 
     Attributes:
         fold: Whether normalisations are folded into the convolutions before them; to be turned off if
@@ -61,10 +63,11 @@ class Classify:
         precision: str = "fp32",
         gpus: float = 0,
         dilate: bool = False,
+        outputs: str = AUTO,
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
         self.folder = Path.cwd()  # A worker may have another one.
-        self.device, self.precision, self.dilate = device, precision, dilate
+        self.device, self.precision, self.dilate, self.outputs = device, precision, dilate, outputs
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -75,6 +78,7 @@ class Classify:
         """
         import torch
 
+        from stages.classify.outputs import with_logits
         from stages.classify.sources import load_network
 
         network = load_network(self.spec, self.folder)
@@ -84,7 +88,7 @@ class Classify:
                 "it must give the same ones every time and everywhere",
                 about="network",
             )
-        self.prepare(network)
+        self.prepare(with_logits(network, self.size, self.outputs))
         if torch.device(self.device).type == "cpu":
             # Workers share the cores batch by batch: this is faster than sharing them inside every operator,
             # and results do not depend on the number of cores.
@@ -95,7 +99,8 @@ class Classify:
         """Find the network's head and hook the layer; the part of :meth:`setup` that follows loading.
 
         Args:
-            network: Network to prepare; moved to the stage's device, and hooked itself if it cannot be folded.
+            network: Network to prepare, which returns logits; moved to the stage's device, and hooked itself if it
+                cannot be folded.
 
         Raises:
             ConfigurationError: Unknown layer, or a layer without spatial extent.
@@ -115,7 +120,7 @@ class Classify:
         explained = dilated(module, names[0], self.size) if self.dilate else module
         module, explained = (one.to(self.device).to(memory_format=torch.channels_last) for one in (module, explained))
         precision = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        self.network = CutNetwork(explained, names, self.size, precision, black=-mean / std)
+        self.network = CutNetwork(explained, names, self.size, precision, -mean / std, network.outputs)
         if self.dilate:
             self._classifier = CutNetwork(module, names, self.size, precision)
 
@@ -124,11 +129,15 @@ class Classify:
 
         ``image`` is (N, size, size, 3) uint8 RGB, or (N, 3, size, size) float32 that is normalised already.
         """
+        from stages.trace.outputs import SIGMOID
+
         inputs = self._normalised(batch["image"])
         trace = self.network.trace(inputs)
         logits = self._classifier.logits(inputs) if self.dilate else trace.logits
-        probs = logits.detach().softmax(1)
-        top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
+        probs = self.network.probabilities(logits.detach())
+        # Several sigmoids may round to 1.
+        ranked = logits.detach() if self.network.outputs == SIGMOID else probs
+        top = ranked.topk(min(TOP_K, probs.shape[1]), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         rows = kept | {
             "trace_row": np.arange(len(probs)),

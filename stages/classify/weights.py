@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stages.classify.programs import check_tensors
 from stages.errors import ConfigurationError, WeightsUnavailableError, first_line
 
 
@@ -22,6 +23,8 @@ def tensors_sha256(module: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of a module's tensors, for weights that do not come from a file."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
+        if not isinstance(tensor, Tensor):  # What get_extra_state() gives may be anything.
+            continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -39,6 +42,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsUnavailableError(f"no weights at {path}", about="network")
+    check_tensors(path)
     state: object
     try:
         if path.suffix == ".safetensors":

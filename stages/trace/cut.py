@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.errors import ConfigurationError
 from stages.trace.layout import from_maps, to_maps
+from stages.trace.outputs import SOFTMAX, Head, probabilities
 from stages.trace.probe import checked_logits, gap_linear_head, order_of_running
 from stages.trace.trace import Trace
 
@@ -34,6 +35,7 @@ class CutNetwork:
             returned in the precision of the inputs.
         black: (1, 3, 1, 1), a normalised black pixel; 0, the mean colour under the usual normalisation, where
             the normalisation is unknown.
+        outputs: What the logits stand for, see :func:`stages.trace.outputs.probabilities`.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -49,8 +51,9 @@ class CutNetwork:
         size: int,
         precision: torch.dtype | None = None,
         black: Tensor | None = None,
+        outputs: str = SOFTMAX,
     ) -> None:
-        self.module = module
+        self.module, self.outputs = module, outputs
         self.black = torch.zeros(1, 3, 1, 1) if black is None else black
         self._size, self._precision = size, precision
         ordered = order_of_running(module, names, size) if len(names) > 1 else names
@@ -62,7 +65,7 @@ class CutNetwork:
         return [layer.name for layer in self._layers]
 
     @property
-    def head(self) -> nn.Linear | None:
+    def head(self) -> Head | None:
         """The linear layer, if GAP + linear alone follows the only layer.
 
         None where there are several layers: at most one of them directly precedes it.
@@ -97,6 +100,10 @@ class CutNetwork:
         with torch.autocast(inputs.device.type, self._precision, enabled=self._precision is not None):
             logits = checked_logits(self.module(inputs))
         return logits.to(inputs.dtype)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities (..., C) of the network's logits (..., C)."""
+        return probabilities(logits, self.outputs)
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
         """Logits (M, C) of (M, K, h, w) activations through the head alone; for a network cut at one layer.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from stages.errors import ConfigurationError
 from stages.trace.layout import to_maps
+from stages.trace.outputs import Head, TwoClasses
 
 Watch = Callable[[str, nn.Module, tuple[Any, ...], object], None]
 """Callback that gets the name, the module, the inputs and the output of a part that has run."""
@@ -69,11 +70,12 @@ def last_spatial_layer(module: nn.Module, size: int) -> str:
     raise ConfigurationError("no layer of the network gives a map (N, K, h, w) to explain", about="network")
 
 
-def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear | None:
+def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> Head | None:
     """The classifier's linear layer, if the logits are exactly linear(mean over h and w of the layer's output).
 
     This is tested, not guessed from names: both sides are computed on noise and compared. Where the means
-    themselves are the logits (Lin, Chen & Yan 2014; SqueezeNet), the layer is the identity.
+    themselves are the logits (Lin, Chen & Yan 2014; SqueezeNet), the layer is the identity. Where a layer of one
+    output gives the logits of two classes, both signs of it are the layer.
     """
     caught: list[Tensor | None] = []
 
@@ -92,14 +94,23 @@ def gap_linear_head(module: nn.Module, layer: nn.Module, size: int) -> nn.Linear
     if means is None or not logits.isfinite().all() or not logits.any():
         return None
     atol = 1e-4 * float(logits.abs().max())
-    for head in (part for part in module.modules() if isinstance(part, nn.Linear)):
-        if (head.out_features, head.in_features) != (logits.shape[1], means.shape[1]):
-            continue
+    for head in _heads(module, means, logits.shape[1]):
         if torch.allclose(F.linear(means, head.weight, head.bias), logits, rtol=1e-4, atol=atol):
             return head
-    if means.shape == logits.shape and torch.allclose(means, logits, rtol=1e-4, atol=atol):
-        return _identity(means)
     return None
+
+
+def _heads(module: nn.Module, means: Tensor, classes: int) -> Iterator[Head]:
+    """Every head that could give the logits of so many classes from means (N, K)."""
+    channels = means.shape[1]
+    linear = [part for part in module.modules() if isinstance(part, nn.Linear) and part.in_features == channels]
+    yield from (one for one in linear if one.out_features == classes)
+    if channels == classes:
+        yield _identity(means)
+    if classes == 2:
+        yield from (TwoClasses(one) for one in linear if one.out_features == 1)
+        if channels == 1:
+            yield TwoClasses(_identity(means))
 
 
 def order_of_running(module: nn.Module, names: Sequence[str], size: int) -> list[str]:
@@ -130,9 +141,14 @@ def check_repeatable(module: nn.Module, size: int) -> None:
 def forward_noise(module: nn.Module, size: int, scale: float = 1.0) -> Tensor:
     """Logits (2, C) of two images of noise with standard deviation ``scale``; the same noise every time."""
     module.eval()
+    return checked_logits(module(noise(module, size, scale)))
+
+
+def noise(module: nn.Module, size: int, scale: float = 1.0) -> Tensor:
+    """The two images of :func:`forward_noise`, (2, 3, size, size), as the network takes them."""
     parameter = next(module.parameters(), torch.empty(0))
-    noise = scale * torch.randn(_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return checked_logits(module(noise.to(parameter.device, parameter.dtype)))
+    images = scale * torch.randn(_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return images.to(parameter.device, parameter.dtype)
 
 
 def checked_logits(output: object) -> Tensor:
@@ -154,12 +170,17 @@ def hooked(module: nn.Module, watch: Watch) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
         return lambda part, inputs, output: watch(name, part, inputs, output)
 
-    handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
+    handles = [part.register_forward_hook(hook(name)) for name, part in hookable(module) if name]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hookable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The network's parts by dotted name, without those that torch does not allow to hook: TorchScript."""
+    yield from ((name, part) for name, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule))
 
 
 def _is_square(maps: Tensor | None) -> bool:

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.errors import ConfigurationError
+from stages.trace.outputs import Head
 
 
 class Traced(Protocol):
@@ -23,12 +24,16 @@ class Traced(Protocol):
         """The explained layers, in the order of running."""
 
     @property
-    def head(self) -> nn.Linear | None:
+    def head(self) -> Head | None:
         """The linear layer, if GAP + linear alone follows the only layer."""
 
     @property
     def black(self) -> Tensor:
         """A normalised black pixel, (1, 3, 1, 1)."""
+
+    @property
+    def outputs(self) -> str:
+        """What the logits stand for: ``softmax`` or ``sigmoid``."""
 
     def at(self, names: Collection[str]) -> Traced:
         """The same network, explained at some of the layers."""
@@ -38,6 +43,9 @@ class Traced(Protocol):
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (M, C) of (M, 3, S, S) inputs."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities (..., C) of logits (..., C)."""
 
     def decide(self, activations: Tensor, image: Tensor | None = None) -> Tensor:
         """Logits (M, C) with the only layer's output replaced by ``activations`` (M, K, h, w)."""
@@ -107,9 +115,14 @@ class Trace:
         return self.maps[0]
 
     @property
-    def head(self) -> nn.Linear | None:
+    def head(self) -> Head | None:
         """The linear layer of a GAP + linear head on ``activations``; None for any other head, or several layers."""
         return self.network.head
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of all classes, (N, C), without a graph."""
+        return self.network.probabilities(self.logits.detach())
 
     @property
     def locations(self) -> int:

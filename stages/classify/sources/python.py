@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from stages.classify.network import Network
+from stages.classify.programs import as_module
 from stages.classify.sources.own_module import import_from
 from stages.errors import ConfigurationError, UserError, first_line
 
@@ -33,16 +34,15 @@ def load(rest: str, folder: Path) -> Network:
     if not callable(factory):
         raise ConfigurationError(f"python:{rest}: {function} is not a function", about="network")
     try:
-        made = factory()
+        made = as_module(factory())
+        network = Network(made) if isinstance(made, nn.Module) else made
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         message = f"python:{rest}: {function}() fails: {first_line(error)}"
         raise ConfigurationError(message, about="network") from error
-    if isinstance(made, Network):
-        return made
-    if isinstance(made, nn.Module):
-        return Network(made)
+    if isinstance(network, Network):
+        return network
     raise ConfigurationError(
         f"python:{rest}: the factory returned {type(made).__name__}, not an nn.Module or a Network", about="network"
     )

@@ -24,7 +24,7 @@ class Explained:
         inputs: (N, 3, S, S) normalised images.
         target: (N,) classes that the maps explain.
         maps: (N, h, w) finite raw maps, any positive scale.
-        confidence: (N,) softmax probability of the class for the whole image.
+        confidence: (N,) probability of the class for the whole image.
         network: The explained network.
         explain: Function from (inputs, target) to the method's raw maps of other images.
         seeds: Random seeds, one per image.
@@ -89,7 +89,7 @@ class Explained:
         version = torch.arange(versions, device=device).repeat(count)
         found = []
         for images, numbers in zip(torch.split(image, CHUNK), torch.split(version, CHUNK), strict=True):
-            probs = self.network.logits(alter(images, numbers)).softmax(1)
+            probs = self.network.probabilities(self.network.logits(alter(images, numbers)))
             found.append(probs.gather(1, self.target[images, None])[:, 0])
         return torch.cat(found).view(count, versions)
 

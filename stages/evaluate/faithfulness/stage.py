@@ -94,7 +94,7 @@ class Faithfulness:
 
         picked = torch.from_numpy(images).to(trace.inputs.device)
         target = torch.from_numpy(batch["class_index"][rows].astype(np.int64)).to(picked.device)
-        probs = trace.logits.detach()[picked].softmax(1)
+        probs = trace.probs[picked]
         return Explained(
             inputs=trace.inputs[picked],
             target=target,

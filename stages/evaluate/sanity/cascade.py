@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stages.trace.probe import forward_noise
+from stages.trace.probe import forward_noise, hookable
 
 MOST = 24
 """Maximum number of groups of a network's parameters."""
@@ -74,7 +74,7 @@ def _used(module: nn.Module, size: int) -> list[tuple[str, nn.Module]]:
 
         return part.register_forward_pre_hook(hook)
 
-    owners = [(name, part) for name, part in module.named_modules() if any(True for _ in part.parameters(False))]
+    owners = [(name, part) for name, part in hookable(module) if any(True for _ in part.parameters(False))]
     handles = [watch(name, part) for name, part in owners]
     try:
         forward_noise(module, size)

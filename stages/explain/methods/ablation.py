@@ -52,7 +52,7 @@ def reciprocam(trace: Trace, targets: Tensor) -> Tensor:
     else:
         logits = torch.stack([_decide(trace, image, trace.locations, _alone) for image in range(len(maps))])
     every = targets[:, None].expand(-1, trace.locations, -1)
-    return logits.softmax(2).gather(2, every).mT.reshape(*targets.shape, *maps.shape[2:])
+    return trace.network.probabilities(logits).gather(2, every).mT.reshape(*targets.shape, *maps.shape[2:])
 
 
 @for_all_targets

@@ -108,7 +108,7 @@ def maps_of_copies(trace: Trace, targets: Tensor, transforms: Tensor, padding: s
         heat = torch.stack([gradcam(seen, target).detach().relu() for target in targets.unbind(1)], 1)
         peak = heat.amax((2, 3), keepdim=True)
         maps.append(heat / peak.where(peak > 0, 1))
-        probs.append(seen.logits.detach().softmax(1).gather(1, targets))
+        probs.append(seen.probs.gather(1, targets))
     return torch.stack(maps, 2), torch.stack(probs, 2)
 
 

@@ -11,6 +11,7 @@ from stages.explain.all_targets import for_all_targets
 from stages.explain.methods.cam import weighted_sum
 from stages.explain.methods.gradcam import gradcam
 from stages.explain.registry import explainer
+from stages.trace.outputs import SOFTMAX, log_probabilities
 from stages.trace.trace import Trace
 
 FINER_STRENGTH = 0.6
@@ -51,11 +52,11 @@ def finercam(trace: Trace, target: Tensor) -> Tensor:
 def shapleycam(trace: Trace, target: Tensor) -> Tensor:
     """Channels weighted by a second-order estimate of their Shapley value, (N, h, w).
 
-    With a GAP + linear head, F = mean(A), the gradient of y_c + log p_c is 2 w^c - W'p over h w, and its
+    With a GAP + linear head and a softmax, F = mean(A), the gradient of y_c + log p_c is 2 w^c - W'p over h w, and its
     Hessian, that of log p_c, times F is -W'(p (z - p'z)) over h w, where z = W F.
     """
-    if trace.head is not None:
-        weight, probs = trace.head.weight, trace.logits.detach().softmax(1)
+    if trace.head is not None and trace.network.outputs == SOFTMAX:
+        weight, probs = trace.head.weight, trace.probs
         evidence = F.linear(trace.activations.detach().mean((2, 3)), weight)
         curved = probs * (evidence - (probs * evidence).sum(1, keepdim=True))
         weights = 2 * weight[target] + (curved / 2 - probs) @ weight
@@ -79,7 +80,8 @@ def _second_order(trace: Trace, targets: Tensor) -> Tensor:
 def _expanded(trace: Trace, targets: Tensor) -> Tensor:
     activations, found = trace.activations, []
     for target in targets.unbind(1):
-        score = trace.score(target) + trace.logits.log_softmax(1).gather(1, target[:, None])[:, 0]
+        logs = log_probabilities(trace.logits, trace.network.outputs)
+        score = trace.score(target) + logs.gather(1, target[:, None])[:, 0]
         gradient = torch.autograd.grad(score.sum(), activations, create_graph=True)[0]
         product = (gradient * activations.detach()).sum()
         curvature = torch.autograd.grad(product, activations, retain_graph=True)[0]

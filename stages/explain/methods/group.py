@@ -27,7 +27,7 @@ def groupcam(trace: Trace, targets: Tensor) -> Tensor:
     from torchvision.transforms.v2.functional import gaussian_blur  # takes seconds, so only where this method is used
 
     blurred = gaussian_blur(trace.inputs, [51, 51], [50.0, 50.0])
-    nothing = trace.network.logits(blurred).softmax(1).gather(1, targets)
+    nothing = trace.network.probabilities(trace.network.logits(blurred)).gather(1, targets)
     pairs = zip(targets.unbind(1), nothing.unbind(1), strict=True)
     return torch.stack([_gains(trace, target, blurred, prob) for target, prob in pairs], 1)
 
@@ -42,6 +42,6 @@ def _gains(trace: Trace, target: Tensor, blurred: Tensor, nothing: Tensor) -> Te
         floor = torch.quantile(mask.flatten(1), KEPT, dim=1)[:, None, None]
         large, small = stretched(mask.where(mask >= floor, 0), trace.inputs.shape[2:])
         seen = trace.network.logits(trace.inputs * large + blurred * (1 - large))
-        gain = seen.softmax(1).gather(1, target[:, None])[:, 0] - nothing
+        gain = trace.network.probabilities(seen).gather(1, target[:, None])[:, 0] - nothing
         result = result + gain[:, None, None] * small
     return result
