@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from stages.classes import ClassInfo
+
+Frame = Literal["displayed", "stored"]
+"""Image that boxes belong to: as it is displayed, or its pixels as they are stored, before the EXIF orientation."""
 
 
 def no_boxes() -> np.ndarray:
@@ -52,8 +56,11 @@ class Dataset:
         classes: Classes in label order. Empty where the images have no labels.
         records: Image records, sorted by ``image_id``.
         notes: Findings, one line each, with counts: missing, extra and contradictory annotations.
+        frame: Frame of the boxes where the stated size does not tell; None once they are those of the records.
+            Until then, sizes and boxes are as annotated, see :func:`stages.ingest.sizes.fill_sizes`.
     """
 
     classes: list[ClassInfo]
     records: list[ImageRecord]
     notes: list[str]
+    frame: Frame | None = None
