@@ -109,12 +109,15 @@ def test_tar_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert read_bytes(tar_members(join(bucket, "a.tar"))[0]["b.png"]) == b"second"
 
 
-@pytest.mark.parametrize("damage", ["compressed", "cut", "other"])
+@pytest.mark.parametrize("damage", ["compressed", "cut", "other", "zipped and cut"])
 def test_a_tar_that_cannot_be_read_in_place_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "val.tar"
-    write_tar(path, {"a.png": bytes(2000), "b.png": bytes(2000)}, "w:gz" if damage == "compressed" else "w")
+    mode = {"compressed": "w:xz", "zipped and cut": "w:gz"}.get(damage, "w")
+    write_tar(path, {"a.png": bytes(2000), "b.png": bytes(2000)}, mode)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:4000])
+    if damage == "zipped and cut":
+        path.write_bytes(path.read_bytes()[:-20])
     if damage == "other":
         path.write_bytes(b"no tar" * 200)
     with pytest.raises(DataError, match=r"val\.tar"):
