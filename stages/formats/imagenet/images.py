@@ -80,16 +80,22 @@ def _layouts(root: str) -> Iterator[tuple[dict[str, str], str]]:
         yield _members(root)
         return
     require_folder(root)
-    for place in (root, *inside(root)):
-        deeper = f"{basename(place)}/" if place != root else ""
-        for archive in (join(place, name) for name in _TARS):
-            if is_file(archive):
-                yield _members(archive)
-        for folder in _FOLDERS:
-            prefix = deeper + (f"{folder}/" if folder else "")
-            names = [prefix + name for name in _two_levels(join(place, folder))]
-            finding = f"the images are those in {place}" if deeper and place != join(root, "val") else ""
-            yield {name: join(root, name) for name in names}, finding
+    yield from _in_place(root, root)
+    for place in inside(root, list_folder(root)[0]):
+        for uris, finding in _in_place(root, place):
+            yield uris, finding or f"the images are those in {place}"
+
+
+def _in_place(root: str, place: str) -> Iterator[tuple[dict[str, str], str]]:
+    """The layouts in a root or in a folder of it."""
+    for archive in (join(place, name) for name in _TARS):
+        if is_file(archive):
+            yield _members(archive)
+    for folder in _FOLDERS:
+        parts = (basename(place) if place != root else "", folder)
+        prefix = "".join(f"{part}/" for part in parts if part)
+        names = [prefix + name for name in _two_levels(join(place, folder))]
+        yield {name: join(root, name) for name in names}, ""
 
 
 def _members(archive: str) -> tuple[dict[str, str], str]:

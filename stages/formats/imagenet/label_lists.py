@@ -106,9 +106,13 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
     if not in_order and all(len(row) == 2 and _is_own_number(*row) for row in rows):
         notes.say(f"{name} numbers the images, not their classes: it is not used")
         return
-    if rows[0][-1].isdecimal():
-        numbers = "the ILSVRC ids of the devkit" if in_order else "indices from 0 in the order of the wnids"
-        notes.say(f"the numbers of {name} are taken as {numbers}")
+    numbers = {row[-1].removesuffix(".0") for row in rows}
+    if not in_order and "1000" in numbers and "0" not in numbers:
+        notes.say(f"{name} numbers the classes from 1 to 1000, which may be two orders: it is not used")
+        return
+    if any(word.isdecimal() for word in numbers):
+        order = "the ILSVRC ids of the devkit" if in_order else "indices from 0 in the order of the wnids"
+        notes.say(f"the numbers of {name} are taken as {order}")
     for position, row in enumerate(rows, start=1):
         label = _class(row[1], in_order) if len(row) == 2 else -1
         if label >= 0:

@@ -37,12 +37,10 @@ def is_class(folder: str) -> bool:
     return bool(wnid_of(folder)) or class_number(folder) is not None
 
 
-def inside(root: str) -> list[str]:
-    """The folders in a root that may hold what is missing in it, which excludes classes and other parts."""
-    folders = [name for name in list_folder(root)[0] if not (is_class(name) or name.startswith(_HIDDEN))]
-    if len(folders) > _MOST:
-        return []
-    return [join(root, name) for name in folders if not _OTHER_PARTS.fullmatch(name)]
+def inside(root: str, folders: list[str]) -> list[str]:
+    """Those folders in a root that may hold what is missing in it, which excludes classes and other parts."""
+    likely = [name for name in folders if not (is_class(name) or name.startswith(_HIDDEN))]
+    return [join(root, name) for name in likely if not _OTHER_PARTS.fullmatch(name)] if len(likely) <= _MOST else []
 
 
 class Places:
@@ -57,8 +55,8 @@ class Places:
         self._places = [self._top]
         while basename(self._places[-1]) in _LEVELS:
             self._places.append(parent(self._places[-1]))
-        self._places += inside(self._top)
         self._listed: dict[str, tuple[list[str], list[str]]] = {}
+        self._places += inside(self._top, self._list(self._top)[0])
 
     def files(self, folders: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
         """Each of these folders that has files, in each place, as its uri and the names of the files."""
