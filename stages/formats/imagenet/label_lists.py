@@ -77,7 +77,7 @@ def _of_devkit(archive: str) -> Iterator[tuple[str, str]]:
             for member in tar:
                 content = tar.extractfile(member) if _IN_ORDER.fullmatch(basename(member.name)) else None
                 if content is not None:
-                    yield join(archive, basename(member.name)), content.read().decode()
+                    yield join(archive, basename(member.name)), content.read().decode("utf-8-sig")
     except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the annotations {archive}: {error}; fetch them again") from error
 
@@ -103,12 +103,9 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
     lines = [_words(line) for line in text.strip().splitlines()]
     in_order = len(lines[0]) == 1
     rows = [[f"ILSVRC2012_val_{row:08d}", *words] for row, words in enumerate(lines, 1)] if in_order else lines
-    if not in_order and all(len(row) == 2 and _is_own_number(*row) for row in rows):
-        notes.say(f"{name} numbers the images, not their classes: it is not used")
-        return
     numbers = {row[-1].removesuffix(".0") for row in rows}
-    if not in_order and "1000" in numbers and "0" not in numbers:
-        notes.say(f"{name} numbers the classes from 1 to 1000, which may be two orders: it is not used")
+    if why := _unusable(rows, numbers, in_order):
+        notes.say(f"{name} {why}: it is not used")
         return
     if any(word.isdecimal() for word in numbers):
         order = "the ILSVRC ids of the devkit" if in_order else "indices from 0 in the order of the wnids"
@@ -119,6 +116,16 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
             yield stem_of(row[0]), label
         else:
             notes.count(f"lines of {name} have no class of the 1000: left out", example=f"line {position}")
+
+
+def _unusable(rows: list[list[str]], numbers: set[str], in_order: bool) -> str:
+    """Why the numbers of a list are not those that its form has; empty where they may be."""
+    if in_order:
+        return "numbers the classes from 0, as no ILSVRC ids do" if "0" in numbers else ""
+    if all(len(row) == 2 and _is_own_number(*row) for row in rows):
+        return "numbers the images, not their classes"
+    from_one = "1000" in numbers and "0" not in numbers
+    return "numbers the classes from 1 to 1000, which may be two orders" if from_one else ""
 
 
 def _class(word: str, devkit: bool) -> int:

@@ -14,7 +14,7 @@ from stages.errors import DataError
 from stages.formats.source import Notes
 from stages.ingest.uris import read_bytes
 
-STEM = re.compile(r"ILSVRC2012_val_(\d+)(?:_(n\d{8}))?")
+STEM = re.compile(r"ILSVRC2012_val_(\d+)(?:_(n\d{8}))?", re.IGNORECASE)
 """Stem of an image's name: its number is the image id, and some copies carry the class."""
 
 

@@ -12,7 +12,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from stages.errors import DataError
-from stages.formats.imagenet.row import Row, box_label, number, stem_of, whole
+from stages.formats.imagenet.row import STEM, Row, box_label, number, stem_of, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import join
 from stages.ingest.uris import open_file, read_bytes
@@ -43,7 +43,7 @@ def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
 def is_annotation(name: str) -> bool:
     """Whether a file annotates an image of the validation set."""
     path = PurePosixPath(name)
-    return path.suffix.lower() == ".xml" and path.stem.startswith("ILSVRC2012_val_")
+    return path.suffix.lower() == ".xml" and bool(STEM.fullmatch(path.stem))
 
 
 def files_of_folder(folder: str, names: list[str]) -> Files:

@@ -14,7 +14,7 @@ def stem(number: int) -> str:
     return f"ILSVRC2012_val_{number:08d}"
 
 
-def xml(number: int, wnid: str, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (20, 12)) -> bytes:
+def xml(number: int, wnid: str, *boxes: tuple[float, ...], size: tuple[float, float] = (20, 12)) -> bytes:
     objects = "".join(
         f"<object><name>{wnid}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
         "</bndbox></object>"

@@ -138,6 +138,18 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     }
 
 
+def test_coordinates_and_sizes_with_decimals(put, tmp_path) -> None:
+    content = xml(1, TENCH, (2.5, 3.0, 9.25, 10.0), size=(20.0, 12.0))
+    put(f"Annotations/{stem(1).lower()}.XML", content)
+    put(f"Annotations/{stem(3)}.xml", xml(3, TENCH, (0, 0, 4, 4), size=(20.5, 12)))
+    put(f"{stem(1)}.JPEG")
+    data = read_dataset("imagenet", str(tmp_path))
+    assert data.records[0].boxes.tolist() == [[2.5, 3, 10.25, 11]] and data.records[0].width == 20
+    assert data.notes == [
+        f"1 XML files cannot be read: their images have no annotation from them, such as: {stem(3)}.xml"
+    ]
+
+
 def test_bad_boxes_are_dropped_and_counted(put, tmp_path) -> None:
     boxes = [(5, 5, 3, 9), (30, 2, 40, 5), (-4, 0, 25, 11), (7, 7, 7, 7)]
     put(f"Annotations/{stem(1)}.xml", xml(1, TENCH, *boxes))

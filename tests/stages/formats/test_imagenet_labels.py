@@ -102,6 +102,11 @@ def test_lists_of_labels(put, ten: Path, form: str) -> None:
             CAFFE.replace(" 332", " 1000"),
             "val.txt numbers the classes from 1 to 1000, which may be two orders: it is not used",
         ),
+        (
+            GROUND_TRUTH,
+            "\n".join(["0", *map(str, INDICES)]),
+            f"{GROUND_TRUTH} numbers the classes from 0, as no ILSVRC ids do: it is not used",
+        ),
     ],
 )
 def test_lists_that_say_something_else(put, ten: Path, name: str, text: str, note: str) -> None:
