@@ -29,7 +29,7 @@ def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     columns = [field.strip().casefold() for field in next(lines, [])]
     if not {"imageid", "predictionstring"} <= set(columns):
-        raise DataError(f"{uri}: line 1 is not ImageId,PredictionString and has no columns of these names")
+        raise DataError(f"{uri}: line 1 is not ImageId,PredictionString and names no such columns; add it")
     image, prediction = columns.index("imageid"), columns.index("predictionstring")
     rows: dict[str, list[list[Box]]] = {}
     for fields in filter(any, lines):

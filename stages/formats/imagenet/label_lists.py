@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 
 from stages.classes import ilsvrc_ids, imagenet_classes
-from stages.errors import DataError
+from stages.errors import DataError, StorageError, first_line
 from stages.formats.folder import wnid_of
 from stages.formats.imagenet.places import Places
 from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, text_of, whole
@@ -26,6 +27,7 @@ _FOLDERS = (
 )
 _DEVKIT = re.compile(r"ILSVRC2012_devkit.*\.(tar|tar\.gz|tgz)")
 _IN_ORDER = re.compile(r".*validation_(ground_truth|synset_labels)\.txt(\.gz)?")
+_TEXT = re.compile(r".*\.txt(\.gz)?", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[\s,;]+")
 _SNIFFED = 4096
 
@@ -39,15 +41,12 @@ def read_labels(root: str, notes: Notes) -> dict[str, int]:
 
     Args:
         root: Folder, or a tar file of images with the lists next to it.
-        notes: Findings: the lists, and the lines that cannot be used or contradict others.
-
-    Raises:
-        DataError: A list cannot be read.
+        notes: Findings: the lists, and files and lines that cannot be used or contradict others.
     """
     places = Places(root)
     merged: dict[str, int] = {}
     origin: dict[str, str] = {}
-    for uri, text in _texts(places):
+    for uri, text in _texts(places, notes):
         name = places.name(uri)
         for stem, label in _labels(name, text, notes):
             known = merged.setdefault(stem, label)
@@ -57,32 +56,37 @@ def read_labels(root: str, notes: Notes) -> dict[str, int]:
     return merged
 
 
-def _texts(places: Places) -> Iterator[tuple[str, str]]:
+def _texts(places: Places, notes: Notes) -> Iterator[tuple[str, str]]:
     """Uri and text of each list."""
     for folder, names in places.files(_FOLDERS):
         beside_boxes = any(name.startswith("localization.txt") for name in names)
         for name in names:
             uri = join(folder, name)
-            if _DEVKIT.fullmatch(name):
-                yield from _of_devkit(uri)
-            elif name.lower().endswith((".txt", ".txt.gz")) and not (beside_boxes and name.startswith("class_labels")):
-                start = text_of(uri) if name.lower().endswith(".gz") else _start(uri)
-                if _is_list(name, start):
-                    yield uri, text_of(uri)
+            try:
+                if not (beside_boxes and name.startswith("class_labels")):
+                    yield from _texts_of(name, uri)
+            except StorageError:
+                raise
+            except (DataError, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+                what = "files that may list labels cannot be read: they are left out"
+                notes.count(what, example=f"{places.name(uri)}: {first_line(error)}")
 
 
-def _of_devkit(archive: str) -> Iterator[tuple[str, str]]:
-    try:
-        with open_file(archive) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+def _texts_of(name: str, uri: str) -> Iterator[tuple[str, str]]:
+    if _TEXT.fullmatch(name) and _is_list(name, _start(uri)):
+        yield uri, text_of(uri)
+    if _DEVKIT.fullmatch(name):
+        with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
             for member in tar:
                 content = tar.extractfile(member) if _IN_ORDER.fullmatch(basename(member.name)) else None
                 if content is not None:
-                    yield join(archive, basename(member.name)), content.read().decode("utf-8-sig")
-    except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the annotations {archive}: {error}; fetch them again") from error
+                    yield join(uri, basename(member.name)), content.read().decode("utf-8-sig", errors="replace")
 
 
 def _start(uri: str) -> str:
+    """The first lines of a file, or all of a gzipped one."""
+    if uri.lower().endswith(".gz"):
+        return text_of(uri)
     return read_bytes(uri, _SNIFFED).decode("utf-8-sig", errors="replace")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zlib
 from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -91,5 +92,5 @@ def text_of(uri: str) -> str:
     content = read_bytes(uri)
     try:
         return (gzip.decompress(content) if uri.endswith(".gz") else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (zlib.error, OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the annotations {uri}: {error}") from error

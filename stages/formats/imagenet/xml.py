@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -47,9 +48,16 @@ def is_annotation(name: str) -> bool:
 
 
 def files_of_folder(folder: str, names: list[str]) -> Files:
-    """The files of these names in a folder."""
+    """The files of these names in a folder; one that cannot be opened is empty."""
+
+    def content(name: str) -> bytes:
+        try:
+            return read_bytes(join(folder, name))
+        except OSError:
+            return b""
+
     with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
-        yield from zip(names, pool.map(lambda name: read_bytes(join(folder, name)), names), strict=True)
+        yield from zip(names, pool.map(content, names), strict=True)
 
 
 def files_of_tar(uri: str) -> Files:
@@ -64,5 +72,5 @@ def files_of_tar(uri: str) -> Files:
                 content = tar.extractfile(member) if member.isreg() and is_annotation(member.name) else None
                 if content is not None:
                     yield member.name, content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error

@@ -120,6 +120,7 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     put(f"Annotations/{stem(3)}.xml", xml(3, GOLDFISH, (0, 0, 499, 374), size=(500, 375)))
     put(f"Annotations/{stem(4)}.xml", xml(4, "n99999999", (0, 0, 5, 5)))
     put(f"Annotations/{stem(5)}.xml", b"<annotation>")
+    (tmp_path / f"Annotations/{stem(7)}.xml").symlink_to(tmp_path / "nowhere")
     put(f"Annotations/{stem(6)}.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>')
     put(f"val/{GOLDFISH}/{stem(1)}.JPEG")
     put(f"val/n00000000/{stem(3)}.JPEG")
@@ -129,7 +130,7 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     assert [(record.label, record.width) for record in data.records] == [(0, 20), (1, 0), (0, 20)]
     assert data.records[2].boxes.tolist() == [[0, 0, 6, 6]] and data.records[2].box_labels.tolist() == [-1]
     assert set(data.notes) == {
-        "2 XML files cannot be read: their images have no annotation from them, such as: ILSVRC2012_val_00000005.xml",
+        "3 XML files cannot be read: their images have no annotation from them, such as: ILSVRC2012_val_00000005.xml",
         "1 boxes with a wnid outside the 1000 classes: they have no label",
         "1 labels differ between LOC_val_solution.csv and Annotations: the former is used",
         "1 images have other boxes between LOC_val_solution.csv and Annotations: the former is used",

@@ -142,3 +142,15 @@ def test_a_list_is_the_last_to_be_asked(put, tmp_path: Path) -> None:
     (tmp_path / GROUND_TRUTH).unlink()
     assert labels(tmp_path) == [0, 1, 7, -1]
     assert "2 images have another label in a list than in their annotation or folder, which decides" in notes(tmp_path)
+
+
+def test_a_list_that_cannot_be_read_costs_its_labels_alone(put, ten: Path) -> None:
+    put("val.txt", CAFFE.encode())
+    put("ILSVRC2012_devkit_t12.tar.gz", b"\x1f\x8bcut")
+    put("notes.txt.gz", b"no gzip")
+    (ten / "gone.txt").symlink_to(ten / "nowhere")
+    assert labels(ten) == INDICES
+    assert any(
+        note.startswith("3 files that may list labels cannot be read: they are left out, such as: ILSVRC2012_devkit")
+        for note in notes(ten)
+    )
