@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import sys
 import tarfile
@@ -18,6 +17,7 @@ from stages.ingest.outage import answering
 from stages.ingest.paths import basename, join, parent
 from stages.ingest.tar import tar_members
 from stages.ingest.uris import is_file, is_folder, list_folder, read_bytes, walk
+from tests.stages.formats.ilsvrc import write_tar
 
 
 @pytest.fixture
@@ -32,14 +32,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     with filesystem.open_output_stream("data/labels.csv") as file:
         file.write(b"x")
     return "mock:///data"
-
-
-def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
 
 
 @pytest.mark.parametrize("name", ["a.png", "été 图片 א.jpg", "a?b#c%20d&e.png", "a:b.png"])
