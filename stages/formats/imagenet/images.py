@@ -51,7 +51,8 @@ def find(root: str, notes: Notes) -> list[Image]:
     if is_file(root) and not is_tar(root):
         raise DataError(f"{root} is neither a folder nor a tar file of images", about="root")
     every = Found()
-    others: dict[str, str] = {}
+    similar: dict[str, str] = {}
+    said: list[str] = []
     for uris, finding in _layouts(root):
         found = find_images(uris)
         every.names += found.names
@@ -62,10 +63,16 @@ def find(root: str, notes: Notes) -> list[Image]:
             if rest := len(found.names) - len(validation):
                 notes.say(f"skipped {rest:,} images that are not named ILSVRC2012_val_########")
             return _once(_images(validation, notes), notes)
-        others = others or {name: uris[name] for name in found.names if is_class(PurePosixPath(name).parent.name)}
-    if others:
-        notes.say(f"{len(others):,} images are not of the validation set: their ids are their ranks by name")
-        return _images(dict(sorted(others.items(), key=lambda item: item[0].encode())), notes)
+        classed = [name for name in found.names if is_class(PurePosixPath(name).parent.name)]
+        if classed and not similar:
+            rest = len(found.names) - len(classed)
+            said = [finding, f"skipped {rest:,} images that are in no class folder" if rest else ""]
+            similar = {name: uris[name] for name in sorted(classed, key=str.encode)}
+    if similar:
+        for line in said:
+            notes.say(line)
+        notes.say(f"{len(similar):,} images are not of the validation set: their ids are their ranks by name")
+        return _images(similar, notes)
     every.require(root)
     raise DataError(
         f"no image under {root} is named ILSVRC2012_val_######## or lies in a class folder (such as {every.names[0]}); "
