@@ -29,6 +29,20 @@ def imagenet_classes() -> tuple[ClassInfo, ...]:
     >>> imagenet_classes()[0]
     ClassInfo(name='tench', wnid='n01440764')
     """
+    return tuple(ClassInfo(name=name, wnid=wnid) for wnid, name, _ in _imagenet_table())
+
+
+@cache
+def ilsvrc_ids() -> dict[int, int]:
+    """Indices of the classes of :func:`imagenet_classes` by ILSVRC id, the devkit's number of a class, 1 to 1000.
+
+    >>> ilsvrc_ids()[449]
+    0
+    """
+    return {int(number): index for index, (_, _, number) in enumerate(_imagenet_table())}
+
+
+def _imagenet_table() -> list[list[str]]:
+    """Rows of wnid, name and ILSVRC id."""
     table = files("stages").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
-    rows = (line.split("\t") for line in table.splitlines())
-    return tuple(ClassInfo(name=name, wnid=wnid) for wnid, name in rows)
+    return [line.split("\t") for line in table.splitlines()]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from stages.errors import DataError, UserError
 from stages.formats.table import FORMATS, check_root, options_of
@@ -23,7 +24,8 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
         **options: Options of the format, such as ``split``.
 
     Returns:
-        The dataset, with its records in order of ``image_id``.
+        The dataset, with its records in order of ``image_id``; sizes and boxes are as annotated until
+        :func:`stages.ingest.sizes.fill_sizes` has seen the images.
 
     Raises:
         ConfigurationError: Unknown format, or an option that the format does not have.
@@ -38,7 +40,7 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
         # The uris go to workers that may have another working directory.
         place = root if path is None else os.path.abspath(path)
     try:
-        return row.reader()(place, chosen).collect()
+        return replace(row.reader()(place, chosen).collect(), frame=row.frame)
     except UserError as error:
         error.about = error.about or "root"
         raise

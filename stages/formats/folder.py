@@ -14,7 +14,8 @@ from stages.formats.system_files import system_kind
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.uris import is_folder, list_folder
 
-WNID = re.compile(r"n\d{8}")
+# A WordNet id as a word of its own: alone, or with the class's name behind it.
+_WNID = re.compile(r"(?<![^\W_])n\d{8}(?![^\W_])")
 
 
 @dataclass
@@ -43,7 +44,8 @@ class Found:
             DataError: There are no images.
         """
         if not self.names:
-            raise DataError(f"no images under {root} ({self.skipped_line() or 'it is empty'})", about="root")
+            what = self.skipped_line() or _only_folders(root) or "it is empty"
+            raise DataError(f"no images under {root} ({what})", about="root")
 
 
 def find_images(names: Iterable[str]) -> Found:
@@ -86,7 +88,23 @@ def sub_folders(folder: str) -> list[str]:
 
 def class_info(name: str) -> ClassInfo:
     """The class that a folder name stands for; the name may be a WordNet id."""
-    return ClassInfo(name, wnid=name if WNID.fullmatch(name) else None)
+    return ClassInfo(name, wnid=wnid_of(name) or None)
+
+
+def wnid_of(name: str) -> str:
+    """The WordNet id in the name of a folder or file; empty where it has none.
+
+    >>> wnid_of("n01440764"), wnid_of("n01440764-tench"), wnid_of("tench")
+    ('n01440764', 'n01440764', '')
+    """
+    found = _WNID.search(name)
+    return found[0] if found else ""
+
+
+def _only_folders(root: str) -> str:
+    folders = list_folder(root)[0]
+    listed = ", ".join(folders[:5]) + (" ..." if len(folders) > 5 else "")
+    return f"it has only folders: {listed}" if folders else ""
 
 
 def _is_text(name: str) -> bool:

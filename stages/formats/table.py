@@ -12,6 +12,7 @@ from stages.errors import ConfigurationError, unknown
 from stages.formats import coco, digits, imagefolder, imagenet, photos
 from stages.formats.labels import Files, Images
 from stages.formats.source import Source
+from stages.ingest.records import Frame
 
 Reader = Callable[[str, Any], Source]
 """Function from a root ("" where the format needs none) and the format's options to the dataset."""
@@ -30,6 +31,8 @@ class Format:
         read: Module with a function ``read`` that is a :data:`Reader`, imported when it is used; None where the
             format is only written.
         write: Module with a function ``write`` that is a :data:`Writer`; None where the format is only read.
+        frame: Frame of the boxes of an image whose stated size does not tell, because it is not stated or both frames
+            have it; None where the images come with a package, upright.
         needs_root: Whether it is read from a folder or archive; otherwise its images come with a package.
     """
 
@@ -37,6 +40,7 @@ class Format:
     options: type[Any]
     read: str | None
     write: str | None = None
+    frame: Frame | None = "displayed"
     needs_root: bool = True
 
     def reader(self) -> Reader:
@@ -63,6 +67,7 @@ FORMATS: dict[str, Format] = {
         "The demo's dataset: handwritten digits on larger canvases, with exact boxes.",
         digits.Options,
         read="stages.formats.digits.read",
+        frame=None,
         needs_root=False,
     ),
     "imagefolder": Format(
@@ -74,11 +79,13 @@ FORMATS: dict[str, Format] = {
         "The ILSVRC2012 validation set as people have it: a tar, a flat folder, class folders, Kaggle's tree.",
         imagenet.Options,
         read="stages.formats.imagenet.read",
+        frame="stored",
     ),
     "photos": Format(
         "A handful of photographs that scikit-image carries, with boxes drawn by hand.",
         photos.Options,
         read="stages.formats.photos.read",
+        frame=None,
         needs_root=False,
     ),
 }

@@ -114,8 +114,22 @@ def read_image(uri: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return decode(_read(uri), max_pixels)
 
 
-def displayed_size(data: bytes) -> tuple[int, int]:
-    """Width and height with orientation applied, from the header where the format allows it.
+class Header(NamedTuple):
+    """What the header of an image says about its frame.
+
+    Attributes:
+        displayed: Width and height with the orientation applied.
+        stored: Width and height of the pixels as they are stored.
+        orientation: EXIF orientation, 1 to 8.
+    """
+
+    displayed: tuple[int, int]
+    stored: tuple[int, int]
+    orientation: int
+
+
+def read_header(data: bytes) -> Header:
+    """Sizes and orientation of an image, from its header where the format allows it.
 
     A PNG must be given whole: its orientation may be at its end.
 
@@ -123,15 +137,17 @@ def displayed_size(data: bytes) -> tuple[int, int]:
         Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
     with Image.open(BytesIO(data), formats=FORMATS) as image:
+        size, turned = image.size, image.size[::-1]
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
             if large or not any(mark in data for mark in _PNG_ORIENTATION):
-                return image.width, image.height
+                return Header(size, size, 1)
             image.load()  # it may be after the pixels
+        orientation = _orientation(image)
+        if orientation < 5:
+            return Header(size, size, orientation)
         # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
-        if image.format != "TIFF" and _orientation(image) >= 5:
-            return image.height, image.width
-        return image.width, image.height
+        return Header(size, turned, orientation) if image.format == "TIFF" else Header(turned, size, orientation)
 
 
 class _Row(NamedTuple):

@@ -11,6 +11,17 @@ import numpy as np
 from stages.errors import unknown
 
 FITS = ("squash", "center_crop", "letterbox")
+# What turns a stored image upright, by EXIF orientation: x flipped, y flipped, and then both axes exchanged.
+_FLIPS = {
+    1: (False, False, False),
+    2: (True, False, False),
+    3: (True, True, False),
+    4: (False, True, False),
+    5: (False, False, True),
+    6: (False, True, True),
+    7: (True, True, True),
+    8: (True, False, True),
+}
 
 
 def resized_shape(width: int, height: int, size: int, fit: str, crop_ratio: float) -> tuple[int, int]:
@@ -99,6 +110,34 @@ def to_displayed(
     edges = np.stack([width, height, width, height], axis=-1)
     moved: np.ndarray = (np.asarray(boxes, dtype=np.float64) - shift) / scale
     return np.asarray(np.clip(moved, 0, edges), dtype=np.float32)
+
+
+def upright_boxes(boxes: np.ndarray, width: int, height: int, orientation: int) -> np.ndarray:
+    """Boxes of the stored image in the displayed one, exactly: EXIF orientations flip axes and exchange them.
+
+    Args:
+        boxes: (N, 4) xyxy half-open edges in the stored image.
+        width: Width of the stored image in pixels.
+        height: Height of the stored image in pixels.
+        orientation: EXIF orientation, 1 to 8.
+
+    Returns:
+        (N, 4) xyxy half-open edges, of the type of ``boxes``.
+    """
+    flip_x, flip_y, exchange = _FLIPS[orientation]
+    x0, y0, x1, y1 = np.asarray(boxes).reshape(-1, 4).T
+    if flip_x:
+        x0, x1 = width - x1, width - x0
+    if flip_y:
+        y0, y1 = height - y1, height - y0
+    return np.stack([y0, x0, y1, x1] if exchange else [x0, y0, x1, y1], axis=1)
+
+
+def upright_mask(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A (height, width) mask of the stored image in the displayed one."""
+    flip_x, flip_y, exchange = _FLIPS[orientation]
+    moved = mask[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    return moved.T if exchange else moved
 
 
 def _both_corners(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

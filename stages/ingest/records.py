@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from stages.classes import ClassInfo
+
+Frame = Literal["displayed", "stored"]
+"""Image that boxes belong to: as it is displayed, or its pixels as they are stored, before the EXIF orientation."""
 
 
 def no_boxes() -> np.ndarray:
@@ -23,8 +27,8 @@ class ImageRecord:
         uri: Where :func:`stages.ingest.uris.read_bytes` finds the encoded image.
         file_name: POSIX path relative to the image root, as COCO files name it.
         label: Index into the dataset's classes; -1 where the image has none.
-        width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet. height:
-        Displayed height in pixels; 0 where it is not known yet.
+        width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet.
+        height: Displayed height in pixels; 0 where it is not known yet.
         boxes: (n, 4) float32 ground truth, xyxy half-open pixel edges of the displayed image.
         box_labels: (n,) int32, the class of each box.
         masks: Mask of each box's object as run lengths of :mod:`stages.ingest.run_lengths`, empty where it has
@@ -52,8 +56,11 @@ class Dataset:
         classes: Classes in label order. Empty where the images have no labels.
         records: Image records, sorted by ``image_id``.
         notes: Findings, one line each, with counts: missing, extra and contradictory annotations.
+        frame: Frame of the boxes where the stated size does not tell: sizes, boxes and masks are as annotated until
+            :func:`stages.ingest.sizes.fill_sizes` has seen the images. None where they are those displayed.
     """
 
     classes: list[ClassInfo]
     records: list[ImageRecord]
     notes: list[str]
+    frame: Frame | None = None

@@ -1,61 +1,104 @@
-"""Displayed sizes of images whose annotations do not contain them."""
+"""Displayed sizes of the images of a dataset, and its boxes in the displayed images."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from stages.errors import UserError
+from stages.ingest import run_lengths
 from stages.ingest.clip import clip_boxes
-from stages.ingest.decode import displayed_size
-from stages.ingest.records import Dataset, ImageRecord
+from stages.ingest.decode import Header, read_header
+from stages.ingest.geometry import upright_boxes, upright_mask
+from stages.ingest.records import Dataset, Frame, ImageRecord
 from stages.ingest.uris import read_bytes
 
 # Enough for the header of nearly every file; the others are read whole.
 _HEADER_BYTES = 1 << 16
 
+_TURNED = "images are stored turned or mirrored, and so are their boxes: these are turned with them"
+_OTHER_SIZE = "images have neither as stored nor as displayed the size that is stated for them"
+
 
 def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
-    """Read the sizes that the records lack from the images' headers, and clip their boxes to them.
+    """Bring sizes and boxes to the displayed images, by the headers of these, and clip the boxes.
 
-    An image that cannot be read keeps size 0; decoding it later reports what is wrong.
+    Where an image's stated size is that of the stored image alone or of the displayed one alone, its boxes are in
+    that frame, and else in the dataset's. An image that cannot be read keeps its stated size, or 0; decoding it later
+    reports what is wrong. Without a frame, images with a size are left alone.
 
     Args:
         dataset: Dataset as its format returned it.
         threads: Number of headers read at a time.
 
     Returns:
-        The dataset with sizes; a note counts the boxes that are outside their image.
+        The dataset with displayed sizes; notes count the images whose boxes were turned or whose stated size is
+        another, and the boxes that are outside their image.
 
     Raises:
         UserError: A package that the images need is not installed.
     """
     with ThreadPoolExecutor(threads) as pool:
-        records = list(pool.map(_with_size, dataset.records))
+        filled = list(pool.map(partial(_filled, frame=dataset.frame), dataset.records))
+    records = [record for record, _ in filled]
+    found = [finding for _, finding in filled]
     lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
-    notes = [f"{lost} boxes dropped: outside their image"] if lost else []
-    return replace(dataset, records=records, notes=[*dataset.notes, *notes])
+    counts = {
+        _TURNED: found.count(_TURNED),
+        _OTHER_SIZE: found.count(_OTHER_SIZE),
+        "boxes dropped: outside their image": lost,
+    }
+    notes = [f"{count} {what}" for what, count in counts.items() if count]
+    return replace(dataset, records=records, notes=[*dataset.notes, *notes], frame=None)
 
 
-def _with_size(record: ImageRecord) -> ImageRecord:
-    if record.width and record.height:
-        return record
-    width, height = _size(record.uri)
-    boxes, kept = clip_boxes(record.boxes, width, height)
-    return replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept])
+def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str]:
+    """The record in the frame of the displayed image, and a finding, if any."""
+    stated = (record.width, record.height)
+    if frame is None and all(stated):
+        return record, ""
+    header = _header(record.uri)
+    if header is None:
+        return record if all(stated) else replace(record, width=0, height=0), ""
+    if all(stated) and stated not in (header.stored, header.displayed):
+        return record, _OTHER_SIZE
+    decides = all(stated) and header.stored != header.displayed
+    turned = header.orientation != 1 and (stated == header.stored if decides else frame == "stored")
+    finding = _TURNED if turned and (len(record.boxes) or record.ignore) else ""
+    upright = _upright(record, header) if turned else record
+    width, height = header.displayed
+    boxes, kept = clip_boxes(upright.boxes, width, height)
+    masks = tuple(mask for mask, keep in zip(upright.masks, kept, strict=True) if keep) if upright.masks else ()
+    labels = upright.box_labels[kept]
+    return replace(upright, width=width, height=height, boxes=boxes, box_labels=labels, masks=masks), finding
 
 
-def _size(uri: str) -> tuple[int, int]:
-    """The displayed size from the first bytes, or else from all of them; (0, 0) where neither gives one."""
+def _upright(record: ImageRecord, header: Header) -> ImageRecord:
+    """The record with its boxes and masks, which are those of the stored image, in the displayed one."""
+
+    def turned(mask: bytes) -> bytes:
+        return run_lengths.encode(upright_mask(run_lengths.decode([mask], *header.stored), header.orientation))
+
+    return replace(
+        record,
+        boxes=upright_boxes(record.boxes, *header.stored, header.orientation),
+        masks=tuple(mask and turned(mask) for mask in record.masks),
+        ignore=record.ignore and turned(record.ignore),
+    )
+
+
+def _header(uri: str) -> Header | None:
+    """Sizes and orientation from the first bytes, or else from all of them; None where neither gives them."""
     for limit in (_HEADER_BYTES, None):
         try:
             data = read_bytes(uri, limit)
             if data.startswith(b"\x89PNG") and len(data) == limit:
                 continue  # its orientation may be at its end
-            return displayed_size(data)
+            return read_header(data)
         except UserError:
             raise
         # As in decode(), Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
         except Exception:
             continue
-    return 0, 0
+    return None

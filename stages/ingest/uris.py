@@ -4,8 +4,8 @@ A uri is one of
 
 * a local path, or ``file://`` with a percent-encoded path;
 * ``s3://``, ``gs://`` or another store of :data:`SCHEMES`, percent-encoded, options in the query;
-* ``tar:ARCHIVE?offset=N&size=M#MEMBER``: the bytes of one member of an uncompressed tar, where ARCHIVE is
-  one of the above, percent-encoded (:mod:`stages.ingest.tar` makes these);
+* ``tar:ARCHIVE?offset=N&size=M#MEMBER``: the bytes of one member of a tar, where ARCHIVE is one of the above,
+  percent-encoded (:mod:`stages.ingest.tar` makes these, with ``&gzip=1`` for a gzipped one);
 * ``digits://SPLIT/INDEX?seed=N``: a canvas of the demo, rendered when it is read.
 
 Functions that need only a uri's text are in :mod:`stages.ingest.paths`.

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import io
 import tarfile
 from pathlib import Path
 
@@ -14,58 +12,15 @@ from stages.formats import read_dataset
 from stages.formats.imagenet.annotations import read_annotations
 from stages.ingest.sizes import fill_sizes
 from stages.ingest.uris import read_bytes
+from tests.stages.formats.ilsvrc import GOLDFISH, TENCH, put_wsol, stem, write_tar, xml
 
 METADATA = Path(__file__).resolve().parents[3] / "../shared/data/wsol-metadata"
-TENCH, GOLDFISH = "n01440764", "n01443537"
 CSV = f"""ImageId,PredictionString
 ILSVRC2012_val_00000003,{GOLDFISH} 0 0 19 11 {GOLDFISH} 4 5 4 6
 ILSVRC2012_val_00000001,{TENCH} 2 3 9 10{" "}
 """
 BOXES = {1: [[2, 3, 10, 11]], 3: [[0, 0, 20, 12], [4, 5, 5, 7]]}
-
-
-def stem(number: int) -> str:
-    return f"ILSVRC2012_val_{number:08d}"
-
-
-def xml(number: int, wnid: str, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (20, 12)) -> bytes:
-    objects = "".join(
-        f"<object><name>{wnid}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
-        "</bndbox></object>"
-        for a, b, c, d in boxes
-    )
-    width, height = size
-    return (
-        f"<annotation><filename>{stem(number)}</filename><size><width>{width}</width><height>{height}</height>"
-        f"<depth>3</depth></size>{objects}</annotation>"
-    ).encode()
-
-
 XML = {1: xml(1, TENCH, (2, 3, 9, 10)), 3: xml(3, GOLDFISH, (0, 0, 19, 11), (4, 5, 4, 6))}
-
-
-def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-def put_wsol(put, folder: str, zipped: bool = False) -> None:
-    texts = {
-        "image_ids": [f"val/{stem(1)}.JPEG", f"val/{stem(3)}.JPEG"],
-        "class_labels": [f"val/{stem(1)}.JPEG,0", f"val/{stem(3)}.JPEG,1"],
-        "image_sizes": [f"val/{stem(1)}.JPEG,20,12", f"val/{stem(3)}.JPEG,20,12"],
-        "localization": [
-            f"val/{stem(1)}.JPEG,2,3,9,10",
-            f"val/{stem(3)}.JPEG,0,0,19,11",
-            f"val/{stem(3)}.JPEG,4,5,4,6",
-        ],
-    }
-    for name, lines in texts.items():
-        content = "\n".join(lines).encode()
-        put(f"{folder}{name}.txt{'.gz' if zipped else ''}", gzip.compress(content) if zipped else content)
 
 
 def put_images(put, root: Path, encode, layout: str) -> str:
@@ -165,6 +120,7 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     put(f"Annotations/{stem(3)}.xml", xml(3, GOLDFISH, (0, 0, 499, 374), size=(500, 375)))
     put(f"Annotations/{stem(4)}.xml", xml(4, "n99999999", (0, 0, 5, 5)))
     put(f"Annotations/{stem(5)}.xml", b"<annotation>")
+    (tmp_path / f"Annotations/{stem(7)}.xml").symlink_to(tmp_path / "nowhere")
     put(f"Annotations/{stem(6)}.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>')
     put(f"val/{GOLDFISH}/{stem(1)}.JPEG")
     put(f"val/n00000000/{stem(3)}.JPEG")
@@ -174,13 +130,25 @@ def test_contradictions_are_counted(put, tmp_path) -> None:
     assert [(record.label, record.width) for record in data.records] == [(0, 20), (1, 0), (0, 20)]
     assert data.records[2].boxes.tolist() == [[0, 0, 6, 6]] and data.records[2].box_labels.tolist() == [-1]
     assert set(data.notes) == {
-        "2 XML files cannot be read: their images have no annotation from them, such as: ILSVRC2012_val_00000005.xml",
+        "3 XML files cannot be read: their images have no annotation from them, such as: ILSVRC2012_val_00000005.xml",
         "1 boxes with a wnid outside the 1000 classes: they have no label",
         "1 labels differ between LOC_val_solution.csv and Annotations: the former is used",
         "1 images have other boxes between LOC_val_solution.csv and Annotations: the former is used",
         "1 images lie in another class's folder: their annotation decides",
         "1 images lie in a folder of a wnid outside the 1000 classes",
     }
+
+
+def test_coordinates_and_sizes_with_decimals(put, tmp_path) -> None:
+    content = xml(1, TENCH, (2.5, 3.0, 9.25, 10.0), size=(20.0, 12.0))
+    put(f"Annotations/{stem(1).lower()}.XML", content)
+    put(f"Annotations/{stem(3)}.xml", xml(3, TENCH, (0, 0, 4, 4), size=(20.5, 12)))
+    put(f"{stem(1)}.JPEG")
+    data = read_dataset("imagenet", str(tmp_path))
+    assert data.records[0].boxes.tolist() == [[2.5, 3, 10.25, 11]] and data.records[0].width == 20
+    assert data.notes == [
+        f"1 XML files cannot be read: their images have no annotation from them, such as: {stem(3)}.xml"
+    ]
 
 
 def test_bad_boxes_are_dropped_and_counted(put, tmp_path) -> None:
@@ -190,13 +158,6 @@ def test_bad_boxes_are_dropped_and_counted(put, tmp_path) -> None:
     data = read_dataset("imagenet", str(tmp_path))
     assert data.records[0].boxes.tolist() == [[0, 0, 20, 12], [7, 7, 8, 8]]
     assert data.notes == ["2 boxes dropped: inverted or outside their image"]
-
-
-def test_two_files_of_one_image(put, tmp_path) -> None:
-    put(f"val/{stem(1)}.JPEG")
-    put(f"val/{TENCH}/{stem(1)}.JPEG")
-    with pytest.raises(DataError, match=rf"image id 1 .*val/{stem(1)}\.JPEG and val/{TENCH}/{stem(1)}\.JPEG"):
-        read_dataset("imagenet", str(tmp_path))
 
 
 def test_links_and_unsafe_names_in_the_tar_are_counted(put, encode, tmp_path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from stages.errors import ConfigurationError
-from stages.ingest.decode import Decode, DecodeError, decode, displayed_size
+from stages.ingest.decode import Decode, DecodeError, decode, read_header
 from stages.ingest.geometry import FITS
 
 BLACK = (0, 0, 0)
@@ -40,7 +40,8 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
     with Image.open(BytesIO(data)) as image:
         expected = ImageOps.exif_transpose(image).convert("RGB")
     assert np.array_equal(shown, expected)
-    assert displayed_size(data) == shown.size == ((12, 20) if orientation > 4 else (20, 12))
+    assert read_header(data) == (shown.size, (20, 12), orientation)
+    assert shown.size == ((12, 20) if orientation > 4 else (20, 12))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -48,7 +49,7 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_cost_the_image(encode, format: str, block: bytes) -> None:
     data = encode(format, exif=b"Exif\0\0" + block)
-    assert decode(data).size == displayed_size(data) == (20, 12)
+    assert decode(data).size == read_header(data).displayed == (20, 12)
 
 
 @pytest.mark.parametrize(

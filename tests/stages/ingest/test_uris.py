@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import sys
 import tarfile
@@ -18,6 +17,7 @@ from stages.ingest.outage import answering
 from stages.ingest.paths import basename, join, parent
 from stages.ingest.tar import tar_members
 from stages.ingest.uris import is_file, is_folder, list_folder, read_bytes, walk
+from tests.stages.formats.ilsvrc import write_tar
 
 
 @pytest.fixture
@@ -32,14 +32,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     with filesystem.open_output_stream("data/labels.csv") as file:
         file.write(b"x")
     return "mock:///data"
-
-
-def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
 
 
 @pytest.mark.parametrize("name", ["a.png", "été 图片 א.jpg", "a?b#c%20d&e.png", "a:b.png"])
@@ -109,12 +101,15 @@ def test_tar_in_a_bucket(bucket: str, tmp_path: Path) -> None:
     assert read_bytes(tar_members(join(bucket, "a.tar"))[0]["b.png"]) == b"second"
 
 
-@pytest.mark.parametrize("damage", ["compressed", "cut", "other"])
+@pytest.mark.parametrize("damage", ["compressed", "cut", "other", "zipped and cut"])
 def test_a_tar_that_cannot_be_read_in_place_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "val.tar"
-    write_tar(path, {"a.png": bytes(2000), "b.png": bytes(2000)}, "w:gz" if damage == "compressed" else "w")
+    mode = {"compressed": "w:xz", "zipped and cut": "w:gz"}.get(damage, "w")
+    write_tar(path, {"a.png": bytes(2000), "b.png": bytes(2000)}, mode)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:4000])
+    if damage == "zipped and cut":
+        path.write_bytes(path.read_bytes()[:-20])
     if damage == "other":
         path.write_bytes(b"no tar" * 200)
     with pytest.raises(DataError, match=r"val\.tar"):

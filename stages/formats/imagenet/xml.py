@@ -1,0 +1,76 @@
+"""The XML files of ILSVRC, in folders or in ``*bbox_val*.tgz``."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from stages.errors import DataError
+from stages.formats.imagenet.row import STEM, Row, box_label, number, stem_of, whole
+from stages.formats.source import Notes
+from stages.ingest.paths import join
+from stages.ingest.uris import open_file, read_bytes
+
+Files = Iterable[tuple[str, bytes]]
+"""Names and contents of XML files."""
+
+
+def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
+    """Annotations with the stem of their image; files that cannot be read are counted."""
+    for name, content in files:
+        try:
+            tree = fromstring(content)
+            boxes = [
+                (
+                    box_label(found.findtext("name", "").strip(), notes),
+                    [number(found.findtext(f"bndbox/{edge}", "")) for edge in ("xmin", "ymin", "xmax", "ymax")],
+                )
+                for found in tree.iter("object")
+            ]
+            width, height = (whole(tree.findtext(f"size/{side}") or "0") for side in ("width", "height"))
+        except (ParseError, DefusedXmlException, ValueError):
+            notes.count("XML files cannot be read: their images have no annotation from them", example=name)
+            continue
+        yield stem_of(name), Row(boxes[0][0] if boxes else -1, boxes, width, height)
+
+
+def is_annotation(name: str) -> bool:
+    """Whether a file annotates an image of the validation set."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ".xml" and bool(STEM.fullmatch(path.stem))
+
+
+def files_of_folder(folder: str, names: list[str]) -> Files:
+    """The files of these names in a folder; one that cannot be opened is empty."""
+
+    def content(name: str) -> bytes:
+        try:
+            return read_bytes(join(folder, name))
+        except OSError:
+            return b""
+
+    with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
+        yield from zip(names, pool.map(content, names), strict=True)
+
+
+def files_of_tar(uri: str) -> Files:
+    """The annotations in a tar, which may be compressed.
+
+    Raises:
+        DataError: The tar cannot be read.
+    """
+    try:
+        with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() and is_annotation(member.name) else None
+                if content is not None:
+                    yield member.name, content.read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error
