@@ -44,6 +44,7 @@ def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
             config.runtime.precision,
             _gpus(recipe, device),
             config.explain.dilate,
+            recipe.network.groups,
         ),
     )
 

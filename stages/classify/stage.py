@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stages.batch import Answer, Batch, Resources
+from stages.classify.class_groups import grouped
 from stages.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ TOP_K = 5
 class Classify:
     """Runs the network once per batch, cut at the explained layer.
 
-    Adds ``probs`` (N, C) float32, ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the
-    :class:`stages.trace.trace.Trace` of the whole batch, with ``trace_row`` (N,) int64, the image's place in it:
-    images that a later stage rejects leave the batch, but not the trace.
+    Adds ``probs`` (N, C) float32, ``outputs`` (N, C) int64, the output that is explained for each class,
+    ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the :class:`stages.trace.trace.Trace` of
+    the whole batch, with ``trace_row`` (N,) int64, the image's place in it: images that a later stage rejects leave the
+    batch, but not the trace.
 
     Args:
         spec: Name of the network, as :func:`stages.classify.sources.load_network` reads it; relative paths in
@@ -37,6 +40,7 @@ class Classify:
         gpus: Share of a GPU that one worker occupies.
         dilate: Explain the a trous form of the network, whose maps have twice the side length. Classes and
             probabilities stay those of the original network, so a run classifies the same with and without it.
+        groups: Outputs that are one class, as in :func:`stages.classify.class_groups.grouped`.
 
     Attributes:
         fold: Whether normalisations are folded into the convolutions before them; to be turned off if
@@ -49,7 +53,7 @@ class Classify:
     fold = True
 
     reads = ("image",)
-    adds = ("trace", "trace_row", "probs", "top_class")
+    adds = ("trace", "trace_row", "probs", "outputs", "top_class")
 
     def __init__(
         self,
@@ -61,10 +65,11 @@ class Classify:
         precision: str = "fp32",
         gpus: float = 0,
         dilate: bool = False,
+        groups: Sequence[Sequence[int]] = (),
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
         self.folder = Path.cwd()  # A worker may have another one.
-        self.device, self.precision, self.dilate = device, precision, dilate
+        self.device, self.precision, self.dilate, self.groups = device, precision, dilate, groups
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -127,12 +132,14 @@ class Classify:
         inputs = self._normalised(batch["image"])
         trace = self.network.trace(inputs)
         logits = self._classifier.logits(inputs) if self.dilate else trace.logits
-        probs = logits.detach().softmax(1)
-        top = probs.topk(min(TOP_K, probs.shape[1]), dim=1).indices
+        probs, outputs = grouped(logits.detach().softmax(1), self.groups)
+        classes = probs.shape[1] - sum(len(group) - 1 for group in self.groups)
+        top = probs.topk(min(TOP_K, classes), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         rows = kept | {
             "trace_row": np.arange(len(probs)),
             "probs": probs.cpu().numpy(),
+            "outputs": outputs.cpu().numpy(),
             "top_class": top.cpu().numpy().astype(np.int32),
         }
         return Answer(rows, context={"trace": trace})
