@@ -38,11 +38,11 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     missing = _missing(dataset.records, records, dataset.classes, match)
     targets = config.explain.targets
     if missing and targets == [LABEL]:
-        raise DataError(f"explain.targets: {missing}, or add top1 to explain.targets")
+        raise DataError(f"explain.targets: {missing}; or explain predictions as well, explain.targets=[label,top1]")
     had_labels = any(record.label >= 0 for record in dataset.records)
     if had_labels and LABEL in targets and not any(match.outputs):
         others = ",".join(one for one in targets if one != LABEL)
-        raise DataError(f"data: {missing}, or explain predictions only, explain.targets=[{others}]")
+        raise DataError(f"data: {missing}; or explain predictions alone, explain.targets=[{others}]")
     notes = [*dataset.notes, *match.notes, *([missing] if missing else [])]
     return replace(dataset, records=records, notes=notes), match
 
@@ -54,18 +54,18 @@ def _missing(before: list[ImageRecord], after: list[ImageRecord], classes: list[
         return ""
     lost = Counter(one.label for one, other in zip(before, after, strict=True) if one.label >= 0 > other.label)
     without = count - lost.total()
-    reasons = [f"{without:,} have none in the dataset"] if without else []
-    line = f"{count:,} of {len(after):,} images have no label that the network knows, so no map and no score of it"
+    line = f"{count:,} of {len(after):,} images have no label to explain or to score"
     if not lost:
-        return f"{line}: {reasons[0]}"
+        return f"{line}: the dataset gives them none"
     told = []
     for label, images in lost.most_common(_TOLD):
         why = match.unknown[label]
         told.append(f"{shown(classes[label].name)} ({images:,} images{'; ' if why else ''}{why})")
-    more = f" and {len(lost) - _TOLD} more classes" if len(lost) > _TOLD else ""
+    more = f" and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
+    rest = f", and {without:,} have none in the dataset" if without else ""
     word = classes[lost.most_common(1)[0][0]].name
     return (
-        f"{line}: {', '.join([*told, *reasons])}{more}; say what the network calls them, "
+        f"{line}: the network does not know {', '.join(told)}{more}{rest}; say what the network calls them, "
         f"data.class_map={{{word}: [NAME, ...]}} or a file of such lines (names: wsl-pipeline list classes SPEC), "
         "or take a network with a head trained on your classes, model.spec=file:W.pt?arch=NAME&classes=names.txt"
     )

@@ -63,29 +63,33 @@ def match_classes(
         return Match([(index,) for index in range(num_outputs)], list(dataset), notes=[note])
     named = list(network) or [ClassInfo(str(index)) for index in range(num_outputs)]
     known = Names([info.name for info in named])
-    places = {info.wnid: index for index, info in enumerate(named) if info.wnid}
-    mapped, notes = mapped_outputs(class_map or {}, Names([info.name for info in dataset]), known, places)
-    have_wnids = any(info.wnid in places for info in dataset)
-    if dataset and not network:
-        notes.append(f"the network does not name its {num_outputs} classes")
+    wnids = {info.wnid: index for index, info in enumerate(named) if info.wnid}
+    mapped, notes = mapped_outputs(class_map or {}, Names([info.name for info in dataset]), known, wnids)
+    _check_apart(dataset, mapped, known)
+    taken = {index: label for label, outputs in mapped.items() for index in outputs}
+    have_wnids = any(info.wnid in wnids for info in dataset)
     outputs, unknown = [], {}
     for label, info in enumerate(dataset):
-        found = mapped.get(label, [])
+        reason = ""
         if label in mapped:
-            reason = "the class map gives it none"
+            found, reason = mapped[label], "the class map gives it none"
         elif not network:
-            reason = ""
-        elif info.wnid in places:
-            found = [places[info.wnid]]
+            found = []
+        elif info.wnid in wnids:
+            found = [wnids[info.wnid]]
         else:
             # Two wnids are two classes, whatever they are called.
             found = [one for one in known.find(info.name) if not (have_wnids and info.wnid and named[one].wnid)]
             reason = _reason(info, found, known)
             found = found if len(found) == 1 else []
+        if label not in mapped and found and mapped.get(taken.get(found[0], label), found) != found:
+            reason = f"the class map gives {shown(known.names[found[0]])} to {shown(dataset[taken[found[0]]].name)}"
+            found = []
         outputs.append(tuple(found))
         if not found:
             unknown[label] = reason
-    _check_apart(dataset, outputs, known)
+    if dataset and not network:
+        notes.append(f"the network does not name its {num_outputs} classes")
     notes += _repeated(known) + _shared(dataset, outputs, known)
     return Match(outputs, _renamed(dataset, named, outputs, mapped), unknown, notes)
 
@@ -97,13 +101,13 @@ def _reason(info: ClassInfo, found: list[int], known: Names) -> str:
     return f"nearest: {shown(near)}" if near else ""
 
 
-def _check_apart(dataset: Sequence[ClassInfo], outputs: list[tuple[int, ...]], known: Names) -> None:
+def _check_apart(dataset: Sequence[ClassInfo], mapped: dict[int, list[int]], known: Names) -> None:
     """Check that classes share all of their outputs or none: otherwise a prediction would be of two classes."""
     owner: dict[int, int] = {}
-    for label, group in enumerate(outputs):
-        for index in group:
+    for label, outputs in mapped.items():
+        for index in outputs:
             other = owner.setdefault(index, label)
-            if outputs[other] != group:
+            if mapped[other] != outputs:
                 raise ConfigurationError(
                     f"{shown(known.names[index])} belongs to {shown(dataset[other].name)} and to "
                     f"{shown(dataset[label].name)}; give each class of the network to one",
