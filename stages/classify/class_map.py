@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stages.classes import Names, shown
+from stages.classes import Names, comparable, shown
 from stages.errors import ConfigurationError
 from stages.ingest.uris import is_file, read_bytes
 
@@ -79,9 +79,10 @@ def mapped_outputs(
 
 
 def _output(value: str, key: str, network: Names, wnids: Mapping[str, int]) -> int:
-    found = network.find(value) or ([wnids[value]] if value in wnids else [])
-    if not found and value.isascii() and value.isdigit() and int(value) < len(network.names):
-        found = [int(value)]
+    bare = comparable(value)
+    found = network.find(value) or ([wnids[bare]] if bare in wnids else [])
+    if not found and bare.isascii() and bare.isdigit() and int(bare) < len(network.names):
+        found = [int(bare)]
     if len(found) == 1:
         return found[0]
     if found:

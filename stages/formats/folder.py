@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from stages.classes import ClassInfo
+from stages.classes import ClassInfo, comparable
 from stages.errors import DataError
 from stages.ingest.uris import is_folder
 
@@ -75,7 +75,8 @@ def require_folder(root: str) -> None:
 
 def class_info(name: str) -> ClassInfo:
     """The class that a folder name stands for; the name may be a WordNet id."""
-    return ClassInfo(name, wnid=name if WNID.fullmatch(name) else None)
+    wnid = comparable(name)
+    return ClassInfo(name, wnid if WNID.fullmatch(wnid) else None)
 
 
 def _is_text(name: str) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from stages.classes import ClassInfo, imagenet_classes
 from stages.classify.match_classes import match_classes
 from stages.errors import ConfigurationError
+from stages.formats.folder import class_info
 
 NETWORK = [ClassInfo("ant", "n1"), ClassInfo("bee", "n2"), ClassInfo("red fox", "n3")]
 NFC, NFD = "caf\u00e9", "cafe\u0301"
@@ -41,8 +42,8 @@ def test_then_the_position_if_the_network_names_nothing():
 
 
 def test_a_subset_of_imagenet_in_folders():
-    folders = [ClassInfo("n02124075", "n02124075"), ClassInfo("n01440764", "n01440764")]
-    assert match(folders, imagenet_classes()).labels == [285, 0]
+    folders = [class_info("n02124075"), class_info("n01440764"), class_info("\ufeffN01443537 "), class_info("n0144")]
+    assert match(folders, imagenet_classes()).labels == [285, 0, 1, -1]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ ANIMALS = ["tabby", "hen", "Persian cat", "beagle", "hog", "cat"]
 
 def test_a_map_by_names_wnids_and_numbers():
     network = [ClassInfo(name, f"n{index}") for index, name in enumerate(ANIMALS)]
-    found = match(["cat", "dog", "hen"], network, {"cat": ["Persian Cat", "n0"], "dog": ["3"]})
+    found = match(["cat", "dog", "hen"], network, {"cat": ["Persian Cat", "N0 "], "dog": ["3 "]})
     assert found.outputs == [(0, 2), (3,), (1,)] and found.labels == [0, 3, 1] and found.groups == [(0, 2)]
     names = ["cat", "hen", "Persian cat", "dog", "hog", "cat (n5)"]
     assert [info.name for info in found.classes] == names and found.classes[3].wnid == "n3"
