@@ -67,24 +67,21 @@ def match_classes(
     mapped, notes = mapped_outputs(class_map or {}, Names([info.name for info in dataset]), known, wnids)
     _check_apart(dataset, mapped, known)
     taken = {index: label for label, outputs in mapped.items() for index in outputs}
-    have_wnids = any(info.wnid in wnids for info in dataset)
+    # Two wnids are two classes, whatever they are called, if both are of one kind.
+    strict = any(info.wnid in wnids for info in dataset)
     outputs, unknown = [], {}
     for label, info in enumerate(dataset):
-        reason = ""
+        found, reason = [], ""
         if label in mapped:
             found, reason = mapped[label], "the class map gives it none"
-        elif not network:
-            found = []
-        elif info.wnid in wnids:
-            found = [wnids[info.wnid]]
-        else:
-            # Two wnids are two classes, whatever they are called.
-            found = [one for one in known.find(info.name) if not (have_wnids and info.wnid and named[one].wnid)]
-            reason = _reason(info, found, known)
-            found = found if len(found) == 1 else []
-        if label not in mapped and found and mapped.get(taken.get(found[0], label), found) != found:
-            reason = f"the class map gives {shown(known.names[found[0]])} to {shown(dataset[taken[found[0]]].name)}"
-            found = []
+        elif network:
+            found = [wnids[info.wnid]] if info.wnid in wnids else known.find(info.name)
+            found = [one for one in found if not (strict and info.wnid and named[one].wnid not in (None, info.wnid))]
+            found, reason = (found, "") if len(found) == 1 else ([], _reason(info, found, known))
+            owner = taken.get(found[0]) if found else None
+            if owner is not None and mapped[owner] != found:
+                reason = f"the class map gives {shown(known.names[found[0]])} to {shown(dataset[owner].name)}"
+                found = []
         outputs.append(tuple(found))
         if not found:
             unknown[label] = reason
