@@ -51,7 +51,8 @@ def mapped_outputs(
         wnids: Outputs by wnid.
 
     Returns:
-        Outputs, ascending, by the index of the dataset's class, and notes on entries of other classes.
+        Outputs, ascending, by the index of the dataset's class, and notes: what numbers and wnids were taken for, and
+        entries of other classes.
 
     Raises:
         ConfigurationError: A name is not in the network or not the only one of its kind, or a class stands twice.
@@ -72,10 +73,20 @@ def mapped_outputs(
         else:
             near = dataset.nearest(key)
             absent.append(shown(key) + (f" (nearest: {shown(near)})" if near else ""))
-    if not absent:
-        return found, []
-    some = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-    return found, [f"{len(absent)} of {len(class_map)} entries of the class map name no class of the dataset: {some}"]
+    notes = []
+    if found:
+        meant = [
+            f"{shown(dataset.names[label])} ({network.listed(outputs) or 'none'})" for label, outputs in found.items()
+        ]
+        notes.append(f"the class map says: {_some(meant)}")
+    if absent:
+        of = f"{len(absent)} of {len(class_map)}"
+        notes.append(f"{of} entries of the class map name no class of the dataset: {_some(absent)}")
+    return found, notes
+
+
+def _some(parts: list[str]) -> str:
+    return ", ".join(parts[:5]) + (" ..." if len(parts) > 5 else "")
 
 
 def _output(value: str, key: str, network: Names, wnids: Mapping[str, int]) -> int:

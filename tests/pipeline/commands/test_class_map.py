@@ -193,7 +193,7 @@ def test_images_that_lose_their_label_are_counted_with_the_ways_out(config, tmp_
         preview(config("data.class_map={mid: Class 1}", "explain.targets=[label]"))
     for note in (
         found["notes"],
-        run(part, tmp_path / "run") and json.loads((tmp_path / "run/run.json").read_text())["notes"][0],
+        run(part, tmp_path / "run") and json.loads((tmp_path / "run/run.json").read_text())["notes"][1],
     ):
         assert "15 of 23 images have no label to explain or to score" in note
         assert "'high' (8 images), 'low' (7 images); say what" in note and "data.class_map={high: [NAME, ...]}" in note
