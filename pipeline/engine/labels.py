@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     """
     match = match_classes(dataset.classes, network, outputs, config.data.class_map)
     records = relabel(dataset.records, np.array(match.labels, np.int32))
-    missing = _missing(dataset.records, records, dataset.classes, match)
+    missing = _missing(dataset, records, match, config.model.spec)
     targets = config.explain.targets
     if missing and targets == [LABEL]:
         raise DataError(f"explain.targets: {missing}; or explain predictions as well, explain.targets=[label,top1]")
@@ -47,12 +48,13 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     return replace(dataset, records=records, notes=notes), match
 
 
-def _missing(before: list[ImageRecord], after: list[ImageRecord], classes: list[ClassInfo], match: Match) -> str:
+def _missing(dataset: Dataset, after: list[ImageRecord], match: Match, spec: str) -> str:
     """How many images have no label of the run, why, and what helps; empty where all have one."""
     count = sum(record.label < 0 for record in after)
     if not count:
         return ""
-    lost = Counter(one.label for one, other in zip(before, after, strict=True) if one.label >= 0 > other.label)
+    pairs = zip(dataset.records, after, strict=True)
+    lost = Counter(one.label for one, other in pairs if one.label >= 0 > other.label)
     without = count - lost.total()
     line = f"{count:,} of {len(after):,} images have no label to explain or to score"
     if not lost:
@@ -60,12 +62,13 @@ def _missing(before: list[ImageRecord], after: list[ImageRecord], classes: list[
     told = []
     for label, images in lost.most_common(_TOLD):
         why = match.unknown[label]
-        told.append(f"{shown(classes[label].name)} ({images:,} images{'; ' if why else ''}{why})")
+        told.append(f"{shown(dataset.classes[label].name)} ({images:,} images{'; ' if why else ''}{why})")
     more = f" and {len(lost) - _TOLD} more" if len(lost) > _TOLD else ""
     rest = f", and {without:,} have none in the dataset" if without else ""
-    word = classes[lost.most_common(1)[0][0]].name
+    word = dataset.classes[lost.most_common(1)[0][0]].name
     return (
         f"{line}: the network does not know {', '.join(told)}{more}{rest}; say what the network calls them, "
-        f"data.class_map={{{word}: [NAME, ...]}} or a file of such lines (names: wsl-pipeline list classes SPEC), "
+        f"data.class_map={{{word}: [NAME, ...]}} or a file of such lines "
+        f"(names: wsl-pipeline list classes {shlex.quote(spec)}), "
         "or take a network with a head trained on your classes, model.spec=file:W.pt?arch=NAME&classes=names.txt"
     )
