@@ -18,6 +18,7 @@ from stages.batch import Batch, Resources, Stage, concat, ragged
 from stages.boxes.components import Components
 from stages.boxes.protocols import Protocol, get_protocol
 from stages.boxes.threshold import Threshold
+from stages.classes import Names
 from stages.classify.network import Network, Preprocess
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, unknown
@@ -247,9 +248,13 @@ def _classes(target: int | str | Sequence[int | str], names: list[str], count: i
 
 def _class(target: int | str, names: list[str]) -> int:
     if isinstance(target, str):
-        if target not in names:
+        known = Names(names)
+        found = known.find(target)
+        if not found:
             raise unknown("class", target, names, about="target")
-        return names.index(target)
+        if len(found) > 1:
+            raise ConfigurationError(f"{target!r} may be any of {known.listed(found)}; give the index", about="target")
+        return found[0]
     if isinstance(target, bool | np.bool_) or not isinstance(target, int | np.integer) or target < 0:
         raise ConfigurationError(f"target: {target!r} is not the index of a class")
     return int(target)

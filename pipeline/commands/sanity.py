@@ -136,7 +136,8 @@ def _batches(decode: Stage, classify: Classify, records: list[ImageRecord], seed
         if decoded:
             answer = classify(decoded)
             rows, inputs = answer.rows, answer.context["trace"].inputs
-            target, outputs = rows["top_class"][:, 0].astype(np.int64), rows["probs"].shape[1]
+            target = np.take_along_axis(rows["outputs"], rows["top_class"][:, :1], 1)[:, 0]
+            outputs = rows["probs"].shape[1]
             ids = [one % 2**64 for one in rows["image_id"].tolist()]
             steps = [int(np.random.default_rng([seed, one]).integers(1, max(outputs, 2))) for one in ids]
             other = (target + np.array(steps)) % outputs

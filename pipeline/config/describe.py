@@ -33,6 +33,7 @@ _WORDS = {
     "number": "number",
     "boolean": "`true` or `false`",
     "null": "`null`",
+    "object": "mapping",
 }
 
 

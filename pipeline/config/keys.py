@@ -9,6 +9,7 @@ from stages.errors import UserError
 
 KEYS = {
     "blacklist": "evaluate.blacklist",
+    "class_map": "data.class_map",
     "dilate": "explain.dilate",
     "faithfulness": "evaluate.faithfulness",
     "fit": "model.fit",

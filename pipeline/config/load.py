@@ -161,8 +161,9 @@ def _absolute_paths(tree: Tree, base: Path) -> None:
     for key in ("blacklist", "calibrate_on"):
         if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
             evaluate[key] = _absolute(evaluate[key], base)
-    if isinstance(data, dict) and isinstance(data.get("root"), str) and "://" not in data["root"]:
-        data["root"] = _absolute(data["root"], base)
+    for key in ("root", "class_map"):
+        if isinstance(data, dict) and isinstance(data.get(key), str) and "://" not in data[key]:
+            data[key] = _absolute(data[key], base)
     if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
         path, mark, query = model["spec"].removeprefix("file:").partition("?")
         options = [

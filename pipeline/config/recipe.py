@@ -6,7 +6,7 @@ weights or network is touched. The loaded network turns it into a :class:`FullRe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -98,6 +98,8 @@ class NetworkFacts:
         layers: Dotted names of the explained layers, by entry of ``explain.methods``.
         same_map_as: Earlier entry that gives the same map, up to scale, on this network, by entry.
         classes: Classes by network output; empty until they are needed.
+        groups: Outputs that are one class, as in :attr:`stages.classify.match_classes.Match.groups`; read by stages
+            that run the network.
     """
 
     weights_sha256: str
@@ -106,6 +108,7 @@ class NetworkFacts:
     layers: Mapping[str, list[str]] = field(default_factory=dict)
     same_map_as: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[ClassInfo, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,9 @@ class FullRecipe(Recipe):
         """Class names by network output."""
         return [one.name for one in self.network.classes]
 
-    def with_classes(self, classes: list[ClassInfo]) -> FullRecipe:
-        """The recipe with the network's classes, in output order."""
-        return replace(self, network=replace(self.network, classes=tuple(classes)))
+    def with_classes(self, classes: list[ClassInfo], groups: Iterable[tuple[int, ...]] = ()) -> FullRecipe:
+        """The recipe with the network's classes, in output order, and the outputs that are one class."""
+        return replace(self, network=replace(self.network, classes=tuple(classes), groups=tuple(groups)))
 
 
 def resolve(config: Config) -> Recipe:

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     create_model,
     field_validator,
     model_validator,
 )
 
+from pipeline.config.keys import named_keys
 from stages.boxes import protocols
+from stages.classify.class_map import ClassMap, read_class_map
 from stages.errors import ConfigurationError, unknown
 from stages.formats.table import defaults, options_of, readable
 
@@ -30,6 +34,15 @@ def _no_repeats(values: list[str]) -> list[str]:
 
 
 Names = Annotated[list[str], AfterValidator(_no_repeats)]
+
+
+def _class_map(given: object) -> ClassMap | None:
+    """The content of a class map, which takes the place of its file: results depend on it."""
+    with named_keys():
+        return read_class_map(given)
+
+
+_CLASS_MAP = {"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "null"}]}
 
 
 class Section(BaseModel):
@@ -67,6 +80,11 @@ class DataConfig(Section):
     """Use a seeded random subset of about this many images, the same share of every class."""
     limit: Count | None = None
     """Use only this many images, the first by id."""
+    class_map: Annotated[ClassMap | None, BeforeValidator(_class_map), WithJsonSchema(_CLASS_MAP)] = None
+    """The network's classes that a class of the dataset stands for, as a mapping or a YAML or JSON file of it:
+    dog: [golden retriever, n02109047, 258]. Names, wnids and output numbers; `wsl-pipeline list classes SPEC` shows
+    them. Their probabilities are added up, and the most probable one on the image is explained. A class that is not
+    listed is found by its own wnid or name."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +116,7 @@ class DataConfig(Section):
         Old configurations store the default split for every format, so the default does not count as set.
         """
         own = defaults(self.format)
-        values = self.model_dump(exclude={"format", "root", "sample", "limit"}, exclude_none=True)
+        values = self.model_dump(exclude={"format", "root", "sample", "limit", "class_map"}, exclude_none=True)
         return {key: value for key, value in values.items() if key in own or (key, value) != ("split", "val")}
 
 

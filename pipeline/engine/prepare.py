@@ -14,17 +14,15 @@ from pipeline.config.history import config_hash
 from pipeline.config.load import config_text
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe, resolve
 from pipeline.config.sections import Config
+from pipeline.engine.labels import matched
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
-from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
+from pipeline.store.manifest import ROW_GROUP, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
 from pipeline.store.tables import COUNTS_FORM
 from pipeline.version import __version__
-from stages.classes import ClassInfo
-from stages.classify.match_classes import match_classes
 from stages.classify.network import Network
 from stages.classify.sources import check_spec, load_network
 from stages.errors import ConfigurationError, DataError, UserError
-from stages.explain.stage import LABEL
 from stages.formats import read_dataset
 from stages.formats.table import check_root
 from stages.ingest.records import ImageRecord
@@ -94,20 +92,10 @@ def survey(recipe: Recipe) -> Survey:
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)
-    notes, records, classes = [*dataset.notes, *network.notes], dataset.records, list(network.classes)
-    if dataset.classes:
-        numbers, note = match_classes(dataset.classes, classes, outputs)
-        notes += [note] if note else []
-        records = relabel(records, numbers)
-        classes = classes or dataset.classes
-    classes = classes or [ClassInfo(str(index)) for index in range(outputs)]
-    found = Survey(full.with_classes(classes), records, network, notes)
-    if config.explain.targets == [LABEL] and found.labelled < len(records):
-        raise DataError(
-            f"explain.targets: {len(records) - found.labelled} of {len(records)} images have no label to explain; "
-            "add top1 to explain.targets"
-        )
-    return found
+    dataset, match = matched(dataset, network.classes, outputs, config)
+    return Survey(
+        full.with_classes(match.classes, match.groups), dataset.records, network, [*network.notes, *dataset.notes]
+    )
 
 
 def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:

@@ -45,6 +45,7 @@ def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
             _gpus(recipe, device),
             config.explain.dilate,
             recipe.network.outputs,
+            recipe.network.groups,
         ),
     )
 

@@ -216,13 +216,21 @@ def status(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics|formats")],
+    what: Annotated[
+        str, typer.Argument(metavar="configs|datasets|models|classes|explainers|protocols|metrics|formats")
+    ],
+    spec: Annotated[
+        str | None, typer.Argument(metavar="[SPEC]", help="With classes: a network, such as lite0 or timm:resnet50.")
+    ] = None,
+    search: Annotated[str, typer.Option(help="Only entries that contain this text.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List the names that a configuration can use."""
+    """List the names that a configuration can use, or the classes of a network."""
     from pipeline.shell.listing import listing, side_by_side
 
-    table = listing(what)
+    table = listing(what, spec, search)
+    if not (table or as_json):
+        return print(f"nothing in this list contains {search!r}", file=sys.stderr)
     if what == "protocols" and not as_json:
         return print(*side_by_side(table), sep="\n")
     _print(table, as_json)

@@ -7,20 +7,40 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.describe import summary
+from pipeline.config.keys import named_keys
 from pipeline.config.load import config_names
-from stages.errors import unknown
+from stages.classes import comparable
+from stages.errors import ConfigurationError, unknown
 
 if TYPE_CHECKING:
     from stages.boxes.protocols import Protocol
     from stages.evaluate.faithfulness.registry import Metric
 
 
-def listing(what: str) -> dict[str, Any]:
+def listing(what: str, spec: str | None = None, search: str = "") -> dict[str, Any]:
     """The table of that name.
 
+    Args:
+        what: Name of the table.
+        spec: The network whose classes are listed; for ``classes`` only.
+        search: Only entries that contain this text, compared as names of classes are.
+
     Raises:
-        ConfigurationError: There is no such table.
+        ConfigurationError: There is no such table, or no such network.
     """
+    table = _table(what, spec)
+    wanted = comparable(search)
+    return {key: entry for key, entry in table.items() if not search or wanted in comparable(_words(key, entry))}
+
+
+def _words(key: str, entry: Any) -> str:
+    values = entry.values() if isinstance(entry, dict) else [entry]
+    return " ".join(map(str, [key, *values]))
+
+
+def _table(what: str, spec: str | None) -> dict[str, Any]:
+    if what == "classes":
+        return _classes(spec)
     tables: dict[str, Callable[[], dict[str, Any]]] = {
         "configs": _configs,
         "datasets": _datasets,
@@ -31,7 +51,9 @@ def listing(what: str) -> dict[str, Any]:
         "formats": _formats,
     }
     if what not in tables:
-        raise unknown("table", what, list(tables))
+        raise unknown("table", what, [*tables, "classes"])
+    if spec is not None:
+        raise ConfigurationError(f"{spec}: list {what} takes nothing more; --search TEXT shortens the list")
     return tables[what]()
 
 
@@ -74,6 +96,21 @@ def _models() -> dict[str, Any]:
         described = {"layer": known.layer, "maps": "x".join(map(str, known.maps)), "head": known.head}
         sources[name] = sources.get(name, {}) | described
     return sources
+
+
+def _classes(spec: str | None) -> dict[str, Any]:
+    """The classes of a network by output."""
+    from stages.classify.sources.known_classes import known_classes
+
+    if spec is None:
+        raise ConfigurationError("say whose classes: list classes SPEC, such as list classes lite0")
+    with named_keys():
+        found = known_classes(spec)
+    if not found:
+        raise ConfigurationError(f"{spec} does not name its classes; a class map takes the numbers of its outputs")
+    return {
+        str(index): {"name": info.name} | ({"wnid": info.wnid} if info.wnid else {}) for index, info in enumerate(found)
+    }
 
 
 def _explainers() -> dict[str, Any]:

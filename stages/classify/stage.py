@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stages.batch import Answer, Batch, Resources
+from stages.classify.class_groups import grouped
 from stages.classify.network import AUTO
 from stages.errors import ConfigurationError
 
@@ -23,9 +25,10 @@ TOP_K = 5
 class Classify:
     """Runs the network once per batch, cut at the explained layer.
 
-    Adds ``probs`` (N, C) float32, ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the
-    :class:`stages.trace.trace.Trace` of the whole batch, with ``trace_row`` (N,) int64, the image's place in it:
-    images that a later stage rejects leave the batch, but not the trace.
+    Adds ``probs`` (N, C) float32, ``outputs`` (N, C) int64, the output that is explained for each class,
+    ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the :class:`stages.trace.trace.Trace` of
+    the whole batch, with ``trace_row`` (N,) int64, the image's place in it: images that a later stage rejects leave the
+    batch, but not the trace.
 
     Args:
         spec: Name of the network, as :func:`stages.classify.sources.load_network` reads it; relative paths in
@@ -39,6 +42,7 @@ class Classify:
         dilate: Explain the a trous form of the network, whose maps have twice the side length. Classes and
             probabilities stay those of the original network, so a run classifies the same with and without it.
         outputs: What the network's outputs stand for, as in :func:`stages.classify.outputs.with_logits`.
+        groups: Outputs that are one class, as in :func:`stages.classify.class_groups.grouped`.
 
     Attributes:
         fold: Whether normalisations are folded into the convolutions before them; to be turned off if
@@ -51,7 +55,7 @@ class Classify:
     fold = True
 
     reads = ("image",)
-    adds = ("trace", "trace_row", "probs", "top_class")
+    adds = ("trace", "trace_row", "probs", "outputs", "top_class")
 
     def __init__(
         self,
@@ -64,10 +68,12 @@ class Classify:
         gpus: float = 0,
         dilate: bool = False,
         outputs: str = AUTO,
+        groups: Sequence[Sequence[int]] = (),
     ) -> None:
         self.spec, self.weights_sha256, self.layer, self.size = spec, weights_sha256, layer, size
         self.folder = Path.cwd()  # A worker may have another one.
-        self.device, self.precision, self.dilate, self.outputs = device, precision, dilate, outputs
+        self.device, self.precision, self.dilate = device, precision, dilate
+        self.outputs, self.groups = outputs, groups
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -129,19 +135,24 @@ class Classify:
 
         ``image`` is (N, size, size, 3) uint8 RGB, or (N, 3, size, size) float32 that is normalised already.
         """
+        import torch
+
         from stages.trace.outputs import SIGMOID
 
         inputs = self._normalised(batch["image"])
         trace = self.network.trace(inputs)
-        logits = self._classifier.logits(inputs) if self.dilate else trace.logits
-        probs = self.network.probabilities(logits.detach())
+        logits = (self._classifier.logits(inputs) if self.dilate else trace.logits).detach()
+        exclusive = self.network.outputs != SIGMOID
+        probs, outputs = grouped(self.network.probabilities(logits), self.groups, exclusive)
         # Several sigmoids may round to 1.
-        ranked = logits.detach() if self.network.outputs == SIGMOID else probs
-        top = ranked.topk(min(TOP_K, probs.shape[1]), dim=1).indices
+        ranked = probs if exclusive else grouped(logits, self.groups, exclusive, -torch.inf)[0]
+        classes = probs.shape[1] - sum(len(group) - 1 for group in self.groups)
+        top = ranked.topk(min(TOP_K, classes), dim=1).indices
         kept = {name: column for name, column in batch.items() if name != "image"}
         rows = kept | {
             "trace_row": np.arange(len(probs)),
             "probs": probs.cpu().numpy(),
+            "outputs": outputs.cpu().numpy(),
             "top_class": top.cpu().numpy().astype(np.int32),
         }
         return Answer(rows, context={"trace": trace})

@@ -26,7 +26,8 @@ class Explain:
     """Applies every method to every target of a batch that :class:`stages.classify.stage.Classify` traced.
 
     Replaces the image rows by prediction rows, sorted by image, method and rank. Adds ``method`` and ``map``,
-    object, ``target_rank`` (R,) int8, ``class_index`` (R,) int32, ``prob`` and ``map_scale`` (R,) float32.
+    object, ``target_rank`` (R,) int8, ``class_index`` (R,) int32, ``output`` (R,) int64, the network's output whose map
+    it is, ``prob`` and ``map_scale`` (R,) float32.
     ``map`` is (h, w) float16, divided by ``map_scale``, its largest absolute value, so that every later number
     follows from what is stored. A map that is not finite keeps its values.
 
@@ -39,8 +40,8 @@ class Explain:
         layers: Names of the traced layers that each method explains; all of them for a method that is not listed.
     """
 
-    reads = ("trace", "trace_row", "probs", "top_class", "label")
-    adds = ("method", "target_rank", "class_index", "prob", "map", "map_scale")
+    reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label")
+    adds = ("method", "target_rank", "class_index", "output", "prob", "map", "map_scale")
 
     def __init__(
         self,
@@ -74,13 +75,14 @@ class Explain:
         from stages.trace.views import Views
 
         probs, top_class, label = batch.pop("probs"), batch.pop("top_class"), batch["label"]
+        outputs = batch.pop("outputs")
         traced = batch["trace_row"]
         count = len(label)
         ranks = ([0] if self.with_label else []) + list(range(1, min(self.top_k, top_class.shape[1]) + 1))
         # An image without a label is explained for class 0, and the row is dropped below.
         classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
         of_all = np.zeros((len(trace.inputs), len(ranks)), np.int64)
-        of_all[traced] = classes
+        of_all[traced] = np.take_along_axis(outputs, classes, 1)
         targets = torch.from_numpy(of_all).to(trace.logits.device)
         views = Views(trace, self.flip, self.scales, targets)
         explained, seconds = [], {}
@@ -104,6 +106,7 @@ class Explain:
             "method": method_column,
             "target_rank": rank_column,
             "class_index": class_column,
+            "output": outputs[image_rows, class_column],
             "prob": probs[image_rows, class_column].astype(np.float32),
             "map": ragged(one for image in zip(*(maps for maps, _ in explained), strict=True) for one in chain(*image)),
             "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),

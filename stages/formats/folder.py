@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from posixpath import splitext
 
-from stages.classes import ClassInfo
+from stages.classes import ClassInfo, comparable
 from stages.errors import DataError
 from stages.formats.system_files import system_kind
 from stages.ingest.image_formats import EXTENSIONS
@@ -88,7 +88,7 @@ def sub_folders(folder: str) -> list[str]:
 
 def class_info(name: str) -> ClassInfo:
     """The class that a folder name stands for; the name may be a WordNet id."""
-    return ClassInfo(name, wnid=wnid_of(name) or None)
+    return ClassInfo(name, wnid=wnid_of(comparable(name)) or None)
 
 
 def wnid_of(name: str) -> str:

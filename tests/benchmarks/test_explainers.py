@@ -167,7 +167,9 @@ def test_all_closed_forms_over_cam_alone(images):
         trace = ours.trace(pixels)
         probs = trace.logits.detach().softmax(1).numpy()
         top = probs.argsort(1)[:, :-6:-1]
-        rows = {"trace_row": np.arange(BATCH), "probs": probs, "top_class": top, "label": TARGET.numpy()}
+        outputs = np.tile(np.arange(probs.shape[1]), (BATCH, 1))
+        rows = {"trace_row": np.arange(BATCH), "probs": probs, "outputs": outputs, "top_class": top}
+        rows["label"] = TARGET.numpy()
         Explain(names, ["label"])(rows, trace)
 
     seconds = medians({"cam": lambda: run(["cam"]), "all": lambda: run(methods)}, rounds=9)

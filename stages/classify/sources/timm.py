@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from stages.classes import imagenet_classes
+from stages.classes import ClassInfo, imagenet_classes
 from stages.classify.network import Network, Preprocess
 from stages.errors import ConfigurationError, WeightsUnavailableError, first_line, unknown
 
@@ -36,8 +37,17 @@ def load(rest: str, folder: Path) -> Network:
             "fill HF_HOME on a machine with internet access and copy it",
             about="network",
         ) from None
-    classes = imagenet_classes() if module.num_classes == 1000 else ()
-    return Network(module, classes, _as_configured(module))
+    return Network(module, _classes(module.num_classes), _as_configured(module))
+
+
+def classes(rest: str) -> Sequence[ClassInfo]:
+    """The classes of a checked name, which need no weights."""
+    published = _timm().get_pretrained_cfg(rest)
+    return _classes(published.num_classes if published else None)
+
+
+def _classes(count: int | None) -> Sequence[ClassInfo]:
+    return imagenet_classes() if count == 1000 else ()
 
 
 def check_architecture(name: str) -> None:

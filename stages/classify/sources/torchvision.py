@@ -9,6 +9,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models import WeightsEnum
 
+from stages.classes import ClassInfo
 from stages.classify.network import Network, Preprocess
 from stages.classify.sources.class_names import as_classes
 from stages.classify.weights import file_sha256
@@ -41,7 +42,12 @@ def load(rest: str, folder: Path) -> Network:
             about="network",
         ) from None
     sha256 = file_sha256(path) if path.is_file() else ""
-    return Network(module, as_classes(weights.meta["categories"]), _as_evaluated(weights), weights_sha256=sha256)
+    return Network(module, classes(rest), _as_evaluated(weights), weights_sha256=sha256)
+
+
+def classes(rest: str) -> list[ClassInfo]:
+    """The classes of a checked name, which need no weights."""
+    return as_classes(_look_up(rest)[1].meta["categories"])
 
 
 def check_architecture(name: str) -> None:

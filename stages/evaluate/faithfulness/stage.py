@@ -33,7 +33,7 @@ class Faithfulness:
         layers: Layers of each method, as in the explain stage.
     """
 
-    reads = ("trace", "trace_row", "image_id", "method", "target_rank", "class_index", "map", "map_scale")
+    reads = ("trace", "trace_row", "image_id", "method", "target_rank", "output", "map", "map_scale")
     adds = ("faithfulness",)
 
     def __init__(
@@ -93,7 +93,7 @@ class Faithfulness:
             return views.explain(explainer.function, target, explainer.fuse, names)
 
         picked = torch.from_numpy(images).to(trace.inputs.device)
-        target = torch.from_numpy(batch["class_index"][rows].astype(np.int64)).to(picked.device)
+        target = torch.from_numpy(batch["output"][rows].astype(np.int64)).to(picked.device)
         probs = trace.probs[picked]
         return Explained(
             inputs=trace.inputs[picked],

@@ -134,7 +134,7 @@ def test_a_normalised_tensor_is_taken_as_it_is(uris):
 def test_a_network_may_be_a_module_a_network_or_a_spec(uri):
     module = seeded(GapLinear)
     names = [f"class {index}" for index in range(7)]
-    reference = wsl.explain(uri, TINY, "cam", target="class 3")
+    reference = wsl.explain(uri, TINY, "cam", target="Class_3 ")
     assert same(wsl.explain(uri, tiny_network(), "cam", 3), reference)
     found = wsl.explain(uri, module, "cam", "class 3", size=32, classes=names)
     assert same(found, reference) and found.names == tuple(names)
@@ -196,6 +196,7 @@ def test_many_images_go_through_in_batches(uris, monkeypatch):
         ((torch.zeros(1, 3, 32, 32),), {"size": 64}, ConfigurationError, "size: 64, but the tensor's images have 32"),
         ((None,), {"target": 7}, ConfigurationError, "target: 7 is not a class; the network has 0 to 6"),
         ((None,), {"target": -1}, ConfigurationError, "target: -1 is not the index of a class"),
+        ((None,), {"target": "A", "classes": [*"abcdef", "a "]}, ConfigurationError, "any of 0 'a', 6 'a '"),
         ((None,), {"target": "class 77"}, ConfigurationError, "unknown class 'class 77'; did you mean class 6"),
         ((None,), {"target": [1, 2]}, ConfigurationError, "target: 2 classes for 1 images"),
         ((None,), {"classes": ["cat"]}, ConfigurationError, "classes: 1 names for a network of 7 outputs"),

@@ -99,6 +99,11 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
         (("run", "{tiny}", "explain.layer=fc", "explain.methods=[gradcam]"), 2, "name a convolutional layer"),
         (("run", "demmo"), 2, "did you mean demo?"),
         (("list", "explainer"), 2, "did you mean explainers?"),
+        (("list", "clases", "lite0"), 2, "did you mean classes?"),
+        (("list", "classes"), 2, "list classes SPEC, such as list classes lite0"),
+        (("list", "classes", "lite"), 2, "unknown source 'lite'"),
+        (("list", "classes", "timm:convnext_tiny.in12k"), 2, "does not name its classes"),
+        (("list", "protocols", "lite0"), 2, "list protocols takes nothing more"),
         (("status", "/nowhere"), 3, "no run.json"),
         (("report", "/nowhere"), 3, "/nowhere has no"),
         (("status", "n" * 300), 3, "no run.json"),
@@ -167,6 +172,19 @@ def test_lists_read_the_same_for_people_and_programs(what):
     table = json.loads(wsl_here("list", what, "--json").stdout)
     text = wsl_here("list", what).stdout
     assert len(table) >= 2 and all(name in text for name in table)
+
+
+def test_the_classes_of_a_network_are_listed_without_torch():
+    watch = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    lines = wsl("list", "classes", "lite0", "--search", "GREAT_white", prelude=watch).stdout.splitlines()
+    assert lines == ["2  name=great white shark  wnid=n01484850", "False"]
+    found = json.loads(wsl_here("list", "classes", "lite0", "--search", "dog", "--json").stdout)
+    assert len(found) == 10 and found["275"] == {"name": "African hunting dog", "wnid": "n02116738"}
+    assert len(json.loads(wsl_here("list", "classes", "lite0", "--json").stdout)) == 1000
+    nothing = wsl_here("list", "explainers", "--search", "zebra")
+    assert (
+        nothing.returncode == 0 and nothing.stdout == "" and "nothing in this list contains 'zebra'" in nothing.stderr
+    )
 
 
 def test_version_and_doctor():

@@ -15,10 +15,12 @@ from PIL import Image
 
 from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import load_checked
-from stages.classes import imagenet_classes
+from stages.classes import ClassInfo, imagenet_classes
 from stages.classify.architectures import lite0
 from stages.classify.network import Network, Preprocess
 from stages.classify.sources import SOURCES, check_spec, load_network
+from stages.classify.sources.class_names import as_classes
+from stages.classify.sources.known_classes import known_classes
 from stages.classify.sources.untrained import untrained
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, WeightsUnavailableError
@@ -125,6 +127,35 @@ def test_own_checkpoints(checkpoints, name):
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(network.module(x), module(x))
     assert [info.name for info in network.classes] == ["ant", "bee", "wasp"]
+
+
+def test_names_of_classes_are_kept_as_they_stand_without_the_mark_of_the_file(checkpoints, tmp_path):
+    (tmp_path / "names.txt").write_bytes("\ufeffant\r\nbee \r\nwa\u0308sp\r\n".encode())
+    spec = f"file:{checkpoints[0] / 'a.pt'}?arch=torchvision:squeezenet1_1&classes={tmp_path / 'names.txt'}"
+    assert [info.name for info in load_network(spec).classes] == ["ant", "bee ", "wa\u0308sp"]
+
+
+def test_the_classes_of_imagenet_are_recognized_however_they_are_spelt():
+    known = imagenet_classes()
+    names = [f"{info.name.upper().replace(' ', '_')} " for info in known]
+    assert as_classes(names) == [ClassInfo(name, info.wnid) for name, info in zip(names, known, strict=True)]
+    assert as_classes([*names[1:], names[0]])[0] == ClassInfo(names[1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "count", "first"),
+    [
+        ("torchvision:resnet50@IMAGENET1K_V1", 1000, ["tench"]),
+        ("timm:resnet50.a1_in1k", 1000, ["tench"]),
+        ("timm:convnext_tiny.in12k", 0, []),
+        ("python:tests.stages.toys:tiny_network", 7, ["class 0"]),
+    ],
+)
+def test_the_classes_of_a_name_need_no_published_weights(spec, count, first, monkeypatch):
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = known_classes(spec)
+    assert len(found) == count and [info.name for info in found[:1]] == first
 
 
 @pytest.mark.parametrize(
