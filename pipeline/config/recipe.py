@@ -94,18 +94,18 @@ class NetworkFacts:
     Attributes:
         weights_sha256: Digest of its weights.
         preprocess: Preprocessing that it expects.
-        outputs: What its outputs stand for: ``softmax`` or ``sigmoid``.
         layers: Dotted names of the explained layers, by entry of ``explain.methods``.
         same_map_as: Earlier entry that gives the same map, up to scale, on this network, by entry.
         classes: Classes by network output; empty until they are needed.
+        outputs: What its outputs stand for: ``softmax`` or ``sigmoid``.
     """
 
     weights_sha256: str
     preprocess: Preprocess
-    outputs: str = "softmax"
     layers: Mapping[str, list[str]] = field(default_factory=dict)
     same_map_as: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[ClassInfo, ...] = ()
+    outputs: str = "softmax"
 
 
 @dataclass(frozen=True)
