@@ -94,21 +94,21 @@ class NetworkFacts:
     Attributes:
         weights_sha256: Digest of its weights.
         preprocess: Preprocessing that it expects.
-        outputs: What its outputs stand for: ``softmax`` or ``sigmoid``.
         layers: Dotted names of the explained layers, by entry of ``explain.methods``.
         same_map_as: Earlier entry that gives the same map, up to scale, on this network, by entry.
         classes: Classes by network output; empty until they are needed.
         groups: Outputs that are one class, as in :attr:`stages.classify.match_classes.Match.groups`; read by stages
             that run the network.
+        outputs: What its outputs stand for: ``softmax`` or ``sigmoid``.
     """
 
     weights_sha256: str
     preprocess: Preprocess
-    outputs: str = "softmax"
     layers: Mapping[str, list[str]] = field(default_factory=dict)
     same_map_as: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[ClassInfo, ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()
+    outputs: str = "softmax"
 
 
 @dataclass(frozen=True)

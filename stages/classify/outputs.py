@@ -82,8 +82,7 @@ def with_logits(network: Network, size: int, stated: str = AUTO) -> Network:
         notes.append(f"the network returns a {type(returned).__name__}: the logits are taken out of it")
     if before is None:
         logits = after
-        if stated == AUTO:
-            _check_no_probabilities(network.module, after, size)
+        _check_no_probabilities(network.module, after, size)
         kind = SIGMOID if after.shape[1] == 1 else SOFTMAX if stated == AUTO else stated
         if after.shape[1] > 1 and after.logsumexp(1).abs().max() < TOLERANCE:
             notes.append("the network returns logarithms of probabilities: maps explain those")
@@ -93,7 +92,8 @@ def with_logits(network: Network, size: int, stated: str = AUTO) -> Network:
         notes.append(f"the network ends in {last.name}, which is left out: maps explain the logits before it")
     if stated not in (AUTO, kind):
         raise ConfigurationError(
-            f"{stated}, but the network ends in {last.name or 'one output'}; leave it at auto", about="outputs"
+            f"{stated}, but the network ends in {'one output' if before is None else last.name}; leave it at auto",
+            about="outputs",
         )
     binary = logits.shape[1] == 1
     found = copy.copy(network)
@@ -188,8 +188,8 @@ def _check_no_probabilities(module: nn.Module, outputs: Tensor, size: int) -> No
     if what:
         raise ConfigurationError(
             f"the network returns probabilities, as of a {what}, but ends in no {what} that could be left out; return "
-            "the logits (N, C), or state softmax or sigmoid here if these are logits",
-            about="outputs",
+            "the logits (N, C) before it",
+            about="network",
         )
 
 

@@ -85,7 +85,7 @@ def without_warnings():
         yield
 
 
-@pytest.mark.parametrize("make", [dynamic, eager, recorded])
+@pytest.mark.parametrize("make", [dynamic, eager, pytest.param(recorded, marks=pytest.mark.slow)])
 def test_simulated_integers_give_the_logits_of_integers(make):
     """Within a step or two; the float network itself is farther away from them than that allows for weights."""
     quantized = make()
@@ -97,7 +97,14 @@ def test_simulated_integers_give_the_logits_of_integers(make):
     assert (found - expected).abs().max() < 0.02 * expected.abs().max()
 
 
-@pytest.mark.parametrize(("make", "layer"), [(dynamic, "features"), (eager, "features.2"), (recorded, "features.2")])
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (dynamic, "features"),
+        (eager, "features.2"),
+        pytest.param(recorded, "features.2", marks=pytest.mark.slow),  # torch's recording takes seconds to import
+    ],
+)
 def test_gradients_and_masks_explain_a_quantized_network(make, layer):
     network = with_logits(Network(make(), preprocess=Preprocess(size=SIZE)), SIZE)
     trace = CutNetwork(network.module, [layer], SIZE, outputs=network.outputs).trace(images())
