@@ -12,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
+from stages.ingest.levels import WHOLE, Levels, alpha_of, in_8_bits, ranges_for
+from stages.ingest.samples import Kind, kind_of, samples_of
 from stages.ingest.uris import read_bytes
 
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
@@ -38,7 +40,8 @@ _LONGEST_ASPECT = 32
 # Image formats that this Pillow can read. Others are excluded: one of them (EPS) starts a program.
 Image.init()
 _PICTURES = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-_FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
+FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
+"""Image formats that are read, for :func:`PIL.Image.open`."""
 # Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
@@ -58,15 +61,17 @@ class DecodeError(Exception):
         self.message = message
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
     """The displayed image: orientation applied, first frame, mode RGB.
 
-    The format is detected from the content. Transparency is composed over white; 16-bit, 32-bit and float grey
-    values are scaled to 0..255, not clipped.
+    The format is detected from the content. Transparency is composed over white; samples of more than 8 bits are
+    scaled to 0..255.
 
     Args:
         data: The whole encoded file.
         max_pixels: Largest width x height, checked before any pixel is decoded.
+        levels: Black and white of its dataset's images with more than 8 bits, as
+            :func:`stages.ingest.depth.find_levels` gives them; found from this image alone where they are missing.
 
     Raises:
         DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels`` or ``Unreadable``.
@@ -74,12 +79,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
                 )
-            return displayed(image)
+            return displayed(image, levels, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -94,27 +99,33 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
 
 
-def displayed(image: Image.Image) -> Image.Image:
+def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | None = None) -> Image.Image:
     """The current frame of an opened image as it is displayed: orientation applied, mode RGB.
+
+    Args:
+        image: The image.
+        levels: Black and white, as in :func:`decode`.
+        data: The image's file; None for an image of which only the decoded values are known.
 
     Raises:
         Exception: Whatever Pillow raises for pixels that it cannot decode.
     """
+    kind = kind_of(image, data)
     image.load()
     # After load(): Pillow itself applies a TIFF's orientation and then drops the tag.
     method = _UPRIGHT.get(_orientation(image))
-    rgb = _to_rgb(image)
+    rgb = _to_rgb(image) if kind is None else _scaled(image, kind, levels, data)
     return rgb.transpose(method) if method is not None else rgb
 
 
-def read_image(uri: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(uri: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
     """The displayed image behind a path or uri, see :func:`decode`.
 
     Raises:
         DecodeError: ``Missing``, or as :func:`decode`.
         UserError: The disk or store does not answer, or a package that the uri needs is not installed.
     """
-    return decode(_read(uri), max_pixels)
+    return decode(_read(uri), max_pixels, levels)
 
 
 def displayed_size(data: bytes) -> tuple[int, int]:
@@ -125,7 +136,7 @@ def displayed_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
-    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
             if large or not any(mark in data for mark in _PNG_ORIENTATION):
@@ -162,6 +173,7 @@ class Decode:
         crop_ratio: Share of the short side that ``center_crop`` keeps.
         fill: RGB around a letterboxed image.
         max_pixels: Largest image, width x height.
+        levels: Black and white of images with more than 8 bits, as in :func:`decode`.
 
     Raises:
         ConfigurationError: Unknown fit or resample.
@@ -179,6 +191,7 @@ class Decode:
         crop_ratio: float,
         fill: tuple[int, int, int],
         max_pixels: int = MAX_PIXELS,
+        levels: Levels | None = None,
     ) -> None:
         if fit not in FITS:
             raise unknown("fit", fit, list(FITS), about="fit")
@@ -186,7 +199,7 @@ class Decode:
             raise unknown("resample", resample, list(_RESAMPLE))
         self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
         self.resample = _RESAMPLE[resample]
-        self.max_pixels = max_pixels
+        self.max_pixels, self.levels = max_pixels, levels
 
     def setup(self) -> None:
         """Let Pillow open what ``max_pixels`` allows: by default it refuses more than twice its own limit."""
@@ -212,7 +225,7 @@ class Decode:
 
     def _row(self, uri: str, width: int, height: int) -> _Row:
         try:
-            image = read_image(uri, self.max_pixels)
+            image = read_image(uri, self.max_pixels, self.levels)
             if width and height and image.size != (width, height):
                 raise DecodeError(
                     "SizeMismatch",
@@ -281,27 +294,26 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_scaled(np.asarray(image))).convert("RGB")
+    if image.mode.startswith("I"):
+        return Image.fromarray(in_8_bits(np.asarray(image), WHOLE)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8.
-
-    Integers in 0..65535 are taken as 16-bit and floats in 0..1 as fractions of white; any other range is
-    stretched from its minimum to its maximum. Values that are not finite become black.
-    """
-    finite = np.isfinite(values)
-    seen = values[finite]
-    low, high = 0.0, 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    if seen.size and (seen.min() < low or seen.max() > high):
-        low, high = float(seen.min()), float(seen.max())
-    share = (np.where(finite, values, low).astype(np.float64) - low) / (high - low or 1.0)
-    return np.rint(share * 255).astype(np.uint8)
+def _scaled(image: Image.Image, kind: Kind, levels: Levels | None, data: bytes | None) -> Image.Image:
+    """A loaded image of more than 8 bits per sample in mode RGB."""
+    if kind.colour and levels and levels.get(kind.name) == WHOLE == levels.get(alpha_of(kind.name), WHOLE):
+        return _to_rgb(image)  # Pillow has kept the upper 8 bits, which are those that count.
+    samples = samples_of(image, kind, data)
+    own, alpha = ranges_for(kind, samples, levels)
+    if kind.colour and own == alpha == WHOLE:
+        return _to_rgb(image)
+    channels = in_8_bits(samples.values, own)
+    if samples.alpha is not None:
+        channels = np.dstack([channels, in_8_bits(samples.alpha, alpha)])
+    return _to_rgb(Image.fromarray(channels))
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Displayed sizes of images whose annotations do not contain them."""
+"""Displayed sizes of images whose annotations do not contain them, and what else their headers say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from stages.errors import UserError
 from stages.ingest.clip import clip_boxes
 from stages.ingest.decode import displayed_size
+from stages.ingest.depth import is_deep
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.uris import read_bytes
 
@@ -40,22 +41,25 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
 def _with_size(record: ImageRecord) -> ImageRecord:
     if record.width and record.height:
         return record
-    width, height = _size(record.uri)
+    width, height, deep = _header(record.uri)
     boxes, kept = clip_boxes(record.boxes, width, height)
-    return replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept])
+    return replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept], deep=deep)
 
 
-def _size(uri: str) -> tuple[int, int]:
-    """The displayed size from the first bytes, or else from all of them; (0, 0) where neither gives one."""
+def _header(uri: str) -> tuple[int, int, bool]:
+    """The displayed size, and whether the samples have more than 8 bits, from the first bytes or else from all of them.
+
+    (0, 0, False) where neither gives a size.
+    """
     for limit in (_HEADER_BYTES, None):
         try:
             data = read_bytes(uri, limit)
             if data.startswith(b"\x89PNG") and len(data) == limit:
                 continue  # its orientation may be at its end
-            return displayed_size(data)
+            return *displayed_size(data), is_deep(data)
         except UserError:
             raise
         # As in decode(), Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
         except Exception:
             continue
-    return 0, 0
+    return 0, 0, False
