@@ -21,6 +21,7 @@ from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
+from stages.ingest.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,11 @@ class FullRecipe(Recipe):
 
     Attributes:
         network: Facts about the network.
+        levels: Black and white of the images with more than 8 bits; see :mod:`stages.ingest.depth`.
     """
 
     network: NetworkFacts
+    levels: Levels = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -144,6 +147,10 @@ class FullRecipe(Recipe):
     def with_classes(self, classes: list[ClassInfo]) -> FullRecipe:
         """The recipe with the network's classes, in output order."""
         return replace(self, network=replace(self.network, classes=tuple(classes)))
+
+    def with_levels(self, levels: Levels) -> FullRecipe:
+        """The recipe with black and white of its images with more than 8 bits."""
+        return replace(self, levels=levels)
 
 
 def resolve(config: Config) -> Recipe:

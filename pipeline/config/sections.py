@@ -67,6 +67,10 @@ class DataConfig(Section):
     """Use a seeded random subset of about this many images, the same share of every class."""
     limit: Count | None = None
     """Use only this many images, the first by id."""
+    depth: Annotated[int, Field(ge=1, le=32)] | Literal["auto"] = "auto"
+    """Bits per sample that the data of 16-bit, 32-bit and float images have, whatever their container; 1 stands for
+    values from 0 to 1. auto: what the files say, or else the values of all these images, for which each is decoded once
+    before the run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +102,7 @@ class DataConfig(Section):
         Old configurations store the default split for every format, so the default does not count as set.
         """
         own = defaults(self.format)
-        values = self.model_dump(exclude={"format", "root", "sample", "limit"}, exclude_none=True)
+        values = self.model_dump(exclude={"format", "root", "sample", "limit", "depth"}, exclude_none=True)
         return {key: value for key, value in values.items() if key in own or (key, value) != ("split", "val")}
 
 

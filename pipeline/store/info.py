@@ -74,6 +74,9 @@ class RunInfo(_Part):
     same_map_as: dict[str, str] = Field(default_factory=dict)
     """Earlier entry of ``explain.methods`` that gives the same map on this network, by entry."""
     preprocess: Pixels = Pixels()
+    levels: dict[str, tuple[float, float]] | None = None
+    """Values shown as black and as white in images with more than 8 bits, by what their files say; version 0.2.1 and
+    before did not record them."""
     notes: list[str] = Field(default_factory=list)
     """Oddities of the data."""
     warnings: list[str] = Field(default_factory=list)
