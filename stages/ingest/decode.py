@@ -15,6 +15,7 @@ from stages.ingest.geometry import FITS, fit_transform, resized_shape
 from stages.ingest.levels import WHOLE, Levels, alpha_of, in_8_bits, ranges_for
 from stages.ingest.samples import Kind, kind_of, samples_of
 from stages.ingest.uris import read_bytes
+from stages.ingest.wide_tiff import WideTiff
 
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
 MAX_PIXELS = 89_478_485
@@ -40,11 +41,11 @@ _LONGEST_ASPECT = 32
 # Image formats that this Pillow can read. Others are excluded: one of them (EPS) starts a program.
 Image.init()
 _PICTURES = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
-"""Image formats that are read, for :func:`PIL.Image.open`."""
+_FORMATS = tuple(name for name in _PICTURES if name in Image.OPEN)
 # Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TIFF = (b"II*\0", b"MM\0*")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", *_TIFF, b"RIFF")
 
 
 class DecodeError(Exception):
@@ -79,7 +80,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = No
     if not data:
         raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with open_image(data) as image:
             if image.width * image.height > max_pixels:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
@@ -97,6 +98,30 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = No
     except Exception as error:
         cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Open an image from its header, in any of the formats that are read.
+
+    Args:
+        data: The file, at least its header.
+
+    Raises:
+        UnidentifiedImageError: It is in none of them.
+        ValueError: It is a TIFF of a kind that is not read.
+        Exception: Whatever else Pillow raises for bytes that are cut off.
+    """
+    try:
+        return Image.open(BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        if not data.startswith(_TIFF):
+            raise
+        try:
+            return WideTiff(BytesIO(data))
+        except ValueError:
+            raise
+        except Exception:  # The directory is broken, for which Pillow may raise anything.
+            raise error from None
 
 
 def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | None = None) -> Image.Image:
@@ -136,7 +161,7 @@ def displayed_size(data: bytes) -> tuple[int, int]:
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
+    with open_image(data) as image:
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
             if large or not any(mark in data for mark in _PNG_ORIENTATION):
@@ -304,11 +329,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _scaled(image: Image.Image, kind: Kind, levels: Levels | None, data: bytes | None) -> Image.Image:
     """A loaded image of more than 8 bits per sample in mode RGB."""
-    if kind.colour and levels and levels.get(kind.name) == WHOLE == levels.get(alpha_of(kind.name), WHOLE):
+    by_pillow = kind.colour and not isinstance(image, WideTiff)
+    if by_pillow and levels and levels.get(kind.name) == WHOLE == levels.get(alpha_of(kind.name), WHOLE):
         return _to_rgb(image)  # Pillow has kept the upper 8 bits, which are those that count.
     samples = samples_of(image, kind, data)
     own, alpha = ranges_for(kind, samples, levels)
-    if kind.colour and own == alpha == WHOLE:
+    if by_pillow and own == alpha == WHOLE:
         return _to_rgb(image)
     channels = in_8_bits(samples.values, own)
     if samples.alpha is not None:

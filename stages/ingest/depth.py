@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import PurePosixPath
 
 from PIL import Image
 
 from stages.errors import UserError
-from stages.ingest.decode import FORMATS, MAX_PIXELS
+from stages.ingest.decode import MAX_PIXELS, open_image
 from stages.ingest.levels import EVERY, Look, Range, beyond, decide, look, white_of
 from stages.ingest.records import ImageRecord
 from stages.ingest.samples import kind_of, may_be_deep, samples_of
@@ -75,7 +74,7 @@ def look_at(uri: str) -> Look | None:
         if not may_be_deep(data) or _is_shallow(data):
             return None
         data = data if len(data) < _HEADER_BYTES else read_bytes(uri)
-        return look_into(Image.open(BytesIO(data), formats=FORMATS), data)
+        return look_into(open_image(data), data)
     except UserError:
         raise
     # As in decode(), Pillow's plugins may raise anything.
@@ -111,7 +110,7 @@ def is_deep(data: bytes) -> bool:
     """
     if not may_be_deep(data):
         return False
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
+    with open_image(data) as image:
         return kind_of(image, data) is not None
 
 

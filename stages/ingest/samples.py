@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from stages.ingest.wide_tiff import WideTiff
+
 # What OpenCV warns of without the image's name are oddities in the tags of a file that Pillow has read before.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
@@ -81,6 +83,9 @@ def samples_of(image: Image.Image, kind: Kind, data: bytes | None = None) -> Sam
     Raises:
         ValueError: OpenCV, which reads the values of colour images, does not see the same image as Pillow.
     """
+    if isinstance(image, WideTiff):
+        values = image.values
+        return Samples(values[..., :3], values[..., 3]) if image.mode == "RGBA" else Samples(values)
     if not kind.colour:
         values = np.asarray(image)
         if image.format == "TIFF":
@@ -133,7 +138,8 @@ def _significant_bits(data: bytes) -> bytes:
 def _tiff(image: Image.Image, data: bytes) -> Kind | None:
     bits, number = _sample(image)
     # Premultiplied transparency is left to Pillow.
-    colour = image.mode in ("RGB", "RGBA") and not _arguments(image)[0].startswith("RGBa")
+    premultiplied = image.tile and _arguments(image)[0].startswith("RGBa")  # type: ignore[attr-defined]
+    colour = image.mode in ("RGB", "RGBA") and not premultiplied
     if (bits <= 8 and number != 2) or not (colour or image.mode in ("L", "F") or image.mode.startswith("I")):
         return None
     sort = {2: f"signed {bits}-bit", 3: "float"}.get(number, f"{bits}-bit")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.ingest.decode import Decode, decode
+from stages.ingest.decode import Decode, DecodeError, decode, displayed_size
 from stages.ingest.depth import find_levels, look_at
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
@@ -74,12 +74,34 @@ def test_twelve_bits_of_sixteen_are_the_8_bit_original(dataset, writer, pixels) 
 
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 11, 12, 13, 14, 15, 16])
-@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.uint32, np.float32])
-def test_any_number_of_bits(dataset, bits: int, kind: type) -> None:
-    content = tiff(in_bits(GREY, bits).astype(kind))
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.uint32, np.float32, np.float64])
+def test_any_number_of_bits(dataset, bits: int, kind: type, order: str) -> None:
+    content = tiff(in_bits(GREY, bits).astype(kind), order)
     levels, _ = find_levels(dataset(content))
     assert list(levels.values()) == [(0, 2**bits - 1)]
     assert np.array_equal(shown(content, levels)[..., 1], GREY)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "white", "expected"),
+    [
+        (np.float32, 1, "float colour TIFF"),
+        (np.float64, 1, "float colour TIFF"),
+        (np.float64, 65535, "float colour TIFF"),
+        (np.int16, 4095, "signed 16-bit colour TIFF"),
+        (np.uint32, 65535, "32-bit colour TIFF"),
+        (np.int32, 4095, "signed 32-bit colour TIFF"),
+    ],
+)
+def test_colours_of_every_type(dataset, kind: type, white: float, expected: str, order: str) -> None:
+    values = COLOUR * (white / 255)
+    content = tiff((values if white == 1 else np.rint(values)).astype(kind), order)
+    dark = tiff((COLOUR * (white / 2550)).astype(kind), order)
+    levels, _ = find_levels(dataset(dark, content))
+    assert levels == {expected: (0, white)}
+    assert np.array_equal(shown(content, levels), COLOUR) and shown(dark, levels).max() in (25, 26)
 
 
 def test_twelve_packed_bits(dataset) -> None:
@@ -263,15 +285,17 @@ class TestTransparency:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("colour", [False, True])
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "float TIFF"])
 def test_orientation_of_deep_images(format: str, colour: bool, orientation: int) -> None:
     pixels = (COLOUR if colour else GREY)[8:]
     exif = Image.Exif()
     exif[0x0112] = orientation
     deep = in_bits(pixels, 12)
-    content = png16(deep, exif=exif) if format == "PNG" else tiff(deep, orientation=orientation)
+    kind = np.float64 if format.startswith("float") else np.uint16
+    content = png16(deep, exif=exif) if format == "PNG" else tiff(deep.astype(kind), orientation=orientation)
     plain = pillow(Image.fromarray(pixels.astype(np.uint8)), "PNG", exif=exif)
     assert np.array_equal(decode(content), decode(plain))
+    assert displayed_size(content) == decode(content).size
 
 
 def test_a_white_that_the_header_names_is_left_to_pillow(dataset) -> None:
@@ -324,6 +348,21 @@ def test_a_broken_image_decides_nothing(dataset, tmp_path) -> None:
     records = dataset(good, good[:90], b"\x89PNG\r\n\x1a\n", b"", b"II*\0 and nothing")
     gone = ImageRecord(9, str(tmp_path / "gone.png"), "gone.png")
     assert find_levels([*records, gone])[0] == {"16-bit grey PNG": (0, 4095)}
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_wide_tiffs_that_are_cut_off_or_too_large_never_pass() -> None:
+    content = tiff(COLOUR.astype(np.float64))
+    for share in (0.01, 0.05, 0.5, 0.9):
+        with pytest.raises(DecodeError) as caught:
+            decode(content[: int(len(content) * share)])
+        assert caught.value.code in {"Truncated", "Unreadable"} and "\n" not in caught.value.message
+    with pytest.raises(DecodeError, match="16 x 16 pixels, over the limit of 255"):
+        decode(content, max_pixels=255)
+    with pytest.raises(
+        DecodeError, match="a TIFF of 2 x 16 bits in sample format 1, which is not read; save it as PNG"
+    ):
+        decode(tiff(np.zeros((4, 4, 2), np.uint16)))
 
 
 def test_the_stage_takes_the_levels(put) -> None:
