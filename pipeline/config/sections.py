@@ -69,8 +69,8 @@ class DataConfig(Section):
     """Use only this many images, the first by id."""
     depth: Annotated[int, Field(ge=1, le=32)] | Literal["auto"] = "auto"
     """Bits per sample that the data of 16-bit, 32-bit and float images have, whatever their container; 1 stands for
-    values from 0 to 1. auto: what the files say, or else the values of all these images, for which each is decoded once
-    before the run."""
+    values from 0 to 1. auto: what the files say, or else the values of all such images of the run, for which each is
+    decoded once more before it."""
 
     @model_validator(mode="before")
     @classmethod

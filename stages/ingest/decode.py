@@ -12,8 +12,9 @@ from PIL import Image, UnidentifiedImageError
 from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
-from stages.ingest.levels import WHOLE, Levels, alpha_of, in_8_bits, ranges_for
-from stages.ingest.samples import Kind, kind_of, samples_of
+from stages.ingest.levels import Levels
+from stages.ingest.rgb import scaled_to_rgb, to_rgb
+from stages.ingest.samples import kind_of
 from stages.ingest.uris import read_bytes
 from stages.ingest.wide_tiff import WideTiff
 
@@ -139,7 +140,7 @@ def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | No
     image.load()
     # After load(): Pillow itself applies a TIFF's orientation and then drops the tag.
     method = _UPRIGHT.get(_orientation(image))
-    rgb = _to_rgb(image) if kind is None else _scaled(image, kind, levels, data)
+    rgb = to_rgb(image) if kind is None else scaled_to_rgb(image, kind, levels, data)
     return rgb.transpose(method) if method is not None else rgb
 
 
@@ -314,32 +315,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return Image.fromarray(in_8_bits(np.asarray(image), WHOLE)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _scaled(image: Image.Image, kind: Kind, levels: Levels | None, data: bytes | None) -> Image.Image:
-    """A loaded image of more than 8 bits per sample in mode RGB."""
-    by_pillow = kind.colour and not isinstance(image, WideTiff)
-    if by_pillow and levels and levels.get(kind.name) == WHOLE == levels.get(alpha_of(kind.name), WHOLE):
-        return _to_rgb(image)  # Pillow has kept the upper 8 bits, which are those that count.
-    samples = samples_of(image, kind, data)
-    own, alpha = ranges_for(kind, samples, levels)
-    if by_pillow and own == alpha == WHOLE:
-        return _to_rgb(image)
-    channels = in_8_bits(samples.values, own)
-    if samples.alpha is not None:
-        channels = np.dstack([channels, in_8_bits(samples.alpha, alpha)])
-    return _to_rgb(Image.fromarray(channels))
 
 
 def _one_line(error: Exception) -> str:

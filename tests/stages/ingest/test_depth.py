@@ -194,7 +194,7 @@ class TestSBIT:
         files = [png16(in_bits(GREY, 12), sbit=12)] * 3 + [png16(in_bits(GREY, 16), sbit=12)]
         levels, notes = find_levels(dataset(*files))
         assert levels == {"16-bit grey PNG, sBIT 12": (0, 4095)}
-        assert "1 go beyond what their files say and are clipped" in notes[0]
+        assert "values beyond what the file says are clipped in 1" in notes[0]
 
     def test_few_bits_and_all_bits(self, dataset) -> None:
         four = (np.arange(256) % 16).reshape(16, 16).astype(np.uint16)
@@ -216,7 +216,7 @@ class TestTags:
     def test_a_wrong_maximum_is_not_followed(self, dataset) -> None:
         levels, notes = find_levels(dataset(tiff(in_bits(GREY, 12), maximum=255)))
         assert levels == {"16-bit grey TIFF, 8 bits by its tags": (0, 4095)}
-        assert "1 go beyond what their files say, which is not followed" in notes[0]
+        assert "not what the files say, beyond which are the values of 1" in notes[0]
 
     def test_signed_extremes(self, dataset) -> None:
         values = np.array([[-900, 0, 3071]], np.int16)
