@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
-from stages.ingest.levels import Levels
+
+if TYPE_CHECKING:
+    from stages.ingest.levels import Levels
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,9 @@ def survey(recipe: Recipe, levels: Levels | None = None) -> Survey:
     if levels is None:
         depth = config.data.depth
         levels, lines = find_levels(records, None if depth == "auto" else depth)
-        notes += [f"{line}; data.depth sets another depth" for line in lines]
+        notes += [
+            f"{line}; data.depth sets another depth" if depth == "auto" else f"data.depth: {line}" for line in lines
+        ]
     return replace(found, recipe=found.recipe.with_levels(levels))
 
 

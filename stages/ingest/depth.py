@@ -55,7 +55,7 @@ def find_levels(
     given = (0.0, white_of(depth))
     clipped = beyond(looks, given)
     if not looks:
-        notes = [f"a depth of {depth} bits is set, but no image that was looked at has more than 8"]
+        notes = [f"{depth} bits are set, but no image that was looked at has more than 8"]
     elif clipped:
         notes = [f"{clipped} of {len(looks)} images looked at have values beyond 0 to {given[1]:g}, which are clipped"]
     else:

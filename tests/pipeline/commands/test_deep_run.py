@@ -100,9 +100,7 @@ def test_a_given_depth_is_a_configuration_of_its_own(deep) -> None:
     run(given, deep / "given")
     assert info(deep / "given")["levels"] == {"every": [0.0, 16383.0]} and info(deep / "given")["notes"] == []
     assert predictions(deep / "given") != predictions(deep / "is")
-    assert preview(config(deep, "data.depth=10"))["notes"].startswith(
-        "21 of 21 images looked at have values beyond 0 to"
-    )
+    assert preview(config(deep, "data.depth=10"))["notes"].startswith("data.depth: 21 of 21 images looked at")
     with pytest.raises(ConfigurationError, match=r"it differs in data\.depth"):
         run(given, deep / "is")
 
