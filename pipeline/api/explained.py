@@ -12,6 +12,7 @@ from pipeline.report.drawing import explained
 from stages.boxes.protocols import Protocol
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.decode import DecodeError, displayed, read_image
+from stages.ingest.levels import Levels
 
 Source = str | Path | Image.Image | np.ndarray
 """A path or uri, a Pillow image, or (H, W, 3) uint8 RGB pixels."""
@@ -42,6 +43,7 @@ class Explained:
     _sources: list[Source] = field(default_factory=list)
     _transforms: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
     _size: int = 0
+    _levels: Levels = field(default_factory=dict)
     _protocol: Protocol = field(default_factory=lambda: Protocol(""))
 
     def __len__(self) -> int:
@@ -68,18 +70,19 @@ class Explained:
         Raises:
             DataError: The image is a file that is no longer there.
         """
-        photo = photograph(self._sources[index], index)
+        photo = photograph(self._sources[index], index, self._levels)
         return explained(
             photo, self.maps[index], self._protocol, self._size, self._transforms[index], self.boxes[index]
         )
 
 
-def photograph(source: Source, index: int) -> Image.Image:
+def photograph(source: Source, index: int, levels: Levels) -> Image.Image:
     """Any kind of source as the displayed image, RGB.
 
     Args:
         source: The image.
         index: Position by which errors name a source without a path.
+        levels: Black and white of images with more than 8 bits.
 
     Raises:
         DataError: It cannot be decoded.
@@ -87,9 +90,9 @@ def photograph(source: Source, index: int) -> Image.Image:
     """
     try:
         if isinstance(source, str | Path):
-            return read_image(str(source))
+            return read_image(str(source), levels=levels)
         if isinstance(source, Image.Image):
-            return displayed(source)
+            return displayed(source, levels)
     except DecodeError as error:
         raise DataError(f"{source}: {error.message}") from None
     except OSError as error:  # Pillow opens images lazily and reads them only now.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +28,14 @@ from stages.explain.method_layers import layers_of
 from stages.explain.stage import LABEL, Explain, raw_map
 from stages.explain.table import check_methods
 from stages.ingest.decode import Decode
+from stages.ingest.depth import look_at, look_into
 from stages.ingest.geometry import FITS
+from stages.ingest.levels import Levels, decide
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+log = logging.getLogger("wsl_pipeline")
 
 LEAST, MOST = 32, 4096
 """Sides of an input that a run takes, in pixels."""
@@ -52,12 +58,14 @@ def explain(
 ) -> Explained:
     """Say where in an image a network sees a class, as a map and as a box.
 
-    The numbers equal those of a run over the same images in the same batches. The network is copied, so that the
-    original stays unchanged, and runs on the device of its parameters.
+    The numbers equal those of a run over the same images in the same batches; images of more than 8 bits are scaled
+    alike, as in a run over them, and the log says how. The network is copied, so that the original stays unchanged, and
+    runs on the device of its parameters.
 
     Args:
         images: One or several paths, uris, Pillow images or (H, W, 3) uint8 RGB arrays; or a (N, 3, S, S) float
-            tensor that is normalised as the network expects.
+            tensor that is normalised as the network expects. Pillow itself opens 16-bit colours with 8 bits: give
+            their paths.
         network: A classifier, (N, 3, S, S) to (N, C) logits or probabilities, or to one logit of two classes, whose
             pixels are normalised as by torchvision's ImageNet networks; a
             :class:`stages.classify.network.Network`, which has its own normalisation; or a spec such as ``lite0``
@@ -95,10 +103,12 @@ def explain(
         raise ConfigurationError(f"size: {size} is not a number of pixels from {LEAST} to {MOST}")
     owned = _owned(network)
     if isinstance(images, torch.Tensor):
+        levels: Levels = {}
         sources, frames, size = _from_tensor(images, owned.preprocess, size)
     else:
         sources, size = _listed(images), owned.preprocess.size if size is None else size
-        frames = _from_photographs(sources, owned.preprocess, size, fit)
+        levels = _levels(sources)
+        frames = _from_photographs(sources, owned.preprocess, size, fit, levels)
     owned = with_logits(owned, size)
     names = list(classes) or [one.name for one in owned.classes]
     targets = None if target is None else _classes(target, names, len(sources))
@@ -122,6 +132,7 @@ def explain(
         _sources=sources,
         _transforms=rows["transform"],
         _size=size,
+        _levels=levels,
         _protocol=rules,
     )
 
@@ -194,12 +205,29 @@ def _listed(images: Source | Sequence[Source]) -> list[Source]:
     return found
 
 
-def _from_photographs(sources: list[Source], pixels: Preprocess, size: int, fit: str) -> Iterator[Batch]:
+def _levels(sources: list[Source]) -> Levels:
+    """Black and white of the images with more than 8 bits; an image that cannot be read is reported later."""
+    looks = []
+    for source in sources:
+        if isinstance(source, str | Path):
+            looks.append(look_at(str(source)))
+        elif isinstance(source, Image.Image):
+            with suppress(OSError):
+                looks.append(look_into(source))
+    levels, notes = decide(one for one in looks if one is not None)
+    for note in notes:
+        log.warning("%s", note)
+    return levels
+
+
+def _from_photographs(
+    sources: list[Source], pixels: Preprocess, size: int, fit: str, levels: Levels
+) -> Iterator[Batch]:
     """Each image as a batch of one row, for :class:`Classify` and the stages after it."""
     red, green, blue = (round(255 * value) for value in pixels.mean)
     decode = Decode(size, fit, pixels.resample, pixels.crop_ratio, (red, green, blue))
     for index, source in enumerate(sources):
-        photo = photograph(source, index)
+        photo = photograph(source, index, levels)
         image, transform = decode.fitted(photo)
         yield _frame(image, transform, *photo.size)
 

@@ -188,7 +188,7 @@ class Run:
         chosen = pq.read_table(self._files.manifest, filters=pc.field("image_id") == image_id)
         (image,) = chosen.to_pylist()
         try:
-            photo = read_image(image["uri"])
+            photo = read_image(image["uri"], levels=recipe.levels)
         except DecodeError as error:
             raise DataError(f"image {image_id}, {image['uri']}: {error.message}") from None
         owners = zip(image["boxes"], image["box_labels"], strict=True)

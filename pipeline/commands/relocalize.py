@@ -40,7 +40,7 @@ CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
 
 _KEPT = (
     *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
-    *("layer", "layers", "same_map_as", "preprocess", "notes"),
+    *("layer", "layers", "same_map_as", "preprocess", "levels", "notes"),
 )
 """Fields of ``run.json`` that describe the maps, not how they were computed."""
 
@@ -92,7 +92,7 @@ def rescore(
     rules, made_by = resolve(config), origin.recipe()
     if not origin.complete:
         raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
-    recipe = rules.with_network(made_by.network).with_classes(origin.classes())
+    recipe = rules.with_network(made_by.network).with_classes(origin.classes()).with_levels(made_by.levels)
     directory = RunDir.open(out, config)
     with directory.locked():
         session = Session(directory, _begun(directory, recipe, origin), watch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
+
+if TYPE_CHECKING:
+    from stages.ingest.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,11 @@ class FullRecipe(Recipe):
 
     Attributes:
         network: Facts about the network.
+        levels: Black and white of the images with more than 8 bits; see :mod:`stages.ingest.depth`.
     """
 
     network: NetworkFacts
+    levels: Levels = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -149,6 +155,10 @@ class FullRecipe(Recipe):
     def with_classes(self, classes: list[ClassInfo], groups: Iterable[tuple[int, ...]] = ()) -> FullRecipe:
         """The recipe with the network's classes, in output order, and the outputs that are one class."""
         return replace(self, network=replace(self.network, classes=tuple(classes), groups=tuple(groups)))
+
+    def with_levels(self, levels: Levels) -> FullRecipe:
+        """The recipe with black and white of its images with more than 8 bits."""
+        return replace(self, levels=levels)
 
 
 def resolve(config: Config) -> Recipe:

@@ -85,6 +85,10 @@ class DataConfig(Section):
     dog: [golden retriever, n02109047, 258]. Names, wnids and output numbers; `wsl-pipeline list classes SPEC` shows
     them. Their probabilities are added up, and the most probable one on the image is explained. A class that is not
     listed is found by its own wnid or name."""
+    depth: Annotated[int, Field(ge=1, le=32)] | Literal["auto"] = "auto"
+    """Bits per sample that the data of 16-bit, 32-bit and float images have, whatever their container; 1 stands for
+    values from 0 to 1. auto: what the files say, or else the values of all such images of the run, for which each is
+    decoded once more before it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -116,7 +120,7 @@ class DataConfig(Section):
         Old configurations store the default split for every format, so the default does not count as set.
         """
         own = defaults(self.format)
-        values = self.model_dump(exclude={"format", "root", "sample", "limit", "class_map"}, exclude_none=True)
+        values = self.model_dump(exclude={"format", "root", "sample", "limit", "class_map", "depth"}, exclude_none=True)
         return {key: value for key, value in values.items() if key in own or (key, value) != ("split", "val")}
 
 

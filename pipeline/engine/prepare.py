@@ -25,6 +25,8 @@ from stages.classify.sources import check_spec, load_network
 from stages.errors import ConfigurationError, DataError, UserError
 from stages.formats import read_dataset
 from stages.formats.table import check_root
+from stages.ingest.depth import find_levels
+from stages.ingest.levels import Levels
 from stages.ingest.records import ImageRecord
 from stages.ingest.sizes import fill_sizes
 
@@ -78,10 +80,15 @@ def resolve_run(config: Config) -> Recipe:
     return recipe
 
 
-def survey(recipe: Recipe) -> Survey:
+def survey(recipe: Recipe, levels: Levels | None = None) -> Survey:
     """Read the dataset's annotations and the network, and match their classes; nothing is written.
 
-    Every mistake in a configuration is found here, before any image is decoded.
+    Every mistake in a configuration is found here, before the first image goes through the network.
+
+    Args:
+        recipe: What the configuration determines.
+        levels: Black and white of the images with more than 8 bits, where they are decided; otherwise those images are
+            decoded once to find them.
 
     Raises:
         UserError: Something is missing or does not fit.
@@ -93,9 +100,15 @@ def survey(recipe: Recipe) -> Survey:
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)
     dataset, match = matched(dataset, network.classes, outputs, config)
-    return Survey(
-        full.with_classes(match.classes, match.groups), dataset.records, network, [*network.notes, *dataset.notes]
-    )
+    notes = [*network.notes, *dataset.notes]
+    if levels is None:
+        depth = config.data.depth
+        levels, lines = find_levels(dataset.records, None if depth == "auto" else depth)
+        notes += [
+            f"{line}; data.depth sets another depth" if depth == "auto" else f"data.depth: {line}" for line in lines
+        ]
+    full = full.with_classes(match.classes, match.groups).with_levels(levels)
+    return Survey(full, dataset.records, network, notes)
 
 
 def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
@@ -160,15 +173,15 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     Raises:
         UserError: Something is missing, does not fit or has changed.
     """
-    found = survey(recipe)
+    info = directory.info() if directory.begun else None
+    found = survey(recipe, None if info is None else info.levels)
     try:
         manifest = encode(to_table(found.records), ROW_GROUP)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
-    if not directory.begun:
+    if info is None:
         return found, _begin(directory, found, manifest)
-    info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
     if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
@@ -184,6 +197,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
         if before != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
     check_blacklist(directory, info, recipe)
+    info.levels = dict(found.recipe.levels)
     return found, info
 
 
@@ -219,6 +233,7 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
         same_map_as=dict(facts.same_map_as),
         preprocess=Pixels(**asdict(facts.preprocess)),
         outputs=facts.outputs,
+        levels=dict(recipe.levels),
         notes=found.notes,
         versions=versions(),
     )

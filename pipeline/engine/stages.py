@@ -34,7 +34,7 @@ def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
     config, pixels = recipe.config, recipe.network.preprocess
     red, green, blue = (round(255 * value) for value in pixels.mean)
     return (
-        Decode(recipe.size, recipe.fit, pixels.resample, pixels.crop_ratio, (red, green, blue)),
+        Decode(recipe.size, recipe.fit, pixels.resample, pixels.crop_ratio, (red, green, blue), levels=recipe.levels),
         Classify(
             config.model.spec,
             recipe.network.weights_sha256,

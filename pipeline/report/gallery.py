@@ -17,6 +17,7 @@ from pipeline.store.rundir import RunDir
 from stages.boxes.threshold import heat
 from stages.ingest.decode import DecodeError, decode
 from stages.ingest.geometry import fit_transform
+from stages.ingest.levels import Levels
 from stages.ingest.uris import read_bytes
 
 PICTURES = 12
@@ -137,7 +138,7 @@ def galleries(run: RunDir, overview: Overview, recipe: FullRecipe) -> tuple[list
         for selection in gallery.selections:
             for image_id in selection.ids:
                 if image_id not in photos:
-                    photos[image_id] = _photo(records[image_id]["uri"])
+                    photos[image_id] = _photo(records[image_id]["uri"], recipe.levels)
                 own = stored[image_id, gallery.method]
                 card = _card(records[image_id], photos[image_id], own, rank, overview.names, recipe)
                 selection.cards.append(card)
@@ -164,9 +165,9 @@ def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _photo(uri: str) -> _Photo:
+def _photo(uri: str, levels: Levels) -> _Photo:
     try:
-        image = decode(read_bytes(uri))
+        image = decode(read_bytes(uri), levels=levels)
         return _Photo(thumbnails.photo(image), None, *image.size)
     except FileNotFoundError:
         return _Photo(None, "the image is no longer there")

@@ -76,6 +76,9 @@ class RunInfo(_Part):
     preprocess: Pixels = Pixels()
     outputs: str = "softmax"
     """What the network's outputs stand for: ``softmax`` or ``sigmoid``."""
+    levels: dict[str, tuple[float, float]] | None = None
+    """Values shown as black and as white in images with more than 8 bits, by what their files say; version 0.2.1 and
+    before did not record them."""
     notes: list[str] = Field(default_factory=list)
     """Oddities of the data."""
     warnings: list[str] = Field(default_factory=list)

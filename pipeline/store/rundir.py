@@ -271,7 +271,7 @@ class RunDir:
         )
         try:
             with named_keys():
-                return Recipe.of(config, info.blacklist).with_network(facts)
+                return Recipe.of(config, info.blacklist).with_network(facts).with_levels(info.levels or {})
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.where('config.yaml')}: {error}") from None
 

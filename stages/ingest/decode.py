@@ -13,7 +13,11 @@ from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
 from stages.ingest.image_formats import FORMATS
+from stages.ingest.levels import Levels
+from stages.ingest.rgb import scaled_to_rgb, to_rgb
+from stages.ingest.samples import kind_of
 from stages.ingest.uris import read_bytes
+from stages.ingest.wide_tiff import WideTiff
 
 # Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
 MAX_PIXELS = 89_478_485
@@ -38,7 +42,8 @@ _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.
 _LONGEST_ASPECT = 32
 # Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TIFF = (b"II*\0", b"MM\0*")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", *_TIFF, b"RIFF")
 
 
 class DecodeError(Exception):
@@ -55,15 +60,17 @@ class DecodeError(Exception):
         self.message = message
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
     """The displayed image: orientation applied, first frame, mode RGB.
 
-    The format is detected from the content. Transparency is composed over white; 16-bit, 32-bit and float grey
-    values are scaled to 0..255, not clipped.
+    The format is detected from the content. Transparency is composed over white; samples of more than 8 bits are
+    scaled to 0..255.
 
     Args:
         data: The whole encoded file.
         max_pixels: Largest width x height, checked before any pixel is decoded.
+        levels: Black and white of its dataset's images with more than 8 bits, as
+            :func:`stages.ingest.depth.find_levels` gives them; found from this image alone where they are missing.
 
     Raises:
         DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels`` or ``Unreadable``.
@@ -71,12 +78,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with open_image(data) as image:
             if image.width * image.height > max_pixels:
                 raise DecodeError(
                     "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
                 )
-            return displayed(image)
+            return displayed(image, levels, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -91,27 +98,57 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
 
 
-def displayed(image: Image.Image) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
+    """Open an image from its header, in any of the formats that are read.
+
+    Args:
+        data: The file, at least its header.
+
+    Raises:
+        UnidentifiedImageError: It is in none of them.
+        ValueError: It is a TIFF of a kind that is not read.
+        Exception: Whatever else Pillow raises for bytes that are cut off.
+    """
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if not data.startswith(_TIFF):
+            raise
+        try:
+            return WideTiff(BytesIO(data))
+        except ValueError:
+            raise
+        except Exception:  # The directory is broken, for which Pillow may raise anything.
+            raise error from None
+
+
+def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | None = None) -> Image.Image:
     """The current frame of an opened image as it is displayed: orientation applied, mode RGB.
+
+    Args:
+        image: The image.
+        levels: Black and white, as in :func:`decode`.
+        data: The image's file; None for an image of which only the decoded values are known.
 
     Raises:
         Exception: Whatever Pillow raises for pixels that it cannot decode.
     """
+    kind = kind_of(image, data)
     image.load()
     # After load(): Pillow itself applies a TIFF's orientation and then drops the tag.
     method = _UPRIGHT.get(_orientation(image))
-    rgb = _to_rgb(image)
+    rgb = to_rgb(image) if kind is None else scaled_to_rgb(image, kind, levels, data)
     return rgb.transpose(method) if method is not None else rgb
 
 
-def read_image(uri: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(uri: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
     """The displayed image behind a path or uri, see :func:`decode`.
 
     Raises:
         DecodeError: ``Missing``, or as :func:`decode`.
         UserError: The disk or store does not answer, or a package that the uri needs is not installed.
     """
-    return decode(_read(uri), max_pixels)
+    return decode(_read(uri), max_pixels, levels)
 
 
 class Header(NamedTuple):
@@ -136,7 +173,7 @@ def read_header(data: bytes) -> Header:
     Raises:
         Exception: Whatever Pillow raises for bytes that are cut off or not an image.
     """
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
+    with open_image(data) as image:
         size, turned = image.size, image.size[::-1]
         if image.format == "PNG":
             large = image.width * image.height > MAX_PIXELS
@@ -175,6 +212,7 @@ class Decode:
         crop_ratio: Share of the short side that ``center_crop`` keeps.
         fill: RGB around a letterboxed image.
         max_pixels: Largest image, width x height.
+        levels: Black and white of images with more than 8 bits, as in :func:`decode`.
 
     Raises:
         ConfigurationError: Unknown fit or resample.
@@ -192,6 +230,7 @@ class Decode:
         crop_ratio: float,
         fill: tuple[int, int, int],
         max_pixels: int = MAX_PIXELS,
+        levels: Levels | None = None,
     ) -> None:
         if fit not in FITS:
             raise unknown("fit", fit, list(FITS), about="fit")
@@ -199,7 +238,7 @@ class Decode:
             raise unknown("resample", resample, list(_RESAMPLE))
         self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
         self.resample = _RESAMPLE[resample]
-        self.max_pixels = max_pixels
+        self.max_pixels, self.levels = max_pixels, levels
 
     def setup(self) -> None:
         """Let Pillow open what ``max_pixels`` allows: by default it refuses more than twice its own limit."""
@@ -225,7 +264,7 @@ class Decode:
 
     def _row(self, uri: str, width: int, height: int) -> _Row:
         try:
-            image = read_image(uri, self.max_pixels)
+            image = read_image(uri, self.max_pixels, self.levels)
             if width and height and image.size != (width, height):
                 raise DecodeError(
                     "SizeMismatch",
@@ -289,32 +328,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_scaled(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8.
-
-    Integers in 0..65535 are taken as 16-bit and floats in 0..1 as fractions of white; any other range is
-    stretched from its minimum to its maximum. Values that are not finite become black.
-    """
-    finite = np.isfinite(values)
-    seen = values[finite]
-    low, high = 0.0, 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    if seen.size and (seen.min() < low or seen.max() > high):
-        low, high = float(seen.min()), float(seen.max())
-    share = (np.where(finite, values, low).astype(np.float64) - low) / (high - low or 1.0)
-    return np.rint(share * 255).astype(np.uint8)
 
 
 def _one_line(error: Exception) -> str:

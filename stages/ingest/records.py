@@ -34,6 +34,7 @@ class ImageRecord:
         masks: Mask of each box's object as run lengths of :mod:`stages.ingest.run_lengths`, empty where it has
             none; no entries where the image has no masks.
         ignore: Run lengths of the region that is not scored for the label's class.
+        deep: Whether its samples have more than 8 bits; None where its header has not been read.
     """
 
     image_id: int
@@ -46,6 +47,7 @@ class ImageRecord:
     box_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     masks: tuple[bytes, ...] = ()
     ignore: bytes | None = None
+    deep: bool | None = None
 
 
 @dataclass(frozen=True)

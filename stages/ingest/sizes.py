@@ -1,4 +1,4 @@
-"""Displayed sizes of the images of a dataset, and its boxes in the displayed images."""
+"""Displayed sizes of the images of a dataset, its boxes in the displayed images, and what else their headers say."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stages.errors import UserError
 from stages.ingest import run_lengths
 from stages.ingest.clip import clip_boxes
 from stages.ingest.decode import Header, read_header
+from stages.ingest.depth import is_deep
 from stages.ingest.geometry import upright_boxes, upright_mask
 from stages.ingest.records import Dataset, Frame, ImageRecord
 from stages.ingest.uris import read_bytes
@@ -58,9 +59,10 @@ def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str]
     stated = (record.width, record.height)
     if frame is None and all(stated):
         return record, ""
-    header = _header(record.uri)
+    header, deep = _header(record.uri)
     if header is None:
         return record if all(stated) else replace(record, width=0, height=0), ""
+    record = replace(record, deep=deep)
     if all(stated) and stated not in (header.stored, header.displayed):
         return record, _OTHER_SIZE
     decides = all(stated) and header.stored != header.displayed
@@ -88,17 +90,20 @@ def _upright(record: ImageRecord, header: Header) -> ImageRecord:
     )
 
 
-def _header(uri: str) -> Header | None:
-    """Sizes and orientation from the first bytes, or else from all of them; None where neither gives them."""
+def _header(uri: str) -> tuple[Header | None, bool]:
+    """Sizes and orientation, and whether the samples have more than 8 bits, from the first bytes or else from all.
+
+    None where neither gives them.
+    """
     for limit in (_HEADER_BYTES, None):
         try:
             data = read_bytes(uri, limit)
             if data.startswith(b"\x89PNG") and len(data) == limit:
                 continue  # its orientation may be at its end
-            return read_header(data)
+            return read_header(data), is_deep(data)
         except UserError:
             raise
         # As in decode(), Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
         except Exception:
             continue
-    return None
+    return None, False

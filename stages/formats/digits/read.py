@@ -41,4 +41,5 @@ def _records(split: str) -> Iterator[ImageRecord]:
             height=SIZE,
             boxes=box[None],
             box_labels=np.array([label], np.int32),
+            deep=False,
         )
