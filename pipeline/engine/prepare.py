@@ -94,7 +94,7 @@ def survey(recipe: Recipe) -> Survey:
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)
-    notes, records, classes = list(dataset.notes), dataset.records, list(network.classes)
+    notes, records, classes = [*dataset.notes, *network.notes], dataset.records, list(network.classes)
     if dataset.classes:
         numbers, note = match_classes(dataset.classes, classes, outputs)
         notes += [note] if note else []

@@ -42,6 +42,10 @@ class Network:
         layer: Dotted name of the module whose output is explained by default; the last one with spatial
             extent where not given.
         weights_sha256: SHA-256 of the file that the weights came from; that of the tensors where not given.
+        notes: What the user should know about it, one line each.
+
+    A network of one input channel or of another precision is copied, and the copy takes RGB in float32: see
+    :mod:`stages.classify.adapt`.
     """
 
     def __init__(
@@ -51,15 +55,19 @@ class Network:
         preprocess: Preprocess = Preprocess(),
         layer: str = "",
         weights_sha256: str = "",
+        notes: Iterable[str] = (),
     ) -> None:
+        from stages.classify.adapt import in_float32, of_colours
         from stages.classify.architectures.densenet import adapted
         from stages.classify.weights import tensors_sha256
 
-        self.module = adapted(module).eval().requires_grad_(False)
         self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
-        self.preprocess = preprocess
         self.layer = layer
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
+        self.module = adapted(module).eval().requires_grad_(False)
+        self.module, cast = in_float32(self.module, preprocess.size)
+        self.module, self.preprocess, grey = of_colours(self.module, preprocess)
+        self.notes = [*notes, *cast, *grey]
 
     def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.

@@ -1,15 +1,19 @@
-"""Checkpoints on disk: read without running code from them, and fingerprinted."""
+"""Weights on disk: fingerprinted, and loaded into a network without running code from the file."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from stages.errors import ConfigurationError, WeightsUnavailableError, first_line
+from stages.classify.checkpoints.choose import choose
+from stages.classify.checkpoints.files import read_file
+from stages.classify.checkpoints.find import find_tensors
+from stages.classify.checkpoints.fit import Fit, Places, without_wrappers
+from stages.classify.checkpoints.misfit import is_counter, misfit
+from stages.errors import ConfigurationError
 
 
 def file_sha256(path: Path) -> str:
@@ -28,64 +32,82 @@ def tensors_sha256(module: nn.Module) -> str:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file or of a PyTorch checkpoint.
-
-    A training checkpoint that nests its tensors under ``state_dict`` or ``model`` is unwrapped, and
-    ``module.`` prefixes of data-parallel training are removed.
+    """All tensors of a file, by name.
 
     Raises:
         WeightsUnavailableError: The file does not exist.
-        ConfigurationError: The file holds something other than tensors, or is damaged.
+        ConfigurationError: The file is damaged or of another kind.
     """
-    if not path.is_file():
-        raise WeightsUnavailableError(f"no weights at {path}", about="network")
-    state: object
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise ConfigurationError(f"{path} needs pip install safetensors", about="network") from None
-    except pickle.UnpicklingError:
-        raise ConfigurationError(
-            f"{path} is not a readable checkpoint of tensors; save model.state_dict(), not the model", about="network"
-        ) from None
-    except Exception as error:  # The readers may raise anything for bytes that are not a checkpoint.
-        message = f"{path} is not a readable checkpoint of tensors: {first_line(error)}"
-        raise ConfigurationError(message, about="network") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(nested := state.get(key), dict):
-            state = nested
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise ConfigurationError(f"{path} does not hold a dict of tensors", about="network")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name: one.tensor.read().clone() for name, one in find_tensors(read_file(path)).items()}
 
 
-def load_into(module: nn.Module, path: Path) -> None:
-    """Load every tensor of a checkpoint into a module.
+def load_into(module: nn.Module, path: Path, weights: str = "", architecture: str = "the network") -> list[str]:
+    """Load every tensor of a network from a checkpoint, wherever in the checkpoint they are.
+
+    Numbers of any type become those of the network's own type. A first convolution with one input channel in the
+    checkpoint becomes one in the network.
+
+    Args:
+        module: The network.
+        path: The checkpoint.
+        weights: Which of several weights that fit, see :func:`stages.classify.checkpoints.choose.choose`.
+        architecture: Name of the network, for messages.
+
+    Returns:
+        What was chosen, stripped and cast, one line each.
 
     Raises:
-        ConfigurationError: Names or shapes do not fit; the message gives the number of tensors and the first name.
+        WeightsUnavailableError: The file does not exist.
+        ConfigurationError: It is damaged or does not fit; the message names the first keys of both sides.
     """
-    state = load_tensors(path)
-    own = module.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    extra = [name for name in state if name not in own]
-    for what, names in (("lacks", missing), ("has in addition to the network's", extra)):
-        if names:
-            raise ConfigurationError(
-                f"{path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}", about="network"
-            )
-    for name in own:
-        if name in state and own[name].shape != state[name].shape:
-            raise ConfigurationError(
-                f"{path} does not fit the network: {name} has shape {tuple(state[name].shape)}, "
-                f"the network's {tuple(own[name].shape)}; is num_classes right?",
-                about="network",
-            )
-    module.load_state_dict(state, strict=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found, wrappers = find_tensors(read_file(path)), list[str]()
+    places = Places.of(found, shapes)
+    if not places.fits():
+        unwrapped, names = without_wrappers(found, shapes)
+        if names and (inner := Places.of(unwrapped, shapes)).fits():
+            places, wrappers = inner, names
+    claimed = {path for fit in places.fits() for path in fit.paths.values()}
+    fits = [
+        fit for fit in places.fits() if all(path in claimed or is_counter(path, places) for path in places.extra(fit))
+    ]
+    if not fits:
+        raise ConfigurationError(f"{path} {misfit(places, architecture)}", about="network")
+    taken, notes = choose(fits, places, weights, path)
+    _load(module, taken, places)
+    return [*notes, *_noted(taken, places, wrappers, claimed)]
+
+
+def _load(module: nn.Module, fit: Fit, places: Places) -> None:
+    tensors = {name: places.found[path].tensor.read() for name, path in fit.paths.items()}
+    for name, tensor in list(tensors.items()):
+        if tensor.shape == module.state_dict()[name].shape:
+            continue
+        if name.endswith("num_batches_tracked"):
+            del tensors[name]
+            continue
+        part = module.get_submodule(name.rpartition(".")[0])
+        if isinstance(part, nn.Conv2d):
+            part.weight, part.in_channels = nn.Parameter(torch.empty(tensor.shape)), 1
+    module.load_state_dict(tensors, strict=False)
+
+
+def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str]) -> list[str]:
+    taken = [places.found[path] for path in fit.paths.values()]
+    holder = taken[0].holder
+    stripped = [prefix.removeprefix(holder).removeprefix(".") for prefix in fit.prefixes]
+    stripped = [f"{prefix}." for prefix in stripped if prefix] + [f"{wrapper}." for wrapper in wrappers]
+    notes = []
+    if holder or stripped:
+        of = f"taken from {holder}" if holder else "taken"
+        notes.append(f"weights: {of}" + (f", {' and '.join(map(repr, stripped))} stripped" if stripped else ""))
+    if taken[0].network:
+        notes.append(f"weights: the tensors of a pickled {taken[0].network}, none of whose code was run")
+    others = {str(one.tensor.dtype).removeprefix("torch.") for one in taken if one.tensor.dtype.is_floating_point}
+    if others := others - {"float32"}:
+        notes.append(f"weights: {', '.join(sorted(others))} in the file, computed in float32")
+    beside = [path for path, one in places.found.items() if one.holder == holder and path not in claimed]
+    beside = [path for path in beside if not is_counter(path, places)]
+    if beside:
+        notes.append(f"weights: {len(beside)} tensors beside them are not used, first {beside[0]}")
+    return notes
