@@ -37,9 +37,9 @@ def in_float32(module: nn.Module, size: int) -> tuple[nn.Module, list[str]]:
 def of_colours(module: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, Preprocess, list[str]]:
     """A network of grey images as one of RGB with the same logits, its preprocessing, and a note.
 
-    The grey value is a weighted sum of red, green and blue, and a convolution of it is one of the three colours: with the
-    same weights for each, times the colour's share. This is exact if the colours are normalised alike; a mean and a
-    deviation for each colour become those of grey.
+    The grey value is a weighted sum of red, green and blue, and a convolution of it is one of the three colours: with
+    the same weights for each, times the colour's share. This is exact if the colours are normalised alike; a mean and
+    a deviation for each colour become those of grey.
 
     Args:
         module: A network in eval mode; not changed.

@@ -67,46 +67,51 @@ def load_into(module: nn.Module, path: Path, weights: str = "", architecture: st
         unwrapped, names = without_wrappers(found, shapes)
         if names and (inner := Places.of(unwrapped, shapes)).fits():
             places, wrappers = inner, names
-    claimed = {path for fit in places.fits() for path in fit.paths.values()}
-    fits = [
-        fit for fit in places.fits() if all(path in claimed or is_counter(path, places) for path in places.extra(fit))
-    ]
+    whole = places.fits()
+    claimed = {path for fit in whole for path in fit.paths.values()}
+    fits = [fit for fit in whole if all(path in claimed or is_counter(path, places) for path in places.extra(fit))]
     if not fits:
         raise ConfigurationError(f"{path} {misfit(places, architecture)}", about="network")
-    taken, notes = choose(fits, places, weights, path)
-    _load(module, taken, places)
+    try:
+        taken, notes = choose(fits, places, weights, path)
+        _load(module, taken, places)
+    except (RuntimeError, ValueError):  # From PyTorch, on a view beyond its storage.
+        message = f"{path} is damaged: a tensor in it has more numbers than are there"
+        raise ConfigurationError(message, about="network") from None
     return [*notes, *_noted(taken, places, wrappers, claimed)]
 
 
 def _load(module: nn.Module, fit: Fit, places: Places) -> None:
-    tensors = {name: places.found[path].tensor.read() for name, path in fit.paths.items()}
-    for name, tensor in list(tensors.items()):
-        if tensor.shape == module.state_dict()[name].shape:
-            continue
-        if name.endswith("num_batches_tracked"):
-            del tensors[name]
-            continue
-        part = module.get_submodule(name.rpartition(".")[0])
-        if isinstance(part, nn.Conv2d):
-            part.weight, part.in_channels = nn.Parameter(torch.empty(tensor.shape)), 1
-    module.load_state_dict(tensors, strict=False)
+    grey = places.one_channel(fit)
+    for name in grey:
+        convolution = module.get_submodule(name.rpartition(".")[0])
+        if isinstance(convolution, nn.Conv2d):
+            shape = places.found[fit.paths[name]].tensor.shape
+            convolution.weight, convolution.in_channels = nn.Parameter(torch.empty(shape)), 1
+    tensors = {name: places.found[path].tensor for name, path in fit.paths.items()}
+    # Counts of batches may have the shape of older versions.
+    fitting = {name: one.read() for name, one in tensors.items() if one.shape == places.shapes[name] or name in grey}
+    module.load_state_dict(fitting, strict=False)
 
 
 def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str]) -> list[str]:
     taken = [places.found[path] for path in fit.paths.values()]
-    holder = taken[0].holder
-    stripped = [prefix.removeprefix(holder).removeprefix(".") for prefix in fit.prefixes]
-    stripped = [f"{prefix}." for prefix in stripped if prefix] + [f"{wrapper}." for wrapper in wrappers]
+    holders = list(dict.fromkeys(one.holder for one in taken))
+    stripped = []
+    for prefix in fit.prefixes:
+        holder = next((one for one in holders if one and f"{prefix}.".startswith(f"{one}.")), "")
+        stripped.append(prefix.removeprefix(holder).removeprefix("."))
+    stripped = [f"{name}." for name in [*stripped, *wrappers] if name]
     notes = []
-    if holder or stripped:
-        of = f"taken from {holder}" if holder else "taken"
+    if any(holders) or stripped:
+        of = f"taken from {' and '.join(holders)}" if any(holders) else "taken"
         notes.append(f"weights: {of}" + (f", {' and '.join(map(repr, stripped))} stripped" if stripped else ""))
     if taken[0].network:
         notes.append(f"weights: the tensors of a pickled {taken[0].network}, none of whose code was run")
     others = {str(one.tensor.dtype).removeprefix("torch.") for one in taken if one.tensor.dtype.is_floating_point}
     if others := others - {"float32"}:
         notes.append(f"weights: {', '.join(sorted(others))} in the file, computed in float32")
-    beside = [path for path, one in places.found.items() if one.holder == holder and path not in claimed]
+    beside = [path for path, one in places.found.items() if one.holder in holders and path not in claimed]
     beside = [path for path in beside if not is_counter(path, places)]
     if beside:
         notes.append(f"weights: {len(beside)} tensors beside them are not used, first {beside[0]}")

@@ -56,12 +56,12 @@ def read_file(path: Path) -> object:
             file.seek(0)
             if start.startswith(b"PK\x03\x04"):
                 return _read_archive(path, file, content)
-            if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= len(content) - 8:
+            if start[5:9] == b"\0\0\0{":  # The length of a header, and the header.
                 return _read_safetensors(content)
             return read_legacy(file, content)
     except UserError:
         raise
-    except BadZipFile:
+    except (BadZipFile, EOFError):
         raise ConfigurationError(f"{path} {CUT_OFF}", about="network") from None
     except Exception as error:  # Bytes that are not a checkpoint may raise anything.
         message = f"{path} is not a readable checkpoint of tensors: {first_line(error)}"
@@ -74,7 +74,7 @@ def _read_archive(path: Path, file: IO[bytes], content: memoryview) -> Any:
         check_archive(path, members)
         folder = next(name for name in members if name.rpartition("/")[2] == "data.pkl").removesuffix("data.pkl")
         order = members.get(f"{folder}byteorder")
-        if order and archive.read(order) != b"little":
+        if order and bytes(_bytes_of(order, archive, content)) != b"little":
             raise ValueError("its numbers are big-endian")
         storages: dict[str, Storage] = {}
 
@@ -84,10 +84,11 @@ def _read_archive(path: Path, file: IO[bytes], content: memoryview) -> Any:
                 storages[key] = Storage(dtype, _bytes_of(members[f"{folder}data/{key}"], archive, content))
             return storages[key]
 
-        return read_pickle(BytesIO(archive.read(f"{folder}data.pkl")), storage)
+        return read_pickle(BytesIO(_bytes_of(members[f"{folder}data.pkl"], archive, content)), storage)
 
 
 def _bytes_of(member: ZipInfo, archive: ZipFile, content: memoryview) -> memoryview:
+    """The content of a member; its checksum is not compared, because PyTorch may be told to write none."""
     if member.compress_type != ZIP_STORED:
         return memoryview(bytearray(archive.read(member)))
     # The header in front of a member, whose last two fields are the lengths of what follows it.
@@ -99,7 +100,7 @@ def _bytes_of(member: ZipInfo, archive: ZipFile, content: memoryview) -> memoryv
 def _read_safetensors(content: memoryview) -> dict[str, Stored]:
     begin = 8 + int.from_bytes(content[:8], "little")
     found = Mapping()
-    for name, about in json.loads(bytes(content[8:begin])).items():
+    for name, about in json.loads(bytes(cut(content, 8, begin - 8))).items():
         dtype = _SAFETENSORS.get(about.get("dtype"))
         if dtype is None:
             continue  # A remark about the file, or numbers that PyTorch does not have.

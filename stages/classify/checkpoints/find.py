@@ -65,7 +65,8 @@ def _parts(one: object) -> Iterator[tuple[object, object]]:
 
 
 def _parts_of_network(one: Foreign) -> Iterator[tuple[object, object]]:
-    transient = one.state.get("_non_persistent_buffers_set") or ()
+    transient = one.state.get("_non_persistent_buffers_set")
+    transient = transient if isinstance(transient, set | tuple | list) else ()
     for kind in ("_parameters", "_buffers", "_modules"):
         parts = one.state.get(kind)
         if isinstance(parts, dict):

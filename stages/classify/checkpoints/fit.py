@@ -115,7 +115,10 @@ class Places(NamedTuple):
             for other, paths in self.by_prefix.items()
             if other != prefix and other and other.rpartition(".")[0] == parent and lacking <= paths.keys()
         ]
-        return [Fit((prefix, other), {**paths, **own}) for other, paths in siblings] if len(siblings) == 1 else []
+        if len(siblings) != 1:
+            return []
+        other, paths = siblings[0]
+        return [Fit((prefix, other), own | {name: paths[name] for name in lacking})]
 
 
 def required(shapes: Shapes) -> set[str]:

@@ -30,6 +30,10 @@ _STORAGES = {
     "BoolStorage": torch.bool,
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
+    # Quantized numbers, whose tensors are foreign.
+    "QInt8Storage": torch.int8,
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
     "UntypedStorage": None,
 }
 
@@ -69,6 +73,10 @@ class Foreign:
                 self.state.update(part)
             else:
                 self.given += (part,)
+
+    def __call__(self, *given: object, **named: object) -> Foreign:
+        """Stand for what a function or a method would return."""
+        return Foreign(*given, **named)
 
     def __setitem__(self, key: object, value: object) -> None:
         self.entries[key] = value
