@@ -78,7 +78,7 @@ def load_into(module: nn.Module, path: Path, weights: str = "", architecture: st
     except (RuntimeError, ValueError):  # From PyTorch, on a view beyond its storage.
         message = f"{path} is damaged: a tensor in it has more numbers than are there"
         raise ConfigurationError(message, about="network") from None
-    return [*notes, *_noted(taken, places, wrappers, claimed)]
+    return [*notes, *_noted(taken, places, wrappers, claimed, named=bool(notes))]
 
 
 def _load(module: nn.Module, fit: Fit, places: Places) -> None:
@@ -94,7 +94,8 @@ def _load(module: nn.Module, fit: Fit, places: Places) -> None:
     module.load_state_dict(fitting, strict=False)
 
 
-def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str]) -> list[str]:
+def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str], named: bool) -> list[str]:
+    """What the user should know about the tensors that were taken; their place only if no other line names it."""
     taken = [places.found[path] for path in fit.paths.values()]
     holders = list(dict.fromkeys(one.holder for one in taken))
     stripped = []
@@ -102,10 +103,9 @@ def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str]) -> 
         holder = next((one for one in holders if one and f"{prefix}.".startswith(f"{one}.")), "")
         stripped.append(prefix.removeprefix(holder).removeprefix("."))
     stripped = [f"{name}." for name in [*stripped, *wrappers] if name]
-    notes = []
-    if any(holders) or stripped:
-        of = f"taken from {' and '.join(holders)}" if any(holders) else "taken"
-        notes.append(f"weights: {of}" + (f", {' and '.join(map(repr, stripped))} stripped" if stripped else ""))
+    said = [f"taken from {' and '.join(holders)}"] if any(holders) and not named else []
+    said += [f"{' and '.join(map(repr, stripped))} stripped from the names"] if stripped else []
+    notes = [f"weights: {', '.join(said)}"] if said else []
     if taken[0].network:
         notes.append(f"weights: the tensors of a pickled {taken[0].network}, none of whose code was run")
     others = {str(one.tensor.dtype).removeprefix("torch.") for one in taken if one.tensor.dtype.is_floating_point}

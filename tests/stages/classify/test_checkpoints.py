@@ -71,7 +71,7 @@ LOADING = {
         lambda: {"model": STATE, "opt": layouts.optimizer_of(TRAINED)},
         ["weights: taken from model"],
     ),
-    "DDP": (lambda: under("module.", STATE), ["weights: taken, 'module.' stripped"]),
+    "DDP": (lambda: under("module.", STATE), ["weights: 'module.' stripped from the names"]),
     "DDP in state_dict, PyTorch's ImageNet example": (
         lambda: {
             "epoch": 3,
@@ -79,39 +79,45 @@ LOADING = {
             "state_dict": under("module.", STATE),
             "best_acc1": torch.tensor(0.5),
         },
-        ["weights: taken from state_dict, 'module.' stripped"],
+        ["weights: taken from state_dict, 'module.' stripped from the names"],
     ),
-    "compiled": (lambda: under("_orig_mod.", STATE), ["weights: taken, '_orig_mod.' stripped"]),
+    "compiled": (lambda: under("_orig_mod.", STATE), ["weights: '_orig_mod.' stripped from the names"]),
     "DDP of a compiled network": (
         lambda: under("module._orig_mod.", STATE),
-        ["weights: taken, 'module._orig_mod.' stripped"],
+        ["weights: 'module._orig_mod.' stripped from the names"],
     ),
     "compiled network in DDP": (
         lambda: {"model": under("_orig_mod.module.", STATE)},
-        ["weights: taken from model, '_orig_mod.module.' stripped"],
+        ["weights: taken from model, '_orig_mod.module.' stripped from the names"],
     ),
-    "FSDP": (lambda: under("_fsdp_wrapped_module.", STATE), ["weights: taken, '_fsdp_wrapped_module.' stripped"]),
+    "FSDP": (
+        lambda: under("_fsdp_wrapped_module.", STATE),
+        ["weights: '_fsdp_wrapped_module.' stripped from the names"],
+    ),
     "FSDP around parts": (
         lambda: under("module.", layouts.wrapped_inside(STATE, "_fsdp_wrapped_module")),
-        ["weights: taken, 'module.' and '_fsdp_wrapped_module.' stripped"],
+        ["weights: 'module.' and '_fsdp_wrapped_module.' stripped from the names"],
     ),
     "parts compiled": (
         lambda: layouts.wrapped_inside(STATE, "_orig_mod"),
-        ["weights: taken, '_orig_mod.' stripped"],
+        ["weights: '_orig_mod.' stripped from the names"],
     ),
     "DeepSpeed": (
         lambda: {"module": STATE, "buffer_names": [], "optimizer": None, "ds_version": "0.15", "mp_world_size": 1},
         ["weights: taken from module"],
     ),
-    "Lightning": (lambda: lightning(STATE), ["weights: taken from state_dict, 'model.' stripped"]),
-    "Lightning, net": (lambda: lightning(STATE, "net."), ["weights: taken from state_dict, 'net.' stripped"]),
+    "Lightning": (lambda: lightning(STATE), ["weights: taken from state_dict, 'model.' stripped from the names"]),
+    "Lightning, net": (
+        lambda: lightning(STATE, "net."),
+        ["weights: taken from state_dict, 'net.' stripped from the names"],
+    ),
     "Lightning, a prefix of one's own": (
         lambda: lightning(STATE, "learner.student.backbone."),
-        ["weights: taken from state_dict, 'learner.student.backbone.' stripped"],
+        ["weights: taken from state_dict, 'learner.student.backbone.' stripped from the names"],
     ),
     "Lightning, compiled": (
         lambda: lightning(STATE, "model._orig_mod."),
-        ["weights: taken from state_dict, 'model._orig_mod.' stripped"],
+        ["weights: taken from state_dict, 'model._orig_mod.' stripped from the names"],
     ),
     "Lightning with the loss's and metrics' tensors": (
         lambda: (
@@ -119,34 +125,34 @@ LOADING = {
             | {"state_dict": {**under("model.", STATE), "criterion.weight": torch.ones(3), "acc.tp": torch.tensor(7)}}
         ),
         [
-            "weights: taken from state_dict, 'model.' stripped",
+            "weights: taken from state_dict, 'model.' stripped from the names",
             "weights: 1 tensors beside them are not used, first state_dict.criterion.weight",
         ],
     ),
     "Lightning, one network under two names": (
         lambda: lightning(STATE) | {"state_dict": {**under("model.", STATE), **under("backbone.", STATE)}},
-        ["weights: taken from state_dict, 'model.' stripped"],
+        ["weights: taken from state_dict, 'model.' stripped from the names"],
     ),
     "Lightning with foreign hyper_parameters": (
         lambda: with_foreign(lambda lib: lightning(STATE) | {"hyper_parameters": lib.Config(loop=lib.Loop())}),
-        ["weights: taken from state_dict, 'model.' stripped"],
+        ["weights: taken from state_dict, 'model.' stripped from the names"],
     ),
     "Lightning with the untrained network in hyper_parameters": (
         lambda: lightning(STATE, "net.") | {"hyper_parameters": {"net": AVERAGE}},
         [
             "weights: state_dict.net was taken; hyper_parameters.net would fit too, with &weights=NAME",
-            "weights: taken from state_dict, 'net.' stripped",
+            "weights: 'net.' stripped from the names",
         ],
     ),
     "Lightning with foreign hyper_parameters, legacy format": (
         lambda: with_foreign(lambda lib: lightning(STATE) | {"hyper_parameters": lib.Config()}, legacy=True),
-        ["weights: taken from state_dict, 'model.' stripped"],
+        ["weights: taken from state_dict, 'model.' stripped from the names"],
     ),
     "Fabric": (
         lambda: {"model": under("_forward_module.", STATE)},
-        ["weights: taken from model, '_forward_module.' stripped"],
+        ["weights: taken from model, '_forward_module.' stripped from the names"],
     ),
-    "Accelerate": (lambda: safetensors(under("module.", STATE)), ["weights: taken, 'module.' stripped"]),
+    "Accelerate": (lambda: safetensors(under("module.", STATE)), ["weights: 'module.' stripped from the names"]),
     "torchvision's references": (
         lambda: {k: v for k, v in layouts.torchvision_reference(TRAINED, AVERAGE).items() if k != "model_ema"},
         ["weights: taken from model"],
@@ -159,7 +165,7 @@ LOADING = {
         lambda: layouts.averaged_model(TRAINED),
         [
             "weights: the averaged (EMA) ones were taken, module",
-            "weights: taken, 'module.' stripped",
+            "weights: 'module.' stripped from the names",
         ],
     ),
     "mmpretrain: backbone, head and foreign objects": (
@@ -173,7 +179,7 @@ LOADING = {
                 "message_hub": {"log": lib.Loop()},
             }
         ),
-        ["weights: taken from state_dict, 'backbone.' and 'head.' stripped"],
+        ["weights: taken from state_dict, 'backbone.' and 'head.' stripped from the names"],
     ),
     "backbone and head in dicts of their own": (
         lambda: {
@@ -184,7 +190,7 @@ LOADING = {
     ),
     "Hugging Face: safetensors with a prefix": (
         lambda: safetensors(under("resnet.", STATE)),
-        ["weights: taken, 'resnet.' stripped"],
+        ["weights: 'resnet.' stripped from the names"],
     ),
     "safetensors": (lambda: safetensors(STATE), []),
     "safetensors of float16": (lambda: safetensors(HALF), ["weights: float16 in the file, computed in float32"]),
@@ -208,14 +214,14 @@ LOADING = {
     "whole network of a class that is not installed": (
         lambda: with_foreign(lambda lib: {"model": lib.Net(TRAINED)}),
         [
-            "weights: taken from model, 'model.' stripped",
+            "weights: taken from model, 'model.' stripped from the names",
             "weights: the tensors of a pickled a_trainer.Net, none of whose code was run",
         ],
     ),
     "whole network in DataParallel, legacy format": (
         lambda: saved(torch.nn.DataParallel(TRAINED), legacy=True),
         [
-            "weights: taken, 'module.' stripped",
+            "weights: 'module.' stripped from the names",
             "weights: the tensors of a pickled torch.nn.parallel.data_parallel.DataParallel, "
             "none of whose code was run",
         ],
