@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.classify.checkpoints.choose import choose
+from stages.classify.checkpoints.choose import choose, is_average
 from stages.classify.checkpoints.files import read_file
 from stages.classify.checkpoints.find import find_tensors
 from stages.classify.checkpoints.fit import Fit, Places, without_wrappers
@@ -68,6 +68,9 @@ def load_into(module: nn.Module, path: Path, weights: str = "", architecture: st
         if names and (inner := Places.of(unwrapped, shapes)).fits():
             places, wrappers = inner, names
     whole = places.fits()
+    if whole:
+        buffers = [name for name, _ in module.named_buffers()]
+        whole += [one for one in places.of_parameters(whole[0], buffers) if is_average(one, places)]
     claimed = {path for fit in whole for path in fit.paths.values()}
     fits = [fit for fit in whole if all(path in claimed or is_counter(path, places) for path in places.extra(fit))]
     if not fits:
@@ -106,6 +109,8 @@ def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str], nam
     said = [f"taken from {' and '.join(holders)}"] if any(holders) and not named else []
     said += [f"{' and '.join(map(repr, stripped))} stripped from the names"] if stripped else []
     notes = [f"weights: {', '.join(said)}"] if said else []
+    if borrowed := [path for path in fit.paths.values() if not path.startswith(fit.starts)]:
+        notes.append(f"weights: they are parameters alone; {len(borrowed)} buffers are {borrowed[0]} and others")
     if taken[0].network:
         notes.append(f"weights: the tensors of a pickled {taken[0].network}, none of whose code was run")
     others = {str(one.tensor.dtype).removeprefix("torch.") for one in taken if one.tensor.dtype.is_floating_point}

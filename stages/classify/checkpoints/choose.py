@@ -29,10 +29,10 @@ def choose(fits: list[Fit], places: Places, weights: str, path: object) -> tuple
         ConfigurationError: There are no such weights, or several.
     """
     distinct = _distinct(fits, places)
-    average = {fit.place: _is_average(fit, places) for fit in distinct}
+    average = {fit.place: is_average(fit, places) for fit in distinct}
     wanted = [fit for fit in distinct if not weights or _is_called(fit, weights, average[fit.place])]
     if not wanted:
-        offered = ", ".join(f"{place} ({EMA if is_average else PLAIN})" for place, is_average in average.items())
+        offered = ", ".join(f"{place} ({EMA if averaged else PLAIN})" for place, averaged in average.items())
         raise ConfigurationError(f"weights={weights}: {path} has no such weights that fit, only {offered}", "network")
 
     def rank(fit: Fit) -> tuple[bool, int, bool]:
@@ -82,13 +82,13 @@ def _same(one: Fit, other: Fit, places: Places) -> bool:
     return True
 
 
-def _is_called(fit: Fit, weights: str, is_average: bool) -> bool:
+def _is_called(fit: Fit, weights: str, averaged: bool) -> bool:
     if weights in (EMA, PLAIN):
-        return is_average == (weights == EMA)
+        return averaged == (weights == EMA)
     return any(f".{weights}." in f".{prefix}." for prefix in fit.prefixes)
 
 
-def _is_average(fit: Fit, places: Places) -> bool:
+def is_average(fit: Fit, places: Places) -> bool:
     """Whether weights are averages over training steps: by the names around them, or a count of what was averaged."""
     top = fit.prefixes[0].partition(".")[0]
     tops = {path.partition(".")[0] for path in places.found}

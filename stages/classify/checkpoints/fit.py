@@ -6,7 +6,7 @@ any: the keys of the containers around a state dict and the names of the modules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from stages.classify.checkpoints.find import Found
@@ -33,6 +33,11 @@ class Fit(NamedTuple):
     def place(self) -> str:
         """The prefixes, for people."""
         return " and ".join(self.prefixes) or "the file itself"
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """What paths begin with under the prefixes."""
+        return tuple(f"{prefix}." if prefix else "" for prefix in self.prefixes)
 
 
 class Places(NamedTuple):
@@ -68,6 +73,22 @@ class Places(NamedTuple):
             whole = [fit for prefix in self.by_prefix for fit in self._with_head_apart(prefix, needed)]
         return [fit for fit in whole if not self.misshapen(fit) and len(self.one_channel(fit)) < 2]
 
+    def of_parameters(self, whole: Fit, buffers: Collection[str]) -> list[Fit]:
+        """The prefixes under which the parameters alone stand, as some averages are kept; each with another's buffers.
+
+        Args:
+            whole: Fit whose buffers are used.
+            buffers: Names of the architecture's buffers.
+        """
+        needed = required(self.shapes)
+        borrowed = {name: path for name, path in whole.paths.items() if name in buffers}
+        found = [
+            Fit((prefix,), borrowed | own)
+            for prefix, own in self.by_prefix.items()
+            if (lacking := needed - own.keys()) and lacking <= set(buffers)
+        ]
+        return [fit for fit in found if not self.misshapen(fit)]
+
     def misshapen(self, fit: Fit) -> list[str]:
         """Names under which a tensor of another shape stands, in order, but for :meth:`one_channel`."""
         needed, grey = required(self.shapes), self.one_channel(fit)
@@ -94,7 +115,7 @@ class Places(NamedTuple):
         return [
             path
             for path, one in self.found.items()
-            if path not in used and one.holder in holders and any(map(path.startswith, _starts(fit.prefixes)))
+            if path not in used and one.holder in holders and path.startswith(fit.starts)
         ]
 
     def nearest(self) -> Fit | None:
@@ -140,7 +161,3 @@ def without_wrappers(found: Mapping[str, Found], shapes: Shapes) -> tuple[dict[s
         wrappers.update(dict.fromkeys(part for part in parts if part not in kept))
         shorter.setdefault(".".join(kept), one)
     return shorter, list(wrappers)
-
-
-def _starts(prefixes: Iterable[str]) -> list[str]:
-    return [f"{prefix}." if prefix else "" for prefix in prefixes]

@@ -296,6 +296,20 @@ def test_averaged_weights_beside_plain_ones(layout, tmp_path):
         assert notes[0] == said[taken]
 
 
+def test_averages_of_parameters_alone_are_used_with_the_buffers_of_the_network(tmp_path):
+    average = dict(AVERAGE.named_parameters())
+    content = {"model": STATE, "ema": {"decay": 0.99, "shadow": average}}
+    expected = Tiny().eval()
+    expected.load_state_dict({**STATE, **average})
+    found, notes = load(tmp_path, content, "ema")
+    assert_logits(found, expected)
+    assert notes[0].startswith("weights: the averaged (EMA) ones were taken, ema.shadow; &weights=plain")
+    assert notes[1] == "weights: they are parameters alone; 6 buffers are model.bn1.running_mean and others"
+    found, notes = load(tmp_path, content)
+    assert_logits(found, TRAINED)
+    assert notes == ["weights: the plain ones were taken, model; &weights=ema takes the averaged ones, ema.shadow"]
+
+
 def test_weights_that_are_not_there_are_refused_with_those_that_are(tmp_path):
     with pytest.raises(ConfigurationError, match=r"weights=ema: .*w\.pt has no such .*, only net \(plain\)$"):
         load(tmp_path, {"net": STATE}, "ema")
