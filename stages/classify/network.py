@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stages.classes import ClassInfo
@@ -66,7 +66,8 @@ class Network:
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
         self.module = adapted(module).eval().requires_grad_(False)
         self.module, cast = in_float32(self.module, preprocess.size)
-        self.module, self.preprocess, grey = of_colours(self.module, preprocess)
+        self.module, mean, std, grey = of_colours(self.module, preprocess.size, preprocess.mean, preprocess.std)
+        self.preprocess = replace(preprocess, mean=mean, std=std)
         self.notes = [*notes, *cast, *grey]
 
     def resolve_layer(self, name: str, size: int | None = None) -> str:
