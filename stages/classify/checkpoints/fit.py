@@ -66,7 +66,7 @@ class Places(NamedTuple):
         return cls(found, shapes, by_prefix)
 
     def fits(self) -> list[Fit]:
-        """All prefixes under which the names and the shapes fit, and nothing else stands beside them."""
+        """All prefixes under which every name stands with its shape; others may stand there too, see :meth:`extra`."""
         needed = required(self.shapes)
         whole = [Fit((prefix,), paths) for prefix, paths in self.by_prefix.items() if needed <= paths.keys()]
         if not whole:
