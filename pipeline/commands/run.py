@@ -88,11 +88,20 @@ def preview(config: Config) -> dict[str, Any]:
         "boxes": found.boxes,
         "notes": "; ".join(found.notes),
         "network": f"{config.model.spec}, {len(recipe.class_names)} classes",
+        "pixels": _pixels(recipe),
         "layer": ", ".join(recipe.layers),
         "maps": ", ".join(recipe.methods) + " of " + ", ".join(config.explain.targets),
         "protocol": f"{recipe.protocol.name} {fingerprint(recipe.protocol)}",
         "shards": len(cut_into_shards(images, shard_length(images, config.runtime.shard_size))),
     }
+
+
+def _pixels(recipe: FullRecipe) -> str:
+    """How images become the network's input, in one line."""
+    own = recipe.network.preprocess
+    mean, std = (",".join(f"{value:.4g}" for value in values) for values in (own.mean, own.std))
+    crop = f"{recipe.crop_ratio:.4g}" + ("" if recipe.fit == "center_crop" else " (of model.fit=center_crop)")
+    return f"{recipe.size} px, {recipe.fit}, {own.resample}, mean {mean}, std {std}, crop {crop}"
 
 
 def default_directory(stem: str, config: Config, ending: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stages.classes import ClassInfo
@@ -49,9 +49,10 @@ class Network:
         weights_sha256: SHA-256 of the file that the weights came from; that of the tensors where not given.
         outputs: ``softmax`` where one class excludes the others, ``sigmoid`` where each has a probability of its own;
             ``auto`` where the network shall be tried.
+        notes: What the user should know about it, one line each.
 
-    Attributes:
-        notes: What the user should know about the network, one line each.
+    A network of one input channel or of another precision is copied, and the copy takes RGB in float32: see
+    :mod:`stages.classify.adapt`.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Network:
         layer: str = "",
         weights_sha256: str = "",
         outputs: str = AUTO,
+        notes: Iterable[str] = (),
     ) -> None:
+        from stages.classify.adapt import in_float32, of_colours
         from stages.classify.architectures.densenet import adapted
         from stages.classify.programs import as_module
         from stages.classify.quantized import NOTE, simulated
@@ -70,15 +73,17 @@ class Network:
 
         given = as_module(module)
         module = simulated(given)
-        self.module = adapted(module).eval().requires_grad_(False)
         self.classes = [one if isinstance(one, ClassInfo) else ClassInfo(str(one)) for one in classes]
-        self.preprocess = preprocess
         self.layer = layer
         self.weights_sha256 = weights_sha256 or tensors_sha256(module)
         if outputs not in OUTPUTS:
             raise unknown("kind of outputs", outputs, list(OUTPUTS), about="outputs")
         self.outputs = outputs
-        self.notes: tuple[str, ...] = () if module is given else (NOTE,)
+        self.module = adapted(module).eval().requires_grad_(False)
+        self.module, cast = in_float32(self.module, preprocess.size)
+        self.module, mean, std, grey = of_colours(self.module, preprocess.size, preprocess.mean, preprocess.std)
+        self.preprocess = replace(preprocess, mean=mean, std=std)
+        self.notes = (*notes, *([] if module is given else [NOTE]), *cast, *grey)
 
     def resolve_layer(self, name: str, size: int | None = None) -> str:
         """The dotted name of a layer; ``last`` is the default one.

@@ -1,42 +1,14 @@
-"""Networks that come as programs: TorchScript and exported ones, told apart from checkpoints of tensors."""
+"""Networks that come as programs: TorchScript and exported ones."""
 
 from __future__ import annotations
 
 import sys
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from stages.errors import ConfigurationError, first_line
-
-
-def check_tensors(path: Path) -> None:
-    """Check that a file is no program, from the names in its archive alone: nothing of it runs.
-
-    Raises:
-        ConfigurationError: It is one; the message says how its tensors are taken out.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] or name for name in archive.namelist()}
-    except zipfile.BadZipFile:
-        return  # Whoever reads it says what is wrong with it.
-    if "constants.pkl" in names:
-        kind, tensors = "a TorchScript archive", f"torch.jit.load({path.name!r}).state_dict()"
-    elif names & {"models/model.json", "serialized_exported_program.json"}:
-        kind, tensors = "an exported program", f"torch.export.load({path.name!r}).state_dict"
-    else:
-        return
-    raise ConfigurationError(
-        f"{path} is {kind}, which would run code, not a checkpoint of tensors; save those of it, by "
-        f"torch.save({tensors}, 'tensors.pt')",
-        about="network",
-    )
 
 
 def as_module(made: Any) -> Any:

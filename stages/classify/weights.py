@@ -1,16 +1,19 @@
-"""Checkpoints on disk: read without running code from them, and fingerprinted."""
+"""Weights on disk: fingerprinted, and loaded into a network without running code from the file."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from stages.classify.programs import check_tensors
-from stages.errors import ConfigurationError, WeightsUnavailableError, first_line
+from stages.classify.checkpoints.choose import choose, is_average
+from stages.classify.checkpoints.files import read_file
+from stages.classify.checkpoints.find import find_tensors
+from stages.classify.checkpoints.fit import Fit, Places, without_wrappers
+from stages.classify.checkpoints.misfit import is_counter, misfit
+from stages.errors import ConfigurationError
 
 
 def file_sha256(path: Path) -> str:
@@ -31,65 +34,92 @@ def tensors_sha256(module: nn.Module) -> str:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file or of a PyTorch checkpoint.
-
-    A training checkpoint that nests its tensors under ``state_dict`` or ``model`` is unwrapped, and
-    ``module.`` prefixes of data-parallel training are removed.
+    """All tensors of a file, by name.
 
     Raises:
         WeightsUnavailableError: The file does not exist.
-        ConfigurationError: The file holds something other than tensors, or is damaged.
+        ConfigurationError: The file is damaged or of another kind.
     """
-    if not path.is_file():
-        raise WeightsUnavailableError(f"no weights at {path}", about="network")
-    check_tensors(path)
-    state: object
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError:
-        raise ConfigurationError(f"{path} needs pip install safetensors", about="network") from None
-    except pickle.UnpicklingError:
-        raise ConfigurationError(
-            f"{path} is not a readable checkpoint of tensors; save model.state_dict(), not the model", about="network"
-        ) from None
-    except Exception as error:  # The readers may raise anything for bytes that are not a checkpoint.
-        message = f"{path} is not a readable checkpoint of tensors: {first_line(error)}"
-        raise ConfigurationError(message, about="network") from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(nested := state.get(key), dict):
-            state = nested
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise ConfigurationError(f"{path} does not hold a dict of tensors", about="network")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name: one.tensor.read().clone() for name, one in find_tensors(read_file(path)).items()}
 
 
-def load_into(module: nn.Module, path: Path) -> None:
-    """Load every tensor of a checkpoint into a module.
+def load_into(module: nn.Module, path: Path, weights: str = "", architecture: str = "the network") -> list[str]:
+    """Load every tensor of a network from a checkpoint, wherever in the checkpoint they are.
+
+    Numbers of any type become those of the network's own type. A first convolution with one input channel in the
+    checkpoint becomes one in the network.
+
+    Args:
+        module: The network.
+        path: The checkpoint.
+        weights: Which of several weights that fit, see :func:`stages.classify.checkpoints.choose.choose`.
+        architecture: Name of the network, for messages.
+
+    Returns:
+        What was chosen, stripped and cast, one line each.
 
     Raises:
-        ConfigurationError: Names or shapes do not fit; the message gives the number of tensors and the first name.
+        WeightsUnavailableError: The file does not exist.
+        ConfigurationError: It is damaged or does not fit; the message names the first keys of both sides.
     """
-    state = load_tensors(path)
-    own = module.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    extra = [name for name in state if name not in own]
-    for what, names in (("lacks", missing), ("has in addition to the network's", extra)):
-        if names:
-            raise ConfigurationError(
-                f"{path} does not fit the network: it {what} {len(names)} tensors, first {names[0]}", about="network"
-            )
-    for name in own:
-        if name in state and own[name].shape != state[name].shape:
-            raise ConfigurationError(
-                f"{path} does not fit the network: {name} has shape {tuple(state[name].shape)}, "
-                f"the network's {tuple(own[name].shape)}; is num_classes right?",
-                about="network",
-            )
-    module.load_state_dict(state, strict=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found, wrappers = find_tensors(read_file(path)), list[str]()
+    places = Places.of(found, shapes)
+    if not places.fits():
+        unwrapped, names = without_wrappers(found, shapes)
+        if names and (inner := Places.of(unwrapped, shapes)).fits():
+            places, wrappers = inner, names
+    whole = places.fits()
+    if whole:
+        buffers = [name for name, _ in module.named_buffers()]
+        whole += [one for one in places.of_parameters(whole[0], buffers) if is_average(one, places)]
+    claimed = {path for fit in whole for path in fit.paths.values()}
+    fits = [fit for fit in whole if all(path in claimed or is_counter(path, places) for path in places.extra(fit))]
+    if not fits:
+        raise ConfigurationError(f"{path} {misfit(places, architecture)}", about="network")
+    try:
+        taken, notes = choose(fits, places, weights, path)
+        _load(module, taken, places)
+    except (RuntimeError, ValueError):  # From PyTorch, on a view beyond its storage.
+        message = f"{path} is damaged: a tensor in it has more numbers than are there"
+        raise ConfigurationError(message, about="network") from None
+    return [*notes, *_noted(taken, places, wrappers, claimed, named=bool(notes))]
+
+
+def _load(module: nn.Module, fit: Fit, places: Places) -> None:
+    grey = places.one_channel(fit)
+    for name in grey:
+        convolution = module.get_submodule(name.rpartition(".")[0])
+        if isinstance(convolution, nn.Conv2d):
+            shape = places.found[fit.paths[name]].tensor.shape
+            convolution.weight, convolution.in_channels = nn.Parameter(torch.empty(shape)), 1
+    tensors = {name: places.found[path].tensor for name, path in fit.paths.items()}
+    # Counts of batches may have the shape of older versions.
+    fitting = {name: one.read() for name, one in tensors.items() if one.shape == places.shapes[name] or name in grey}
+    module.load_state_dict(fitting, strict=False)
+
+
+def _noted(fit: Fit, places: Places, wrappers: list[str], claimed: set[str], named: bool) -> list[str]:
+    """What the user should know about the tensors that were taken; their place only if no other line names it."""
+    taken = [places.found[path] for path in fit.paths.values()]
+    holders = list(dict.fromkeys(one.holder for one in taken))
+    stripped = []
+    for prefix in fit.prefixes:
+        holder = next((one for one in holders if one and f"{prefix}.".startswith(f"{one}.")), "")
+        stripped.append(prefix.removeprefix(holder).removeprefix("."))
+    stripped = [f"{name}." for name in [*stripped, *wrappers] if name]
+    said = [f"taken from {' and '.join(holders)}"] if any(holders) and not named else []
+    said += [f"{' and '.join(map(repr, stripped))} stripped from the names"] if stripped else []
+    notes = [f"weights: {', '.join(said)}"] if said else []
+    if borrowed := [path for path in fit.paths.values() if not path.startswith(fit.starts)]:
+        notes.append(f"weights: they are parameters alone; {len(borrowed)} buffers are {borrowed[0]} and others")
+    if taken[0].network:
+        notes.append(f"weights: the tensors of a pickled {taken[0].network}, none of whose code was run")
+    others = {str(one.tensor.dtype).removeprefix("torch.") for one in taken if one.tensor.dtype.is_floating_point}
+    if others := others - {"float32"}:
+        notes.append(f"weights: {', '.join(sorted(others))} in the file, computed in float32")
+    beside = [path for path, one in places.found.items() if one.holder in holders and path not in claimed]
+    beside = [path for path in beside if not is_counter(path, places)]
+    if beside:
+        notes.append(f"weights: {len(beside)} tensors beside them are not used, first {beside[0]}")
+    return notes
