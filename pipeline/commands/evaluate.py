@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,9 +51,11 @@ BATCH = 32
 def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
-    A map explains the image's label, covers the whole image and may have any size. From a results list, the
-    best box of the label's class is scored as GT-known, the first and the first five boxes by score as
-    top-1 and top-5; an image without such a box counts as missed.
+    A map explains the image's label, covers the whole image and may have any size. From a results list, which
+    may hold any number of boxes per image and class in any order, the best box of the label's class is scored
+    as GT-known, the first and the first five boxes by score as top-1 and top-5 localization, the first and the
+    first five classes, each by its best box, as top-1 and top-5 classification. An image without such a box
+    counts as missed.
 
     Args:
         ground_truth: A COCO annotation file; its images need not exist.
@@ -162,6 +165,9 @@ class MapJob(Job):
 class BoxJob(Job):
     """A job over predicted boxes: for each image one row for its label, and one for each guess.
 
+    A class whose best box comes behind the first five, but which is one of the first five classes, is a guess
+    without a box, ``not_scored``: it counts for classification, not for localization.
+
     Attributes:
         recipe: The rules of scoring.
         results: The predicted boxes.
@@ -178,40 +184,51 @@ class BoxJob(Job):
         starts, ends = np.searchsorted(found.image, ids), np.searchsorted(found.image, ids, side="right")
         # A list with one box per image does not say what the other four guesses were.
         guesses = GUESSES if (found.image[1:] == found.image[:-1]).any() else 1
-        rows, ranks, picked = [], [], []
-        for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True)):
-            own = np.arange(start, end)
-            if label >= 0:
-                rows.append(row)
-                ranks.append(0)
-                picked.append(next(iter(own[found.class_index[own] == label]), -1))
-            rows += [row] * guesses
-            ranks += range(1, guesses + 1)
-            picked += [*own[:guesses], *[-1] * (guesses - len(own))]
-        index, rank = np.array(picked, np.int64), np.array(ranks, np.int8)
-        batch = take(images, np.array(rows, np.int64))
+        own = [
+            [(row, *guess) for guess in _rows_of(found.class_index[start:end], start, label, guesses)]
+            for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True))
+        ]
+        row, rank, index, scored = np.array([*chain(*own)], np.int64).reshape(-1, 4).T
+        batch = take(images, row)
         missing = index < 0
         box = np.concatenate([found.box, np.zeros((1, 4), np.float32)])[index]
         edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
-        box = np.clip(box, 0, edges)
+        box = np.where(scored[:, None] > 0, np.clip(box, 0, edges), np.float32(0))
         classes = np.append(found.class_index, np.int32(-1))[index]
         transform = _squash(batch, self.recipe.size)
         nothing = ragged([None] * len(index))
         batch |= {
             "method": ragged([PREDICTIONS] * len(index)),
-            "target_rank": rank,
+            "target_rank": rank.astype(np.int8),
             "class_index": np.where(rank == 0, batch["label"], classes).astype(np.int32),
             "prob": np.append(found.score, np.float32(0))[index],
             "transform": transform,
             "box": box,
             "scored_box": scored_displayed(box, transform, self.recipe.protocol, self.recipe.size),
-            "box_status": ragged(np.where(missing, "not_predicted", "ok").tolist()),
+            "box_status": ragged(np.select([missing, scored == 0], ["not_predicted", "not_scored"], "ok").tolist()),
             "sweep_box": nothing,
             "sweep_all": nothing,
             "map": ragged([np.zeros((0, 0), np.float16)] * len(index)),
             "map_scale": np.ones(len(index), np.float32),
         }
         return [batch]
+
+
+def _rows_of(classes: np.ndarray, start: int, label: int, guesses: int) -> list[tuple[int, int, bool]]:
+    """Rows of one image: rank, place of the box (-1 where nothing was predicted), and whether the box is scored.
+
+    Args:
+        classes: (n,) classes of the image's boxes, by falling score.
+        start: Place of the first of them.
+        label: The image's label, -1 for none.
+        guesses: Number of boxes that are guesses.
+    """
+    found, firsts = np.unique(classes, return_index=True)
+    known = [(0, next(iter((start + firsts[found == label]).tolist()), -1), True)] if label >= 0 else []
+    boxes = [(rank + 1, start + rank if rank < len(classes) else -1, True) for rank in range(guesses)]
+    # Several boxes of a class may fill the guesses; a class behind them can still be one of the first five classes.
+    behind = [first for first in sorted(firsts.tolist())[:guesses] if first >= guesses]
+    return known + boxes + [(guesses, start + first, False) for first in behind]
 
 
 def _squash(images: Batch, size: int) -> np.ndarray:

@@ -1,0 +1,116 @@
+"""Results lists as detectors write them: any number of boxes per image and class, in any order; images are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.commands.evaluate import evaluate
+
+WIDTH, HEIGHT, CLASSES = 100, 80, 8
+RIGHT, WRONG = [10, 10, 50, 40], [70, 60, 20, 10]
+
+
+@pytest.fixture
+def score(tmp_path: Path) -> Callable[..., dict]:
+    """Metrics of a results list; image i shows class ``i % 4 + 1`` at RIGHT."""
+
+    def make(results: list[dict], images: int = 40, **changes: object) -> dict:
+        truth = {
+            "images": [{"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in range(images)],
+            "categories": [{"id": number, "name": f"class {number}"} for number in range(1, CLASSES + 1)],
+            "annotations": [
+                {"id": i, "image_id": i, "category_id": label(i), "bbox": RIGHT, "area": 2000} for i in range(images)
+            ],
+        }
+        (tmp_path / "truth.json").write_text(json.dumps(truth | changes))
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        return evaluate(tmp_path / "truth.json", tmp_path / "results.json", None, ["evaluate.iou=[0.5]"])
+
+    return make
+
+
+def label(image: int) -> int:
+    return image % 4 + 1
+
+
+def found(image: int, category: int, score: float, bbox: list[int] = RIGHT) -> dict:
+    return {"image_id": image, "category_id": category, "bbox": bbox, "score": score}
+
+
+def values(metrics: dict) -> dict[str, tuple[float, int]]:
+    own = metrics["methods"]["predictions"]
+    scores = metrics["classification"] | {
+        name: own[name]["0.5"] for name in ("gt_known_loc", "top1_loc", "top5_loc") if name in own
+    }
+    for one in scores.values():
+        low, high = one["ci95"]
+        assert 0 <= low <= one["value"] <= high <= 1
+    return {name: (round(one["value"], 6), one["n"]) for name, one in scores.items()}
+
+
+RULES = ("top1", "top5", "gt_known_loc", "top1_loc", "top5_loc")
+
+
+@pytest.mark.parametrize(("right", "each"), [(20, 2), (10, 3), (40, 2), (0, 7), (30, 12)])
+@pytest.mark.parametrize("shift", [0.0, -9.0], ids=["probabilities", "negative logits"])
+def test_several_boxes_of_a_class_count_their_image_once(score, right: int, each: int, shift: float) -> None:
+    results = [
+        found(image, label(image) + (0 if image < right else 4), shift + 0.9 - place / 100)
+        for place in range(each)
+        for image in range(40)
+    ]
+    assert values(score(results)) == dict.fromkeys(RULES, (right / 40, 40))
+
+
+def test_one_extra_box_is_no_extra_image(score) -> None:
+    results = [found(image, label(image), 0.5) for image in range(40)]
+    assert values(score([*results, found(7, label(7), 0.5)])) == dict.fromkeys(RULES, (1.0, 40))
+
+
+def test_a_class_behind_five_boxes_of_another_is_the_second_guess_of_the_classification(score) -> None:
+    results = [found(image, 8, 0.9) for image in range(40) for _ in range(6)]
+    results += [found(image, label(image), 0.1) for image in range(20)]
+    metrics = score(results)
+    assert values(metrics) == {
+        "top1": (0.0, 40),
+        "top5": (0.5, 40),
+        "gt_known_loc": (0.5, 40),
+        "top1_loc": (0.0, 40),
+        "top5_loc": (0.0, 40),
+    }
+    assert metrics["methods"]["predictions"]["box_status"] == {"not_predicted": 20, "not_scored": 20, "ok": 220}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lists_of_any_form_score_as_the_rules_say(score, seed: int) -> None:
+    """Every class, any number of boxes, no order; the values come from the rules written out image by image."""
+    generator = np.random.default_rng(seed)
+    results = []
+    for image in range(40):
+        for category in generator.permutation(CLASSES)[: generator.integers(0, CLASSES + 1)] + 1:
+            for _ in range(generator.integers(1, 5)):
+                bbox = RIGHT if generator.random() < 0.5 else WRONG
+                results.append(found(image, int(category), float(generator.normal()), bbox))
+    results = [results[place] for place in generator.permutation(len(results))]
+    right: dict[str, int] = dict.fromkeys(RULES, 0)
+    for image in range(40):
+        own = sorted((one for one in results if one["image_id"] == image), key=lambda one: -one["score"])
+        hits = [one["category_id"] == label(image) and one["bbox"] == RIGHT for one in own]
+        classes = list(dict.fromkeys(one["category_id"] for one in own))
+        best = next((one["bbox"] for one in own if one["category_id"] == label(image)), WRONG)
+        right["top1"] += classes[:1] == [label(image)]
+        right["top5"] += label(image) in classes[:5]
+        right["gt_known_loc"] += best == RIGHT
+        right["top1_loc"] += any(hits[:1])
+        right["top5_loc"] += any(hits[:5])
+    assert values(score(results)) == {name: (round(count / 40, 6), 40) for name, count in right.items()}
+
+
+def test_equal_scores_do_not_depend_on_the_order_of_the_list(score) -> None:
+    results = [found(image, category, 0.5) for image in range(40) for category in (label(image), label(image) + 4)]
+    assert values(score(results)) == values(score(results[::-1])) == dict.fromkeys(RULES, (1.0, 40))
