@@ -31,6 +31,7 @@ from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
+from stages.formats.coco.box_format import named_format
 from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
 from stages.formats.heat_maps import LoadMaps, find_maps
@@ -48,7 +49,14 @@ BATCH = 32
 
 
 @named_keys()
-def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
+def evaluate(
+    ground_truth: Path,
+    predictions: Path | None,
+    maps: Path | None,
+    overrides: list[str],
+    box_format: str = "auto",
+    ground_truth_box_format: str = "auto",
+) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
     A map explains the image's label, covers the whole image and may have any size. From a results list, which
@@ -62,6 +70,8 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
         overrides: ``KEY=VALUE`` for ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        box_format: Convention of the predicted boxes, and of the ground truth where its boxes show the same one.
+        ground_truth_box_format: Convention of the boxes of the ground truth.
 
     Returns:
         The content of a run's ``metrics.json``.
@@ -73,7 +83,10 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         raise ConfigurationError("give either --predictions or --maps")
     config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
     rules = Recipe.of(config)
-    truth = read_ground_truth(str(ground_truth))
+    predicted = named_format(box_format, "predictions_box_format")
+    true = named_format(ground_truth_box_format, "ground_truth_box_format")
+    # Without predictions there is nothing else that the one option could be about.
+    truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
     dataset = truth.dataset
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
@@ -91,7 +104,10 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
             raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
         return _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
     assert predictions is not None
-    results = read_results(predictions, {record.image_id for record in dataset.records}, truth.categories)
+    sizes = {record.image_id: (record.width, record.height) for record in dataset.records}
+    results = read_results(predictions, truth.listed, sizes, predicted)
+    for note in results.notes:
+        log.warning("%s", note)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
     metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
     # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.

@@ -151,7 +151,7 @@ def result(**changes) -> dict:
     [
         ({"annotations": []}, "is not a COCO results list"),
         ("[", "is not valid JSON"),
-        ([result(), 3], "entry 1 of .*: it is not an object"),
+        ([3, result(image_id=99)], "2 predictions left out: .* entry 0: it is not an object; none is left"),
         ([result(image_id=99)], "image_id 99 is not in the ground truth"),
         ([result(image_id=True)], "image_id True is not in the ground truth"),
         ([result(category_id=8)], "category_id 8 is not in the ground truth"),
@@ -222,7 +222,8 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
     broken = [{"id": 0, "image_id": 1, "category_id": 1, "bbox": []}, {"id": 0, "image_id": 99, "category_id": 1}]
     (tmp_path / "truth.json").write_text(json.dumps(truth | {"annotations": [*broken, *truth["annotations"]]}))
     assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
-    refused("images entry with id 1: the id is used twice", images=[*truth["images"], truth["images"][0]])
+    (tmp_path / "truth.json").write_text(json.dumps(truth | {"images": [*truth["images"], truth["images"][0]]}))
+    assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
     refused("image 1 has no width and height", images=[{"id": 1, "file_name": "1.png"}], annotations=[])
     with pytest.raises(DataError, match="no annotation file"):
         evaluate(tmp_path / "none.json", predictions, None, [])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.commands.evaluate import evaluate
+from stages.errors import ConfigurationError, DataError
 
 WIDTH, HEIGHT, CLASSES = 100, 80, 8
 RIGHT, WRONG = [10, 10, 50, 40], [70, 60, 20, 10]
@@ -114,3 +115,72 @@ def test_lists_of_any_form_score_as_the_rules_say(score, seed: int) -> None:
 def test_equal_scores_do_not_depend_on_the_order_of_the_list(score) -> None:
     results = [found(image, category, 0.5) for image in range(40) for category in (label(image), label(image) + 4)]
     assert values(score(results)) == values(score(results[::-1])) == dict.fromkeys(RULES, (1.0, 40))
+
+
+BAD = {
+    "no object": 3,
+    "unknown image": found(99, 1, 0.5),
+    "unknown class": found(1, 99, 0.5),
+    "no score": {"image_id": 1, "category_id": 1, "bbox": RIGHT},
+    "score that is no number": found(1, 1, float("nan")),
+    "no box": found(1, 1, 0.9, []),
+    "inverted box": found(1, 1, 0.9, [10, 10, -5, 5]),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_an_entry_that_cannot_be_used_costs_no_other(score, caplog, bad: object) -> None:
+    results: list = [found(image, label(image), 0.5) for image in range(40)]
+    assert score([bad, *results]) == score(results)
+    (line,) = caplog.messages
+    assert line.startswith("1 predictions left out: their entries cannot be used, such as: entry 0: ")
+
+
+def test_ids_and_numbers_as_text_or_floats(score) -> None:
+    results = [found(image, label(image), 0.5) for image in range(40)]
+    odd = [
+        {"image_id": f"{one['image_id']:012}", "category_id": float(one["category_id"]), "score": "0.5"}
+        | {"bbox": [str(edge) for edge in one["bbox"]]}
+        for one in results
+    ]
+    assert score(odd) == score(results)
+
+
+def test_conventions_of_boxes(score, tmp_path, caplog) -> None:
+    """Corners are refused with the guess, and read where they are named, in both files or in either."""
+    results = [found(image, label(image), 0.5) for image in range(40)]
+    whole = score(results)
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    corners = {"truth": truth, "results": results}
+    for one in (*truth["annotations"], *results):
+        one["bbox"] = [10, 10, 60, 50] if one["image_id"] % 2 else [60, 40, 100, 80]
+    for name, content in corners.items():
+        (tmp_path / f"{name} in corners.json").write_text(json.dumps(content))
+    for one in (*truth["annotations"], *results):
+        one["bbox"] = [10, 10, 50, 40] if one["image_id"] % 2 else [60, 40, 40, 40]
+    for name, content in corners.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    def evaluated(truth: str, results: str, *formats: str) -> dict:
+        rules = ["evaluate.iou=[0.5]"]
+        return evaluate(tmp_path / f"{truth}.json", tmp_path / f"{results}.json", None, rules, *formats)
+
+    plain = evaluated("truth", "results")
+    assert plain["methods"]["predictions"]["mean_iou"]["value"] == 1
+    assert plain["methods"]["predictions"]["coco"]["AP"] == whole["methods"]["predictions"]["coco"]["AP"] == 1
+    assert evaluated("truth", "results in corners", "xyxy") == plain
+    assert evaluated("truth in corners", "results in corners", "xyxy") == plain
+    assert evaluated("truth in corners", "results", "auto", "xyxy") == plain
+    assert not caplog.messages
+    with pytest.raises(
+        DataError, match=r"^--box-format: the boxes of .*results in corners\.json .*choose xyxy, or xywh"
+    ):
+        evaluated("truth", "results in corners")
+    with pytest.raises(DataError, match=r"^--ground-truth-box-format: .*truth in corners\.json .*choose xyxy, or xywh"):
+        evaluated("truth in corners", "results")
+    with pytest.raises(
+        ConfigurationError, match=r"^--box-format: unknown convention of boxes 'xyyx'; did you mean xyxy"
+    ):
+        evaluated("truth", "results", "xyyx")
+    evaluated("truth", "results in corners", "xywh")
+    assert caplog.messages == ["20 predicted boxes clipped: they end outside their image"]
