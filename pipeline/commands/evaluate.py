@@ -35,6 +35,7 @@ from stages.formats.coco.box_format import named_format
 from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
 from stages.formats.heat_maps import LoadMaps, find_maps
+from stages.formats.source import Notes
 from stages.ingest.geometry import fit_transforms
 from stages.ingest.records import ImageRecord
 
@@ -59,11 +60,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
-    A map explains the image's label, covers the whole image and may have any size. From a results list, which
-    may hold any number of boxes per image and class in any order, the best box of the label's class is scored
-    as GT-known, the first and the first five boxes by score as top-1 and top-5 localization, the first and the
-    first five classes, each by its best box, as top-1 and top-5 classification. An image without such a box
-    counts as missed.
+    A map explains the image's label, covers the whole image and may have any size; an image without one fails.
+
+    From a results list, which may hold any number of boxes per image and class in any order, the best box of the
+    label's class is scored as GT-known, the first and the first five boxes by score as top-1 and top-5
+    localization, the first and the first five classes, each by its best box, as top-1 and top-5 classification. An
+    image without such a box counts as missed.
 
     Args:
         ground_truth: A COCO annotation file; its images need not exist.
@@ -98,11 +100,15 @@ def evaluate(
             raise DataError(f"{ground_truth}: image {record.image_id} has no width and height")
     if maps:
         records = [record for record in dataset.records if record.label >= 0]
-        found = find_maps(maps, dataset.records)
-        bare = [record.image_id for record in records if record.image_id not in found]
-        if bare:
-            raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
-        return _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
+        notes = Notes()
+        found = find_maps(maps, dataset.records, notes)
+        for note in notes.lines():
+            log.warning("%s", note)
+        metrics = _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
+        if odd := {status: count for status, count in metrics["methods"][MAPS]["box_status"].items() if status != "ok"}:
+            kinds = ", ".join(f"{status} {count:,}" for status, count in odd.items())
+            log.warning("%d maps show no object: %s", sum(odd.values()), kinds)
+        return metrics
     assert predictions is not None
     sizes = {record.image_id: (record.width, record.height) for record in dataset.records}
     results = read_results(predictions, truth.listed, sizes, predicted)
@@ -141,6 +147,11 @@ def _score(
         groups = [Group(stages, Resources())]
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
             pass
+        failed = [one for part in run.errors() for one in part["message"].to_pylist()]
+        if len(failed) == len(records):
+            raise DataError(f"none of {len(records)} images can be scored: {failed[0]}")
+        if failed:
+            log.warning("%d of %d images are not scored, such as: %s", len(failed), len(records), failed[0])
         return finalize(run, recipe, calibrated_thresholds(run, recipe))
 
 
@@ -150,7 +161,7 @@ class MapJob(Job):
 
     Attributes:
         recipe: The rules of scoring.
-        names: Map name of each image.
+        names: Map name of each image that has one.
     """
 
     recipe: FullRecipe
@@ -166,7 +177,7 @@ class MapJob(Job):
             "class_index": images["label"],
             "prob": np.ones(count, np.float32),
             "transform": _squash(images, self.recipe.size),
-            "map_name": ragged(self.names[int(image)] for image in images["image_id"]),
+            "map_name": ragged(self.names.get(int(image), "") for image in images["image_id"]),
         }
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
 

@@ -170,43 +170,25 @@ def test_bad_results_are_one_line(foreign, tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_bad_maps_are_one_line(foreign, tmp_path):
-    shutil.copytree(foreign / "maps", tmp_path / "maps")
-    first = sorted((tmp_path / "maps").iterdir())[0]
-
-    def refused(message: str) -> None:
+def test_no_usable_map_is_one_line(foreign, tmp_path):
+    def refused(message: str, path: Path) -> None:
         with pytest.raises(DataError, match=message) as caught:
-            evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+            evaluate(foreign / "truth.json", None, path, [])
         assert "\n" not in str(caught.value)
 
-    good = np.load(first)
-    for bad in (np.zeros((3, 4, 4)), np.zeros((4, 4), complex), np.array([["a"]]), np.zeros((0, 4))):
-        np.save(first, bad)
-        refused(r"holds \S+ of shape .*; save one number per pixel")
-    np.save(first, np.array([[{}]], dtype=object), allow_pickle=True)
-    refused("cannot be read: Object arrays")
-    first.write_bytes(b"")
-    refused("cannot be read: ")
-    with open(first, "wb") as file:  # A header that promises eight terabytes.
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
-    refused(f"{first.name} in .* cannot be read: ")
-    np.save(first, good)
-    np.save(tmp_path / "maps" / "somewhere.npy", good)
-    refused("somewhere.npy in .* belongs to no image")
-    (tmp_path / "maps" / "somewhere.npy").rename(tmp_path / "maps" / "1.npy")
-    refused("are maps of one image, 1; keep one")
-    (tmp_path / "maps" / "1.npy").unlink()
-    first.unlink()
-    refused("1 images with boxes have no map in .*, such as image ")
-    np.save(tmp_path / "one.npy", good)
+    (tmp_path / "others").mkdir()
+    np.save(tmp_path / "others" / "somewhere.npy", np.ones((3, 3)))
+    refused("^--maps: .*no map of an image .*: 1 maps left out: .*such as: somewhere.npy", tmp_path / "others")
+    (tmp_path / "flat").mkdir()
+    np.save(tmp_path / "flat" / "1.npy", np.ones(3))
+    refused(rf"^none of {COUNT - 1} images can be scored: ", tmp_path / "flat")
+    np.save(tmp_path / "one.npy", np.ones((3, 3)))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    refused("is one array, not an .npz archive", tmp_path / "one.npz")
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, message in (("one", "is one array, not an .npz archive"), ("empty", "is not an .npz archive")):
-        with pytest.raises(DataError, match=message):
-            evaluate(foreign / "truth.json", None, tmp_path / f"{name}.npz", [])
-    for path, message in ((foreign / "truth.json", "neither a folder"), (foreign / "run", "holds no maps")):
-        with pytest.raises(DataError, match=message):
-            evaluate(foreign / "truth.json", None, path, [])
+    refused("is not an .npz archive", tmp_path / "empty.npz")
+    refused("neither a folder", foreign / "truth.json")
+    refused("holds no maps", foreign / "run")
 
 
 def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
