@@ -89,37 +89,48 @@ def evaluate(
     true = named_format(ground_truth_box_format, "ground_truth_box_format")
     # Without predictions there is nothing else that the one option could be about.
     truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
-    dataset = truth.dataset
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
-    recipe = rules.with_network(facts).with_classes(dataset.classes)
-    for note in dataset.notes:
-        log.warning("%s", note)
-    for record in dataset.records:
-        if not record.width or not record.height:
-            raise DataError(f"{ground_truth}: image {record.image_id} has no width and height")
+    recipe = rules.with_network(facts).with_classes(truth.dataset.classes)
+    _warn(truth.dataset.notes)
+    records = [record for record in truth.dataset.records if record.width and record.height]
+    if unsized := [record.image_id for record in truth.dataset.records if not (record.width and record.height)]:
+        what = f"{ground_truth}: image {unsized[0]} has no width and height"
+        if not records:
+            raise DataError(what)
+        _warn([f"{len(unsized)} images are not scored, such as: {what}"])
+    if not any(record.label >= 0 for record in records):
+        raise DataError("--ground-truth: no image has a box or a label to score")
     if maps:
-        records = [record for record in dataset.records if record.label >= 0]
-        notes = Notes()
-        found = find_maps(maps, dataset.records, notes)
-        for note in notes.lines():
-            log.warning("%s", note)
-        metrics = _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
-        if odd := {status: count for status, count in metrics["methods"][MAPS]["box_status"].items() if status != "ok"}:
-            kinds = ", ".join(f"{status} {count:,}" for status, count in odd.items())
-            log.warning("%d maps show no object: %s", sum(odd.values()), kinds)
-        return metrics
+        return _score_maps(recipe, records, maps)
     assert predictions is not None
-    sizes = {record.image_id: (record.width, record.height) for record in dataset.records}
+    sizes = {record.image_id: (record.width, record.height) for record in truth.dataset.records}
     results = read_results(predictions, truth.listed, sizes, predicted)
-    for note in results.notes:
-        log.warning("%s", note)
+    _warn(results.notes)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
-    metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
+    metrics = _score(recipe, records, [judge], BoxJob, results=results)
     # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.
-    if precision := average_precision(truth.content, results.entries, recipe.excluded):
+    left_out = np.concatenate([recipe.excluded, np.array(unsized, np.int64)])
+    if precision := average_precision(truth.content, results.entries, left_out):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
+
+
+def _score_maps(recipe: FullRecipe, records: list[ImageRecord], maps: Path) -> dict[str, Any]:
+    notes = Notes()
+    names = find_maps(maps, records, notes)
+    _warn(notes.lines())
+    labelled = [record for record in records if record.label >= 0]
+    metrics = _score(recipe, labelled, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=names)
+    odd = {status: count for status, count in metrics["methods"][MAPS]["box_status"].items() if status != "ok"}
+    kinds = ", ".join(f"{status} {count:,}" for status, count in odd.items())
+    _warn([f"{sum(odd.values())} maps show no object: {kinds}"] if odd else [])
+    return metrics
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
 
 
 def _score(
@@ -130,8 +141,6 @@ def _score(
     **options: Any,
 ) -> dict[str, Any]:
     """Score with the last stages of a run, in a temporary folder."""
-    if not records:
-        raise DataError("--ground-truth: no image has a box to score")
     with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
         run = RunDir.open(Path(folder).resolve() / "run", recipe.config)
         info = RunInfo(
@@ -151,7 +160,7 @@ def _score(
         if len(failed) == len(records):
             raise DataError(f"none of {len(records)} images can be scored: {failed[0]}")
         if failed:
-            log.warning("%d of %d images are not scored, such as: %s", len(failed), len(records), failed[0])
+            _warn([f"{len(failed)} of {len(records)} images are not scored, such as: {failed[0]}"])
         return finalize(run, recipe, calibrated_thresholds(run, recipe))
 
 

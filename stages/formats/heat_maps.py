@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +18,8 @@ from stages.formats.source import Notes
 from stages.ingest.records import ImageRecord
 
 Parts = tuple[str, ...]
+
+_OF_NONE = "maps left out: they are of no image; name them by image id"
 
 
 def find_maps(path: Path, records: list[ImageRecord], notes: Notes) -> dict[int, str]:
@@ -52,10 +55,12 @@ def find_maps(path: Path, records: list[ImageRecord], notes: Notes) -> dict[int,
             example = f"{name} is of images {', '.join(map(str, sorted(images)[:2]))}"
             notes.count("maps left out: they may be of several images; name them by the file's path", example=example)
         else:
-            notes.count("maps left out: they are of no image; name them by image id", example=name)
+            notes.count(_OF_NONE, example=name)
     found = {}
     for image, candidates in maps.items():
-        first, *others = candidates[max(candidates)]
+        first, *others = candidates.pop(max(candidates))
+        for name in chain(*candidates.values()):
+            notes.count(_OF_NONE, example=name)
         if others:
             notes.count("images have several maps: none is taken", example=f"{first} and {others[0]} of image {image}")
         else:

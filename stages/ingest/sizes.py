@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from stages.errors import UserError
-from stages.ingest.clip import clip_boxes
+from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.decode import displayed_size
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.uris import read_bytes
@@ -25,15 +25,18 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
         threads: Number of headers read at a time.
 
     Returns:
-        The dataset with sizes; a note counts the boxes that are outside their image.
+        The dataset with sizes; notes count the boxes that are outside their image, wholly or in part.
 
     Raises:
         UserError: A package that the images need is not installed.
     """
     with ThreadPoolExecutor(threads) as pool:
         records = list(pool.map(_with_size, dataset.records))
-    lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
+    pairs = list(zip(dataset.records, records, strict=True))
+    lost = sum(len(old.boxes) - len(new.boxes) for old, new in pairs)
+    clipped = sum(count_clipped(old.boxes, new.width, new.height) for old, new in pairs if new is not old)
     notes = [f"{lost} boxes dropped: outside their image"] if lost else []
+    notes += [f"{clipped} boxes clipped: they end outside their image"] if clipped else []
     return replace(dataset, records=records, notes=[*dataset.notes, *notes])
 
 

@@ -92,7 +92,8 @@ def read_results(
     frames = np.array([sizes[one.image] for one in kept], np.float64).reshape(-1, 2)
     chosen = choose(box_format, "auto", values, frames, str(path), "predictions_box_format")
     found = edges(values, frames, chosen)
-    notes.count(_CLIPPED, int(((found < -1) | (found > np.tile(frames, 2) + 1)).any(axis=1).sum()))
+    outside = ((found < -1) | (found > np.tile(frames, 2) + 1)).any(axis=1) & (frames > 0).all(axis=1)
+    notes.count(_CLIPPED, int(outside.sum()))
     bbox = values if chosen == "xywh" else np.concatenate([found[:, :2], found[:, 2:] - found[:, :2]], axis=1)
     categories = [listed.categories[one.class_index] for one in kept]
     rows = zip(image.tolist(), categories, bbox.tolist(), score.tolist(), strict=True)

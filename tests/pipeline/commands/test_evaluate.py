@@ -124,7 +124,7 @@ def test_boxes_count_by_class_and_score(tmp_path):
     assert "top5_loc" not in nothing["methods"]["predictions"]
 
 
-def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path):
+def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path, caplog):
     shutil.copytree(foreign / "maps", tmp_path / "maps")
     paths = sorted((tmp_path / "maps").iterdir())
     np.save(paths[0], np.full((9, 5), np.nan))
@@ -140,6 +140,30 @@ def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path):
         "ok": COUNT - 4,
     }
     assert found["methods"]["maps"]["mean_iou"]["n"] == COUNT - 1
+    assert caplog.messages == ["3 maps show no object: constant_map 1, empty_map 1, non_finite 1"]
+
+
+def test_maps_of_odd_form_count_as_the_others_and_bad_ones_fail_alone(foreign, tmp_path, caplog):
+    """Axes of one, float16 and bool; the values of images that are scored do not change."""
+    shutil.copytree(foreign / "maps", tmp_path / "maps")
+    paths = sorted((tmp_path / "maps").iterdir())
+    mask = np.load(paths[2]) > 0
+    np.save(paths[2], mask)
+    whole = evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+    np.save(paths[0], np.load(paths[0])[None])
+    np.save(paths[1], np.load(paths[1]).astype(np.float16)[..., None])
+    np.save(paths[2], mask[None].astype(np.uint8))
+    assert evaluate(foreign / "truth.json", None, tmp_path / "maps", []) == whole
+    caplog.clear()
+    np.save(paths[3], np.ones((2, 3, 4)))
+    paths[4].unlink()
+    np.save(tmp_path / "maps" / "somewhere.npy", mask)
+    found = evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+    assert (found["n_images"], found["n_failed"]) == (COUNT - 1, 2)
+    assert found["methods"]["maps"]["mean_iou"]["n"] == COUNT - 3
+    extra, failed, _ = caplog.messages
+    assert extra.startswith("1 maps left out: they are of no image") and extra.endswith("somewhere.npy")
+    assert failed.startswith(f"2 of {COUNT - 1} images are not scored, such as: ")
 
 
 def result(**changes) -> dict:
@@ -207,6 +231,7 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth | {"images": [*truth["images"], truth["images"][0]]}))
     assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
     refused("image 1 has no width and height", images=[{"id": 1, "file_name": "1.png"}], annotations=[])
+    refused("no image has a box or a label to score", annotations=[])
     with pytest.raises(DataError, match="no annotation file"):
         evaluate(tmp_path / "none.json", predictions, None, [])
     with pytest.raises(DataError, match="cannot read"):
