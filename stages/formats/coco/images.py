@@ -63,7 +63,10 @@ def find_files(place: Place, split: str, names: Iterable[str], notes: Notes) -> 
         paths |= {name: name for name in missing if name.startswith("/") and is_file(name)}
         missing = [name for name in missing if name not in paths]
     if not paths:
-        raise DataError(f"{place.name}: none of its images is under {place.root}, such as {names[0]}")
+        raise DataError(
+            f"{place.name}: none of its images is under {place.root}, such as {names[0]}; "
+            "set data.root to a folder that has both"
+        )
     notes.count("images are not there", len(missing), example=missing[0] if missing else "")
     usual = Counter((match.path[: -match.common], len(clean(name)) - match.common) for name, match in found.items())
     above, dropped = usual.most_common(1)[0][0] if usual else ((), 0)
@@ -90,8 +93,9 @@ def _folder_of_all(place: Place, split: str, names: list[str]) -> str | None:
         return None
     probed = names[:: max(1, len(names) // _PROBED)]
     beside = str(PurePosixPath(place.name).parent)
-    year = max(words_of(place.name, split), key=len)
-    folders = ["", "images", split, f"images/{split}", "" if beside == "." else beside, year, f"images/{year}"]
+    words = words_of(place.name, split)
+    first, year = words[0], words[-1]
+    folders = ["", "images", first, f"images/{first}", "" if beside == "." else beside, year, f"images/{year}"]
     for folder in dict.fromkeys(folders):
         if all(is_file(join(join(place.root, folder), name)) for name in probed):
             return folder
@@ -108,7 +112,7 @@ def _matches(names: list[str], files: list[str], place: Place, split: str, notes
     shared = Counter(_loose(clean(name))[-length:] for name in names for length in range(1, len(clean(name)) + 1))
     best = {name: _best(name, ends, shared) for name in names}
     votes = Counter(match.path[: -match.common] for matches in best.values() for match in matches)
-    words, beside = words_of(place.name, split), PurePosixPath(place.name).parent.parts
+    words, beside = set(words_of(place.name, split)), PurePosixPath(place.name).parent.parts
 
     def weight(match: _Match) -> tuple[bool, int]:
         """How much speaks for a file: its folder is that of the split or of the annotations; other images are there."""

@@ -13,7 +13,7 @@ from stages.formats.coco.file import ENDINGS, text
 from stages.formats.folder import require_folder
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join, parent
-from stages.ingest.uris import is_file, list_folder
+from stages.ingest.uris import is_file, is_folder, list_folder
 
 _OF_ANNOTATIONS = re.compile(r"annotations?|labels", re.IGNORECASE)
 """Folders beside those of the images, not above them."""
@@ -52,8 +52,11 @@ def find_annotations(root: str, split: str, notes: Notes) -> Place:
     Raises:
         DataError: There is no folder or no annotation file, or several that cannot be told apart.
     """
-    if root.lower().partition("?")[0].endswith(ENDINGS) and is_file(root):
-        folder, name = parent(root), basename(root)
+    name = basename(root)
+    if name.lower().endswith(ENDINGS) and not is_folder(root):
+        if not is_file(root):
+            raise DataError(f"no annotation file {root}", about="root")
+        folder = parent(root)
         above = basename(folder)
         return Place(parent(folder), f"{above}/{name}") if _OF_ANNOTATIONS.fullmatch(above) else Place(folder, name)
     require_folder(root)
@@ -69,7 +72,7 @@ def find_annotations(root: str, split: str, notes: Notes) -> Place:
             return Place(root, name)
     names = _json_files(root)
     if not names:
-        raise DataError(f"{root} has no annotation file; name the right one annotations.json", about="root")
+        raise DataError(f"{root} has no annotation file; set data.root to the file itself", about="root")
     found = _of_split(root, names, split)
     if len(found) > 1:
         raise DataError(
@@ -82,14 +85,17 @@ def find_annotations(root: str, split: str, notes: Notes) -> Place:
     return Place(root, found[0])
 
 
-def words_of(name: str, split: str) -> set[str]:
-    """Names that the folder of a split's images may have.
+def words_of(name: str, split: str) -> list[str]:
+    """Names that the folder of a file's images may have; those of its own split where that is another one.
 
-    >>> sorted(words_of("annotations/instances_val2017.json", "val"))
-    ['val', 'val2017', 'valid', 'validation']
+    >>> words_of("annotations/instances_val2017.json", "val")
+    ['val', 'valid', 'validation', 'val2017']
+    >>> words_of("train.json", "val")
+    ['train', 'training']
     """
-    tail = re.split(r"[_.\s]", _stem(name))[-1]
-    return {split, *_synonyms(split), *([tail] if tail else [])} - {""}
+    own = [words for words in _SYNONYMS if _has_split(name, words[0])]
+    words = [split, *_synonyms(split)] if _has_split(name, split) or not own else own[0]
+    return list(dict.fromkeys([*words, re.split(r"[_.\s]", _stem(name))[-1]]))
 
 
 def _json_files(root: str) -> list[str]:

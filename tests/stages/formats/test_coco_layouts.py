@@ -139,20 +139,11 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
     "the file as root beside its images": ({"set/x.json": CONTENT, "y.json": other()}, "set/", "set/x.json", {}),
     "compressed": ({f"{INSTANCES}val.json.gz": gzip.compress(json.dumps(CONTENT).encode())}, "val/", "", {}),
     "byte-order mark": ({"annotations.json": b"\xef\xbb\xbf" + json.dumps(CONTENT).encode()}, "images/", "", {}),
-    "equal names in the other split": (
-        {f"{INSTANCES}train.json": CONTENT, f"{INSTANCES}val.json": CONTENT},
-        "b/train/",
-        "",
-        {"split": "train"},
-    ),
 }
 
 
 @pytest.mark.parametrize(("annotations", "folder", "root", "options"), LAYOUTS.values(), ids=LAYOUTS)
-def test_layouts(read: Read, put, annotations, folder: str, root: str, options) -> None:
-    if folder == "b/train/":
-        for name in FILES:
-            put(f"a/val/{name}", b"wrong")
+def test_layouts(read: Read, annotations, folder: str, root: str, options) -> None:
     data = read(annotations, below(folder), root, **options)
     assert found(data) == below(folder)
     assert [record.label for record in data.records] == LABELS
@@ -160,6 +151,20 @@ def test_layouts(read: Read, put, annotations, folder: str, root: str, options) 
     assert [info.name for info in data.classes] == ["cat", "dog"]
     other_split = ["the annotations are those of annotations/instances_train2017.json: there are none of val"]
     assert data.notes == [EMPTY] + other_split * ("train2017" in folder and not options)
+
+
+@pytest.mark.parametrize("folder", ["", "images/", "x/images/", "{}/data/"], ids=["", "images", "deeper", "FiftyOne"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_equal_names_in_both_splits(read: Read, folder: str, split: str) -> None:
+    """Whatever chooses the file, its own split's images are taken, not those of the same names in the other."""
+    fiftyone = "{}" in folder
+    parts = {one: folder.format(one) if fiftyone else f"{folder}{one}/" for one in ("train", "val")}
+    places = {one: f"{one}/labels.json" if fiftyone else f"{INSTANCES}{one}.json" for one in parts}
+    files = dict.fromkeys(places.values(), CONTENT)
+    images = below(parts["train"]) + below(parts["val"])
+    assert found(read(files, images, split=split)) == below(parts[split])
+    if not fiftyone:
+        assert found(read(files, images, places[split])) == below(parts[split])
 
 
 def test_several_annotation_files_are_named_with_what_chooses_them(read: Read, tmp_path) -> None:
