@@ -24,19 +24,14 @@ def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
     return edges[kept], kept
 
 
-def count_clipped(boxes: np.ndarray, width: int, height: int) -> int:
-    """Number of boxes that are partly outside the image, by more than the pixel that rounding may cost.
+def count_clipped(boxes: np.ndarray, clipped: np.ndarray) -> int:
+    """Number of boxes that lost more than the pixel that rounding may cost.
 
     Args:
-        boxes: (n, 4) xyxy pixel edges.
-        width: Displayed width in pixels; 0 where it is unknown.
-        height: Displayed height in pixels; 0 where it is unknown.
+        boxes: (m, 4) xyxy pixel edges of the boxes that :func:`clip_boxes` keeps.
+        clipped: (m, 4) the same, clipped.
 
-    >>> count_clipped(np.array([[-5, 2, 8, 30], [6, 2, 10.5, 9], [20, 2, 30, 9]]), 10, 20)
+    >>> count_clipped(np.array([[-5, 2, 8, 30], [6, 2, 10.5, 9]]), np.array([[0, 2, 8, 20], [6, 2, 10, 9]]))
     1
     """
-    if not (width and height):
-        return 0
-    edges = np.asarray(boxes, np.float64).reshape(-1, 4)
-    clipped, kept = clip_boxes(edges, width, height)
-    return int((np.abs(edges[kept] - clipped) > 1).any(axis=1).sum())
+    return int((np.abs(boxes - clipped) > 1).any(axis=1).sum())

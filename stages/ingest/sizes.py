@@ -31,21 +31,23 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
         UserError: A package that the images need is not installed.
     """
     with ThreadPoolExecutor(threads) as pool:
-        records = list(pool.map(_with_size, dataset.records))
-    pairs = list(zip(dataset.records, records, strict=True))
-    lost = sum(len(old.boxes) - len(new.boxes) for old, new in pairs)
-    clipped = sum(count_clipped(old.boxes, new.width, new.height) for old, new in pairs if new is not old)
+        found = list(pool.map(_with_size, dataset.records))
+    records = [record for record, _ in found]
+    lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
+    clipped = sum(count for _, count in found)
     notes = [f"{lost} boxes dropped: outside their image"] if lost else []
     notes += [f"{clipped} boxes clipped: they end outside their image"] if clipped else []
     return replace(dataset, records=records, notes=[*dataset.notes, *notes])
 
 
-def _with_size(record: ImageRecord) -> ImageRecord:
+def _with_size(record: ImageRecord) -> tuple[ImageRecord, int]:
+    """A record with its size, and the number of its boxes that are clipped to it."""
     if record.width and record.height:
-        return record
+        return record, 0
     width, height = _size(record.uri)
     boxes, kept = clip_boxes(record.boxes, width, height)
-    return replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept])
+    sized = replace(record, width=width, height=height, boxes=boxes, box_labels=record.box_labels[kept])
+    return sized, count_clipped(record.boxes[kept], boxes)
 
 
 def _size(uri: str) -> tuple[int, int]:

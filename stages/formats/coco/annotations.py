@@ -106,7 +106,7 @@ class Annotations:
             masks = tuple(one.mask for one, keep in zip(objects, kept, strict=True) if keep)
             tags = self._tags.get(key, [])
             self.notes.count(_DROPPED, len(objects) - len(boxes))
-            self.notes.count(_CLIPPED, count_clipped(given, width, height))
+            self.notes.count(_CLIPPED, count_clipped(given[kept], boxes) if len(boxes) else 0)
             self.notes.count(_SEVERAL, len(set(labels.tolist())) > 1)
             self.notes.count(_WITHOUT, not len(labels) and not tags)
             self.notes.count(_SEVERAL_TAGS, not len(labels) and len(set(tags)) > 1)
@@ -173,7 +173,8 @@ class Annotations:
         values = [] if boxless else numbers(box)
         if values is None:
             raise _UnusableError(f"bbox {box!r} is not four finite numbers x, y, w, h")
-        self.notes.count(_CROWD, crowd)
+        if crowd:
+            self.notes.count(_CROWD)
         mask = b"" if crowd and not boxless else self._mask(row, image)
         if boxless and not mask:
             if not crowd:
@@ -194,7 +195,8 @@ class Annotations:
         chosen = choose(box_format, likely, values, sizes, self._name, about)
         for (one, size), pixels in zip(found, edges(values, sizes, chosen).tolist(), strict=True):
             one.edges = pixels
-            self.notes.count(_UNSCALED, is_relative(chosen) and 0 in size)
+            if 0 in size and is_relative(chosen):
+                self.notes.count(_UNSCALED)
         return chosen
 
     def _mask(self, row: Row, image: int) -> bytes:

@@ -11,6 +11,7 @@ Row = dict[str, Any]
 Key = int | str
 """An id in one form, whichever form the file gives it in."""
 
+_LARGEST = 10**18
 _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 
 
@@ -20,7 +21,9 @@ def number(value: Any) -> float | None:
     >>> number("496"), number(1.5), number(None), number(True), number(float("nan"))
     (496.0, 1.5, None, None, None)
     """
-    if type(value) not in (int, float, str):
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) not in (int, str):
         return None
     try:
         found = float(value)
@@ -43,7 +46,7 @@ def flag(value: Any) -> bool:
     >>> flag(1), flag("0"), flag("true"), flag(None)
     (True, False, True, False)
     """
-    return bool(number(value)) or str(value).lower() == "true"
+    return bool(value) and (bool(number(value)) or str(value).lower() == "true")
 
 
 def id_key(value: Any) -> Key | None:
@@ -52,6 +55,8 @@ def id_key(value: Any) -> Key | None:
     >>> id_key(139), id_key(139.0), id_key("000000000139"), id_key("a7"), id_key(None), id_key(True)
     (139, 139, 139, 'a7', None, None)
     """
+    if type(value) is int and abs(value) < _LARGEST:
+        return value
     if type(value) not in (int, float, str):
         return None
     text = str(value).strip()

@@ -166,6 +166,20 @@ def test_maps_of_odd_form_count_as_the_others_and_bad_ones_fail_alone(foreign, t
     assert failed.startswith(f"2 of {COUNT - 1} images are not scored, such as: ")
 
 
+def test_ground_truth_in_corners_is_named_for_maps_too(foreign, tmp_path):
+    truth = json.loads((foreign / "truth.json").read_text())
+    for one in truth["annotations"]:
+        x, y, width, height = one["bbox"]
+        one["bbox"] = [x, y, x + width, y + height]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    found = evaluate(path, None, foreign / "maps.npz", [], "xyxy")
+    assert found == evaluate(path, None, foreign / "maps.npz", [], "auto", "xyxy")
+    plain = evaluate(foreign / "truth.json", None, foreign / "maps.npz", [])
+    for metric in ("mean_iou", "gt_known_loc"):
+        assert found["methods"]["maps"][metric] == plain["methods"]["maps"][metric]
+
+
 def result(**changes) -> dict:
     return {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5} | changes
 
