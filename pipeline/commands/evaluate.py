@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,9 +31,11 @@ from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
+from stages.formats.coco.box_format import named_format
 from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
 from stages.formats.heat_maps import LoadMaps, find_maps
+from stages.formats.source import Notes
 from stages.ingest.geometry import fit_transforms
 from stages.ingest.records import ImageRecord
 
@@ -47,18 +50,30 @@ BATCH = 32
 
 
 @named_keys()
-def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
+def evaluate(
+    ground_truth: Path,
+    predictions: Path | None,
+    maps: Path | None,
+    overrides: list[str],
+    box_format: str = "auto",
+    ground_truth_box_format: str = "auto",
+) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
-    A map explains the image's label, covers the whole image and may have any size. From a results list, the
-    best box of the label's class is scored as GT-known, the first and the first five boxes by score as
-    top-1 and top-5; an image without such a box counts as missed.
+    A map explains the image's label, covers the whole image and may have any size; an image without one fails.
+
+    From a results list, which may hold any number of boxes per image and class in any order, the best box of the
+    label's class is scored as GT-known, the first and the first five boxes by score as top-1 and top-5
+    localization, the first and the first five classes, each by its best box, as top-1 and top-5 classification. An
+    image without such a box counts as missed.
 
     Args:
         ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
         overrides: ``KEY=VALUE`` for ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        box_format: Convention of the predicted boxes, and of the ground truth where its boxes show the same one.
+        ground_truth_box_format: Convention of the boxes of the ground truth.
 
     Returns:
         The content of a run's ``metrics.json``.
@@ -70,31 +85,52 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         raise ConfigurationError("give either --predictions or --maps")
     config = scoring_config(MAPS if maps else PREDICTIONS, overrides)
     rules = Recipe.of(config)
-    truth = read_ground_truth(str(ground_truth))
-    dataset = truth.dataset
+    predicted = named_format(box_format, "predictions_box_format")
+    true = named_format(ground_truth_box_format, "ground_truth_box_format")
+    # Without predictions there is nothing else that the one option could be about.
+    truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
-    recipe = rules.with_network(facts).with_classes(dataset.classes)
-    for note in dataset.notes:
-        log.warning("%s", note)
-    for record in dataset.records:
-        if not record.width or not record.height:
-            raise DataError(f"{ground_truth}: image {record.image_id} has no width and height")
+    recipe = rules.with_network(facts).with_classes(truth.dataset.classes)
+    _warn(truth.dataset.notes)
+    records = [record for record in truth.dataset.records if record.width and record.height]
+    if unsized := [record.image_id for record in truth.dataset.records if not (record.width and record.height)]:
+        what = f"{ground_truth}: image {unsized[0]} has no width and height"
+        if not records:
+            raise DataError(what)
+        _warn([f"{len(unsized)} images are not scored, such as: {what}"])
+    if not any(record.label >= 0 for record in records):
+        raise DataError("--ground-truth: no image has a box or a label to score")
     if maps:
-        records = [record for record in dataset.records if record.label >= 0]
-        found = find_maps(maps, dataset.records)
-        bare = [record.image_id for record in records if record.image_id not in found]
-        if bare:
-            raise DataError(f"--maps: {len(bare)} images with boxes have no map in {maps}, such as image {bare[0]}")
-        return _score(recipe, records, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=found)
+        return _score_maps(recipe, records, maps)
     assert predictions is not None
-    results = read_results(predictions, {record.image_id for record in dataset.records}, truth.categories)
+    sizes = {record.image_id: (record.width, record.height) for record in truth.dataset.records}
+    results = read_results(predictions, truth.listed, sizes, predicted)
+    _warn(results.notes)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
-    metrics = _score(recipe, dataset.records, [judge], BoxJob, results=results)
+    metrics = _score(recipe, records, [judge], BoxJob, results=results)
     # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.
-    if precision := average_precision(truth.content, results.entries, recipe.excluded):
+    left_out = np.concatenate([recipe.excluded, np.array(unsized, np.int64)])
+    if precision := average_precision(truth.content, results.entries, left_out):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
+
+
+def _score_maps(recipe: FullRecipe, records: list[ImageRecord], maps: Path) -> dict[str, Any]:
+    notes = Notes()
+    names = find_maps(maps, records, notes)
+    _warn(notes.lines())
+    labelled = [record for record in records if record.label >= 0]
+    metrics = _score(recipe, labelled, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=names)
+    odd = {status: count for status, count in metrics["methods"][MAPS]["box_status"].items() if status != "ok"}
+    kinds = ", ".join(f"{status} {count:,}" for status, count in odd.items())
+    _warn([f"{sum(odd.values())} maps show no object: {kinds}"] if odd else [])
+    return metrics
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
 
 
 def _score(
@@ -105,8 +141,6 @@ def _score(
     **options: Any,
 ) -> dict[str, Any]:
     """Score with the last stages of a run, in a temporary folder."""
-    if not records:
-        raise DataError("--ground-truth: no image has a box to score")
     with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
         run = RunDir.open(Path(folder).resolve() / "run", recipe.config)
         info = RunInfo(
@@ -122,6 +156,11 @@ def _score(
         groups = [Group(stages, Resources())]
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
             pass
+        failed = [one for part in run.errors() for one in part["message"].to_pylist()]
+        if len(failed) == len(records):
+            raise DataError(f"none of {len(records)} images can be scored: {failed[0]}")
+        if failed:
+            _warn([f"{len(failed)} of {len(records)} images are not scored, such as: {failed[0]}"])
         return finalize(run, recipe, calibrated_thresholds(run, recipe))
 
 
@@ -131,7 +170,7 @@ class MapJob(Job):
 
     Attributes:
         recipe: The rules of scoring.
-        names: Map name of each image.
+        names: Map name of each image that has one.
     """
 
     recipe: FullRecipe
@@ -147,7 +186,7 @@ class MapJob(Job):
             "class_index": images["label"],
             "prob": np.ones(count, np.float32),
             "transform": _squash(images, self.recipe.size),
-            "map_name": ragged(self.names[int(image)] for image in images["image_id"]),
+            "map_name": ragged(self.names.get(int(image), "") for image in images["image_id"]),
         }
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
 
@@ -161,6 +200,9 @@ class MapJob(Job):
 @dataclass(frozen=True, kw_only=True)
 class BoxJob(Job):
     """A job over predicted boxes: for each image one row for its label, and one for each guess.
+
+    A class whose best box comes behind the first five, but which is one of the first five classes, is a guess
+    without a box, ``not_scored``: it counts for classification, not for localization.
 
     Attributes:
         recipe: The rules of scoring.
@@ -178,40 +220,51 @@ class BoxJob(Job):
         starts, ends = np.searchsorted(found.image, ids), np.searchsorted(found.image, ids, side="right")
         # A list with one box per image does not say what the other four guesses were.
         guesses = GUESSES if (found.image[1:] == found.image[:-1]).any() else 1
-        rows, ranks, picked = [], [], []
-        for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True)):
-            own = np.arange(start, end)
-            if label >= 0:
-                rows.append(row)
-                ranks.append(0)
-                picked.append(next(iter(own[found.class_index[own] == label]), -1))
-            rows += [row] * guesses
-            ranks += range(1, guesses + 1)
-            picked += [*own[:guesses], *[-1] * (guesses - len(own))]
-        index, rank = np.array(picked, np.int64), np.array(ranks, np.int8)
-        batch = take(images, np.array(rows, np.int64))
+        own = [
+            [(row, *guess) for guess in _rows_of(found.class_index[start:end], start, label, guesses)]
+            for row, (start, end, label) in enumerate(zip(starts, ends, images["label"].tolist(), strict=True))
+        ]
+        row, rank, index, scored = np.array([*chain(*own)], np.int64).reshape(-1, 4).T
+        batch = take(images, row)
         missing = index < 0
         box = np.concatenate([found.box, np.zeros((1, 4), np.float32)])[index]
         edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
-        box = np.clip(box, 0, edges)
+        box = np.where(scored[:, None] > 0, np.clip(box, 0, edges), np.float32(0))
         classes = np.append(found.class_index, np.int32(-1))[index]
         transform = _squash(batch, self.recipe.size)
         nothing = ragged([None] * len(index))
         batch |= {
             "method": ragged([PREDICTIONS] * len(index)),
-            "target_rank": rank,
+            "target_rank": rank.astype(np.int8),
             "class_index": np.where(rank == 0, batch["label"], classes).astype(np.int32),
             "prob": np.append(found.score, np.float32(0))[index],
             "transform": transform,
             "box": box,
             "scored_box": scored_displayed(box, transform, self.recipe.protocol, self.recipe.size),
-            "box_status": ragged(np.where(missing, "not_predicted", "ok").tolist()),
+            "box_status": ragged(np.select([missing, scored == 0], ["not_predicted", "not_scored"], "ok").tolist()),
             "sweep_box": nothing,
             "sweep_all": nothing,
             "map": ragged([np.zeros((0, 0), np.float16)] * len(index)),
             "map_scale": np.ones(len(index), np.float32),
         }
         return [batch]
+
+
+def _rows_of(classes: np.ndarray, start: int, label: int, guesses: int) -> list[tuple[int, int, bool]]:
+    """Rows of one image: rank, place of the box (-1 where nothing was predicted), and whether the box is scored.
+
+    Args:
+        classes: (n,) classes of the image's boxes, by falling score.
+        start: Place of the first of them.
+        label: The image's label, -1 for none.
+        guesses: Number of boxes that are guesses.
+    """
+    found, firsts = np.unique(classes, return_index=True)
+    known = [(0, next(iter((start + firsts[found == label]).tolist()), -1), True)] if label >= 0 else []
+    boxes = [(rank + 1, start + rank if rank < len(classes) else -1, True) for rank in range(guesses)]
+    # Several boxes of a class may fill the guesses; a class behind them can still be one of the first five classes.
+    behind = [first for first in sorted(firsts.tolist())[:guesses] if first >= guesses]
+    return known + boxes + [(guesses, start + first, False) for first in behind]
 
 
 def _squash(images: Batch, size: int) -> np.ndarray:

@@ -139,6 +139,14 @@ def evaluate(
     ground_truth: Annotated[Path | None, typer.Option(help="COCO annotation file.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="COCO results list.")] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder of .npy maps, or one .npz.")] = None,
+    box_format: Annotated[
+        str,
+        typer.Option(
+            help="What the boxes are: xywh (COCO's), xyxy or cxcywh, or relative-xywh and so on for shares of the "
+            "image; of the predictions, and of a ground truth that shows the same."
+        ),
+    ] = "auto",
+    ground_truth_box_format: Annotated[str, typer.Option(help="The same for the ground truth alone.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Score boxes or heat maps of another program as if a run had made them."""
@@ -147,7 +155,7 @@ def evaluate(
 
     if ground_truth is None:
         raise typer.BadParameter("say what is right: --ground-truth coco.json")
-    metrics = score(ground_truth, predictions, maps, list(overrides or []))
+    metrics = score(ground_truth, predictions, maps, list(overrides or []), box_format, ground_truth_box_format)
     if as_json:
         print(json.dumps(metrics))
     else:

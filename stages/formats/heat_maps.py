@@ -3,52 +3,79 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import nullcontext
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stages.batch import Batch, Resources, ragged
+from stages.batch import Answer, Batch, ImageError, Resources, ragged
 from stages.errors import DataError
+from stages.formats.source import Notes
 from stages.ingest.records import ImageRecord
 
+Parts = tuple[str, ...]
 
-def find_maps(path: Path, records: list[ImageRecord]) -> dict[int, str]:
+_OF_NONE = "maps left out: they are of no image; name them by image id"
+
+
+def find_maps(path: Path, records: list[ImageRecord], notes: Notes) -> dict[int, str]:
     """The map of each image that has one.
 
-    A map's name, without ``.npy``, is the image's file name with or without its extension, the last part of
-    that name, or the image's id.
+    A map's name, without ``.npy``, is the image's file name with or without its extension, or the image's id, with
+    or without zeros in front. Of folders in either name, those that both have must be the same. A map that may be of
+    several images is left out, as are several maps of one image.
 
     Args:
         path: A folder, with subfolders, or a ``.npz`` file.
         records: The images.
+        notes: Gets the findings.
 
     Returns:
         The file in the folder or the name in the archive, by image id.
 
     Raises:
-        DataError: No such folder or file; a map that belongs to no image or to several; two maps of one image.
+        DataError: No such folder or file, or no map belongs to an image.
     """
-    owners: dict[str, set[int]] = {}
+    owners: dict[Parts, set[int]] = defaultdict(set)
     for record in records:
-        file = Path(record.file_name)
-        for known in {file.as_posix(), file.with_suffix("").as_posix(), file.name, file.stem, str(record.image_id)}:
-            owners.setdefault(known, set()).add(record.image_id)
-    found: dict[int, str] = {}
+        file = PurePosixPath(record.file_name)
+        for parts in (file.parts, file.with_suffix("").parts, (str(record.image_id),)):
+            for start in range(len(parts)):
+                owners[parts[start:]].add(record.image_id)
+    maps: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in _names(path):
-        images = owners.get(name.removesuffix(".npy"), set())
-        if len(images) != 1:
-            what = "no image" if not images else f"{len(images)} images, such as {min(images)}"
-            raise DataError(
-                f"{name} in {path} belongs to {what} of the ground truth; name maps by image id", about="maps"
-            )
-        (image,) = images
-        if image in found:
-            raise DataError(
-                f"{found[image]} and {name} in {path} are maps of one image, {image}; keep one", about="maps"
-            )
-        found[image] = name
+        agreeing, images = _owners(PurePosixPath(name.removesuffix(".npy")).parts, owners)
+        if len(images) == 1:
+            maps[min(images)][agreeing].append(name)
+        elif images:
+            example = f"{name} is of images {', '.join(map(str, sorted(images)[:2]))}"
+            notes.count("maps left out: they may be of several images; name them by the file's path", example=example)
+        else:
+            notes.count(_OF_NONE, example=name)
+    found = {}
+    for image, candidates in maps.items():
+        first, *others = candidates.pop(max(candidates))
+        for name in chain(*candidates.values()):
+            notes.count(_OF_NONE, example=name)
+        if others:
+            notes.count("images have several maps: none is taken", example=f"{first} and {others[0]} of image {image}")
+        else:
+            found[image] = first
+    if not found:
+        raise DataError(f"{path} has no map of an image of the ground truth: {'; '.join(notes.lines())}", about="maps")
     return found
+
+
+def _owners(parts: Parts, owners: Mapping[Parts, set[int]]) -> tuple[int, set[int]]:
+    """The number of parts of a name, from its end, that images have too, and these images."""
+    tails = [parts[start:] for start in range(len(parts))]
+    if parts and parts[-1].isascii() and parts[-1].isdigit():
+        tails.append((parts[-1].lstrip("0") or "0",))
+    return next(((len(tail), owners[tail]) for tail in tails if tail in owners), (0, set()))
 
 
 def _names(path: Path) -> list[str]:
@@ -71,7 +98,10 @@ def _names(path: Path) -> list[str]:
 
 
 class LoadMaps:
-    """Reads maps of any size. Adds ``map``, as stored in the file, and ``map_scale``, 1."""
+    """Reads maps of any size. Adds ``map``, as stored in the file, and ``map_scale``, 1.
+
+    An image whose ``map_name`` is empty, or whose map cannot be read, fails.
+    """
 
     reads = ("map_name",)
     adds = ("map", "map_scale")
@@ -83,28 +113,26 @@ class LoadMaps:
     def setup(self) -> None:
         """Do nothing: there is nothing to prepare."""
 
-    def __call__(self, batch: Batch) -> Batch:
-        """Read each row's map.
+    def __call__(self, batch: Batch) -> Answer:
+        """Read each row's map."""
+        with nullcontext() if self.path.is_dir() else np.load(self.path) as archive:
+            found = [self._read(name, archive) for name in batch["map_name"]]
+        errors = {row: one for row, one in enumerate(found) if isinstance(one, ImageError)}
+        maps = ragged(np.zeros((1, 1)) if row in errors else one for row, one in enumerate(found))
+        return Answer({**batch, "map": maps, "map_scale": np.ones(len(maps), np.float32)}, errors)
 
-        Raises:
-            DataError: A file is not an array of numbers, height x width.
-        """
-        if self.path.is_dir():
-            maps = [self._checked(name, lambda one: np.load(self.path / one)) for name in batch["map_name"]]
-        else:
-            with np.load(self.path) as archive:
-                maps = [self._checked(name, archive.__getitem__) for name in batch["map_name"]]
-        return {**batch, "map": ragged(maps), "map_scale": np.ones(len(maps), np.float32)}
-
-    def _checked(self, name: str, load: Callable[[str], np.ndarray]) -> np.ndarray:
+    def _read(self, name: str, archive: Mapping[str, np.ndarray] | None) -> np.ndarray | ImageError:
+        if not name:
+            return ImageError("maps", "NoMap", f"no map of it in {self.path}")
         try:
-            values = np.asarray(load(name))
-        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-            raise DataError(f"{name} in {self.path} cannot be read: {error}", about="maps") from None
-        if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
-            raise DataError(
-                f"{name} in {self.path} holds {values.dtype} of shape {values.shape}; "
-                "save one number per pixel, height x width",
-                about="maps",
-            )
-        return values.astype(np.float64 if values.dtype.kind in "iu" else values.dtype)
+            values = np.asarray(np.load(self.path / name) if archive is None else archive[name])
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            return ImageError("maps", "Unreadable", f"{name} in {self.path} cannot be read: {error}")
+        shape = values.shape
+        while values.ndim > 2 and 1 in (len(values), values.shape[-1]):
+            values = values[0] if len(values) == 1 else values[..., 0]
+        if values.ndim != 2 or values.dtype.kind not in "bfiu" or not values.size:
+            what = f"{name} in {self.path} holds {values.dtype} of shape {shape}"
+            return ImageError("maps", "WrongShape", f"{what}; save one number per pixel, height x width")
+        exact = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+        return values.astype(np.float32 if exact else np.float64)

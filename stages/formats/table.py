@@ -58,7 +58,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "coco": Format(
-        "An own dataset with boxes: images and one COCO annotation file.",
+        "An own dataset with boxes: images and COCO annotations, in any of the usual layouts.",
         coco.Options,
         read="stages.formats.coco.read",
         write="stages.formats.coco.write",
@@ -115,7 +115,7 @@ def choices(format: str) -> dict[str, tuple[Any, ...]]:
     Raises:
         ConfigurationError: Unknown format.
 
-    >>> choices("digits"), choices("coco")
+    >>> choices("digits"), choices("photos")
     ({'split': ('eval', 'train')}, {})
     """
     hints = get_type_hints(_row(format).options)

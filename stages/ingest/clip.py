@@ -22,3 +22,16 @@ def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
     # Clipping keeps the order of two edges or makes them equal, so one test finds all three kinds.
     kept = np.all(edges[:, :2] < edges[:, 2:], axis=1, keepdims=False)
     return edges[kept], kept
+
+
+def count_clipped(boxes: np.ndarray, clipped: np.ndarray) -> int:
+    """Number of boxes that lost more than the pixel that rounding may cost.
+
+    Args:
+        boxes: (m, 4) xyxy pixel edges of the boxes that :func:`clip_boxes` keeps.
+        clipped: (m, 4) the same, clipped.
+
+    >>> count_clipped(np.array([[-5, 2, 8, 30], [6, 2, 10.5, 9]]), np.array([[0, 2, 8, 20], [6, 2, 10, 9]]))
+    1
+    """
+    return int((np.abs(boxes - clipped) > 1).any(axis=1).sum())

@@ -13,8 +13,8 @@ def encode_segmentation(segmentation: Any, width: int, height: int) -> bytes:
     """A COCO ``segmentation`` as run lengths.
 
     Args:
-        segmentation: Polygons, a list of flat lists x0, y0, x1, y1, ...; or an RLE with ``size`` and
-            ``counts``, compressed or not.
+        segmentation: Polygons, a list of flat lists x0, y0, x1, y1, ..., of which those without an area are left
+            out; one such list; or an RLE with ``size`` and ``counts``, compressed or not.
         width: Displayed width of the image in pixels.
         height: Displayed height of the image in pixels.
 
@@ -26,10 +26,25 @@ def encode_segmentation(segmentation: Any, width: int, height: int) -> bytes:
     """
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, width, height)
-    if not isinstance(segmentation, list) or not all(_is_polygon(one) for one in segmentation):
+    parts = [segmentation] if _is_polygon(segmentation) else segmentation
+    numeric = isinstance(parts, list) and all(_is_polygon(one) for one in parts)
+    # Two points are no area, and four numbers would be taken for a box.
+    polygons = [one for one in parts if len(one) >= 6] if numeric else []
+    if not polygons:
         raise ValueError("its segmentation is not a list of polygons of three or more finite points")
-    merged: bytes = rle.merge(rle.frPyObjects(segmentation, height, width))["counts"]
+    merged: bytes = rle.merge(rle.frPyObjects(polygons, height, width))["counts"]
     return merged
+
+
+def is_empty(segmentation: Any) -> bool:
+    """Whether a COCO ``segmentation`` says that there is no mask: null, ``[]``, ``[[]]``."""
+    return not segmentation or (isinstance(segmentation, list) and not any(one or one == 0 for one in segmentation))
+
+
+def extent(mask: bytes, width: int, height: int) -> list[float]:
+    """The box x0, y0, x1, y1 of a mask's pixels."""
+    x, y, w, h = rle.toBbox({"size": [height, width], "counts": mask}).tolist()
+    return [x, y, x + w, y + h]
 
 
 def _run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bytes:
@@ -53,7 +68,7 @@ def _run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bytes
 
 def _is_polygon(points: Any) -> bool:
     numbers = isinstance(points, list) and all(type(one) in (int, float) for one in points)
-    return numbers and len(points) >= 6 and len(points) % 2 == 0 and all(map(math.isfinite, points))
+    return numbers and len(points) % 2 == 0 and all(map(math.isfinite, points))
 
 
 def encode(mask: np.ndarray) -> bytes:

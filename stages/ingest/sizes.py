@@ -8,7 +8,7 @@ from functools import partial
 
 from stages.errors import UserError
 from stages.ingest import run_lengths
-from stages.ingest.clip import clip_boxes
+from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.decode import Header, read_header
 from stages.ingest.depth import is_deep
 from stages.ingest.geometry import upright_boxes, upright_mask
@@ -35,36 +35,36 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
 
     Returns:
         The dataset with displayed sizes; notes count the images whose boxes were turned or whose stated size is
-        another, and the boxes that are outside their image.
+        another, and the boxes that are outside their image, wholly or in part.
 
     Raises:
         UserError: A package that the images need is not installed.
     """
     with ThreadPoolExecutor(threads) as pool:
         filled = list(pool.map(partial(_filled, frame=dataset.frame), dataset.records))
-    records = [record for record, _ in filled]
-    found = [finding for _, finding in filled]
+    records, found = [record for record, _, _ in filled], [finding for _, finding, _ in filled]
     lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
     counts = {
         _TURNED: found.count(_TURNED),
         _OTHER_SIZE: found.count(_OTHER_SIZE),
         "boxes dropped: outside their image": lost,
+        "boxes clipped: they end outside their image": sum(clipped for _, _, clipped in filled),
     }
     notes = [f"{count} {what}" for what, count in counts.items() if count]
     return replace(dataset, records=records, notes=[*dataset.notes, *notes], frame=None)
 
 
-def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str]:
-    """The record in the frame of the displayed image, and a finding, if any."""
+def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str, int]:
+    """The record in the frame of the displayed image, a finding, if any, and the number of boxes that are clipped."""
     stated = (record.width, record.height)
     if frame is None and all(stated):
-        return record, ""
+        return record, "", 0
     header, deep = _header(record.uri)
     if header is None:
-        return record if all(stated) else replace(record, width=0, height=0), ""
+        return record if all(stated) else replace(record, width=0, height=0), "", 0
     record = replace(record, deep=deep)
     if all(stated) and stated not in (header.stored, header.displayed):
-        return record, _OTHER_SIZE
+        return record, _OTHER_SIZE, 0
     decides = all(stated) and header.stored != header.displayed
     turned = header.orientation != 1 and (stated == header.stored if decides else frame == "stored")
     finding = _TURNED if turned and (len(record.boxes) or record.ignore) else ""
@@ -73,7 +73,8 @@ def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str]
     boxes, kept = clip_boxes(upright.boxes, width, height)
     masks = tuple(mask for mask, keep in zip(upright.masks, kept, strict=True) if keep) if upright.masks else ()
     labels = upright.box_labels[kept]
-    return replace(upright, width=width, height=height, boxes=boxes, box_labels=labels, masks=masks), finding
+    filled = replace(upright, width=width, height=height, boxes=boxes, box_labels=labels, masks=masks)
+    return filled, finding, count_clipped(upright.boxes[kept], boxes)
 
 
 def _upright(record: ImageRecord, header: Header) -> ImageRecord:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.formats.coco.box_format import BoxFormat
+
 
 @dataclass(frozen=True)
 class Options:
@@ -11,6 +13,9 @@ class Options:
 
     Attributes:
         split: Part of the names of the annotation file, such as ``instances_SPLIT.json``, and of the image folder.
+        box_format: What the four numbers of ``bbox`` are; ``auto`` is COCO's x, y, width, height in pixels, refused
+            where the boxes show another convention.
     """
 
     split: str = "val"
+    box_format: BoxFormat = "auto"

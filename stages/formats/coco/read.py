@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from stages.errors import DataError
 from stages.formats.coco import Options
 from stages.formats.coco.annotations import Annotations
-from stages.formats.folder import require_folder
-from stages.formats.source import Source
+from stages.formats.coco.box_format import BoxFormat
+from stages.formats.coco.file import parse
+from stages.formats.coco.images import clean, find_files
+from stages.formats.coco.layout import find_annotations
+from stages.formats.coco.listed import Listed
+from stages.formats.source import Notes, Source
 from stages.ingest.paths import join
 from stages.ingest.records import Dataset
-from stages.ingest.uris import is_file, list_folder, read_bytes
-
-_PROBED = 50
+from stages.ingest.uris import is_file
 
 
 def read(root: str, options: Options) -> Source:
     """Read the COCO dataset in a folder.
 
-    The annotations are the first of ``annotations.json``, ``annotations/instances_SPLIT.json``,
-    ``_annotations.coco.json``, ``SPLIT/_annotations.coco.json``, ``SPLIT.json`` and the only ``*.json``.
-    File names are relative to the root, ``images``, ``SPLIT`` or the folder of the annotations: whichever has
-    the most images. Classes are the categories by id. The label of an image is the category with the largest
-    total box area, the lower class where two have the same. Entries that cannot be used are counted.
+    :func:`stages.formats.coco.layout.find_annotations` says which file has the annotations,
+    :func:`stages.formats.coco.images.find_files` where the images are. Classes are the categories by id. The
+    label of an image is the category with the largest total box area, the lower class where two have the same;
+    without boxes, the most frequent category of its annotations. Entries that cannot be used are counted.
 
     Args:
-        root: Local path or uri of the folder.
-        options: The part to read.
+        root: Local path or uri of the folder, or of the annotation file.
+        options: The part to read, and the convention of its boxes.
 
     Raises:
         DataError: Missing folder, annotations or images, or an annotation file that contradicts itself.
     """
-    require_folder(root)
-    name = _annotation_file(root, options.split)
-    found = Annotations(name, _load(name, join(root, name)))
-    folder = _image_folder(root, options.split, name, [image["file_name"] for image in found.images.values()])
+    notes = Notes()
+    place = find_annotations(root, options.split, notes)
+    content = _load(place.name, join(place.root, place.name))
+    found = Annotations(place.name, content, options.box_format, "box_format")
+    names = [image["file_name"] for image in found.listed.images.values()]
+    files = find_files(place, options.split, names, notes)
+    found.notes.extend(notes)
 
-    def place(file_name: str) -> tuple[str, str]:
-        return _below(root, folder, file_name), str(PurePosixPath(folder, file_name))
+    def whereabouts(name: str) -> tuple[str, str]:
+        return join(place.root, files[name]), files[name].lstrip("/")
 
-    return Source(found.classes, found.records(place), found.notes)
+    return Source(found.listed.classes, found.records(whereabouts), found.notes)
 
 
 @dataclass(frozen=True)
@@ -52,71 +54,35 @@ class GroundTruth:
 
     Attributes:
         dataset: Images of the file, which need not exist themselves.
-        categories: The category id of each class.
-        content: The parsed file, without the entries that cannot be used.
+        listed: Its images and categories by their ids.
+        content: The file as COCO defines it, without the entries that cannot be used.
     """
 
     dataset: Dataset
-    categories: list[int]
+    listed: Listed
     content: dict[str, Any]
 
 
-def read_ground_truth(path: str) -> GroundTruth:
+def read_ground_truth(path: str, box_format: BoxFormat = "auto", likely: BoxFormat = "auto") -> GroundTruth:
     """Read an annotation file alone.
 
     Args:
         path: Local path or uri of the file.
+        box_format: Convention of its boxes.
+        likely: Convention that ``auto`` takes instead of xywh where the boxes show it.
 
     Raises:
         DataError: The file does not exist or contradicts itself.
     """
     if not is_file(path):
         raise DataError(f"no annotation file {path}", about="ground_truth")
-    found = Annotations(path, _load(path, path))
-    records = found.records(lambda name: (name, str(PurePosixPath(name))))
-    return GroundTruth(Source(found.classes, records, found.notes).collect(), found.categories, found.content)
-
-
-def _annotation_file(root: str, split: str) -> str:
-    usual = [
-        "annotations.json",
-        f"annotations/instances_{split}.json",
-        "_annotations.coco.json",
-        f"{split}/_annotations.coco.json",
-        f"{split}.json",
-    ]
-    for name in usual:
-        if is_file(join(root, name)):
-            return name
-    others = [name for name in list_folder(root)[1] if name.lower().endswith(".json")]
-    if len(others) != 1:
-        what = f"several annotation files: {', '.join(others[:5])}" if others else "no annotation file"
-        raise DataError(f"{root} has {what}; name the right one annotations.json", about="root")
-    return others[0]
+    found = Annotations(path, _load(path, path), box_format, "ground_truth_box_format", likely)
+    records = found.records(lambda name: (name, "/".join(clean(name))))
+    return GroundTruth(Source(found.listed.classes, records, found.notes).collect(), found.listed, found.dataset())
 
 
 def _load(name: str, uri: str) -> Any:
     try:
-        return json.loads(read_bytes(uri))
+        return parse(uri)
     except ValueError as error:
         raise DataError(f"{name}: not valid JSON: {error}") from error
-
-
-def _image_folder(root: str, split: str, annotation_file: str, file_names: list[str]) -> str:
-    """The folder below the root ("" for the root) that has the most images, probed on some of them."""
-    probed = file_names[:: max(1, len(file_names) // _PROBED)]
-    beside = str(PurePosixPath(annotation_file).parent)
-    folders = dict.fromkeys(["", "images", split, f"images/{split}", "" if beside == "." else beside])
-    hits: dict[str, int] = {}
-    for folder in folders:
-        hits[folder] = sum(is_file(_below(root, folder, name)) for name in probed)
-        if hits[folder] == len(probed):
-            break
-    best = max(hits, key=lambda folder: hits[folder])
-    if not hits[best]:
-        raise DataError(f"{annotation_file}: none of its images is under {root}, such as {probed[0]}")
-    return best
-
-
-def _below(root: str, folder: str, name: str) -> str:
-    return join(join(root, folder), name)

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.errors import DataError
+from stages.formats.coco.box_format import BoxFormat, choose, edges, is_inverted
+from stages.formats.coco.entries import find, number, numbers
+from stages.formats.coco.file import parse
+from stages.formats.coco.listed import Listed
+from stages.formats.source import Notes
+
+_LEFT_OUT = "predictions left out: their entries cannot be used"
+_CLIPPED = "predicted boxes clipped: they end outside their image"
+_KEYS = ("image_id", "category_id", "bbox", "score")
+
+
+class _UnusableError(Exception):
+    """Why one entry cannot be used."""
+
+
+class _Entry(NamedTuple):
+    image: int
+    class_index: int
+    values: list[float]
+    score: float
 
 
 @dataclass(frozen=True)
@@ -22,7 +41,8 @@ class Results:
         class_index: (n,) int32.
         box: (n, 4) float32 xyxy displayed pixels.
         score: (n,) float32.
-        entries: The original list.
+        entries: The list as COCO defines it, in its own order, without what cannot be used.
+        notes: Findings, one line each.
     """
 
     image: np.ndarray
@@ -30,55 +50,73 @@ class Results:
     box: np.ndarray
     score: np.ndarray
     entries: list[dict[str, Any]]
+    notes: list[str]
 
 
-def read_results(path: Path, images: set[int], categories: list[int]) -> Results:
-    """Read a COCO results list.
+def read_results(
+    path: Path, listed: Listed, sizes: Mapping[int, tuple[int, int]], box_format: BoxFormat = "auto"
+) -> Results:
+    """Read a COCO results list; entries that cannot be used are counted.
 
     Args:
-        path: A JSON file: a list of objects with image_id, category_id, bbox (x, y, width, height), score.
-        images: Ids of the known images.
-        categories: Category ids of the classes.
+        path: A JSON file: a list of objects with image_id, category_id, bbox, score.
+        listed: Images and categories of the ground truth.
+        sizes: Width and height of each image in pixels.
+        box_format: Convention of the boxes.
 
     Raises:
-        DataError: The file does not exist, is not such a list, or has an entry of an unknown image or class.
+        DataError: The file does not exist, is not such a list, has no entry of a known image and class, or has boxes
+            of another convention.
     """
     try:
-        entries = json.loads(path.read_bytes())
+        given = parse(str(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", about="predictions") from None
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}", about="predictions") from None
-    if not isinstance(entries, list):
+    if not isinstance(given, list):
         raise DataError(f"{path} is not a COCO results list; give the list itself, not a dataset", about="predictions")
-    index = {category: place for place, category in enumerate(categories)}
-    for place, entry in enumerate(entries):
-        if problem := _problem(entry, images, index):
-            raise DataError(f"entry {place} of {path}: {problem}", about="predictions")
-    image = np.array([entry["image_id"] for entry in entries], np.int64)
-    classes = np.array([index[entry["category_id"]] for entry in entries], np.int32)
-    bbox = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
-    score = np.array([entry["score"] for entry in entries], np.float64)
+    notes = Notes()
+    kept: list[_Entry] = []
+    for place, row in enumerate(given):
+        try:
+            kept.append(_entry(row, listed, box_format))
+        except _UnusableError as error:
+            notes.count(_LEFT_OUT, example=f"entry {place}: {error}")
+    if given and not kept:
+        raise DataError(f"{path}: {notes.lines()[0]}; none is left", about="predictions")
+    image = np.array([one.image for one in kept], np.int64)
+    classes = np.array([one.class_index for one in kept], np.int32)
+    values = np.array([one.values for one in kept], np.float64).reshape(-1, 4)
+    score = np.array([one.score for one in kept], np.float64)
+    frames = np.array([sizes[one.image] for one in kept], np.float64).reshape(-1, 2)
+    chosen = choose(box_format, "auto", values, frames, str(path), "predictions_box_format")
+    found = edges(values, frames, chosen)
+    outside = ((found < -1) | (found > np.tile(frames, 2) + 1)).any(axis=1) & (frames > 0).all(axis=1)
+    notes.count(_CLIPPED, int(outside.sum()))
+    bbox = values if chosen == "xywh" else np.concatenate([found[:, :2], found[:, 2:] - found[:, :2]], axis=1)
+    categories = [listed.categories[one.class_index] for one in kept]
+    rows = zip(image.tolist(), categories, bbox.tolist(), score.tolist(), strict=True)
+    entries = [dict(zip(_KEYS, row, strict=True)) for row in rows]
     order = np.lexsort((classes, -score, image))
-    box = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1).astype(np.float32)
-    return Results(image[order], classes[order], box[order], score[order].astype(np.float32), entries)
+    box = found[order].astype(np.float32)
+    return Results(image[order], classes[order], box, score[order].astype(np.float32), entries, notes.lines())
 
 
-def _problem(entry: Any, images: set[int], index: dict[int, int]) -> str:
-    """Problem of an entry; empty where it has none."""
-    if not isinstance(entry, dict):
-        return "it is not an object"
-    for key in ("image_id", "category_id", "bbox", "score"):
-        if key not in entry:
-            return f"{key!r} is missing"
-    for key, known in (("image_id", images), ("category_id", index)):
-        if type(entry[key]) is not int or entry[key] not in known:
-            return f"{key} {entry[key]!r} is not in the ground truth"
-    box = entry["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(_finite(edge) for edge in box) or min(box[2:]) < 0:
-        return f"bbox {box!r} is not x, y, width, height in pixels"
-    return "" if _finite(entry["score"]) else f"score {entry['score']!r} is not a finite number"
-
-
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _entry(row: Any, listed: Listed, box_format: BoxFormat) -> _Entry:
+    if not isinstance(row, dict):
+        raise _UnusableError("it is not an object")
+    for key in _KEYS:
+        if key not in row:
+            raise _UnusableError(f"{key!r} is missing")
+    image, class_index = find(listed.image_number, row["image_id"]), find(listed.category_index, row["category_id"])
+    if image is None or class_index is None:
+        key = "image_id" if image is None else "category_id"
+        raise _UnusableError(f"{key} {row[key]!r} is not in the ground truth")
+    values, score = numbers(row["bbox"]), number(row["score"])
+    if values is None or is_inverted(values, box_format):
+        what = "x, y, width, height in pixels" if box_format in ("auto", "xywh") else box_format
+        raise _UnusableError(f"bbox {row['bbox']!r} is not {what}")
+    if score is None:
+        raise _UnusableError(f"score {row['score']!r} is not a finite number")
+    return _Entry(image, class_index, values, score)

@@ -124,7 +124,7 @@ def test_boxes_count_by_class_and_score(tmp_path):
     assert "top5_loc" not in nothing["methods"]["predictions"]
 
 
-def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path):
+def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path, caplog):
     shutil.copytree(foreign / "maps", tmp_path / "maps")
     paths = sorted((tmp_path / "maps").iterdir())
     np.save(paths[0], np.full((9, 5), np.nan))
@@ -140,6 +140,44 @@ def test_maps_of_any_size_and_degenerate_maps(foreign, tmp_path):
         "ok": COUNT - 4,
     }
     assert found["methods"]["maps"]["mean_iou"]["n"] == COUNT - 1
+    assert caplog.messages == ["3 maps show no object: constant_map 1, empty_map 1, non_finite 1"]
+
+
+def test_maps_of_odd_form_count_as_the_others_and_bad_ones_fail_alone(foreign, tmp_path, caplog):
+    """Axes of one, float16 and bool; the values of images that are scored do not change."""
+    shutil.copytree(foreign / "maps", tmp_path / "maps")
+    paths = sorted((tmp_path / "maps").iterdir())
+    mask = np.load(paths[2]) > 0
+    np.save(paths[2], mask)
+    whole = evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+    np.save(paths[0], np.load(paths[0])[None])
+    np.save(paths[1], np.load(paths[1]).astype(np.float16)[..., None])
+    np.save(paths[2], mask[None].astype(np.uint8))
+    assert evaluate(foreign / "truth.json", None, tmp_path / "maps", []) == whole
+    caplog.clear()
+    np.save(paths[3], np.ones((2, 3, 4)))
+    paths[4].unlink()
+    np.save(tmp_path / "maps" / "somewhere.npy", mask)
+    found = evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+    assert (found["n_images"], found["n_failed"]) == (COUNT - 1, 2)
+    assert found["methods"]["maps"]["mean_iou"]["n"] == COUNT - 3
+    extra, failed, _ = caplog.messages
+    assert extra.startswith("1 maps left out: they are of no image") and extra.endswith("somewhere.npy")
+    assert failed.startswith(f"2 of {COUNT - 1} images are not scored, such as: ")
+
+
+def test_ground_truth_in_corners_is_named_for_maps_too(foreign, tmp_path):
+    truth = json.loads((foreign / "truth.json").read_text())
+    for one in truth["annotations"]:
+        x, y, width, height = one["bbox"]
+        one["bbox"] = [x, y, x + width, y + height]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    found = evaluate(path, None, foreign / "maps.npz", [], "xyxy")
+    assert found == evaluate(path, None, foreign / "maps.npz", [], "auto", "xyxy")
+    plain = evaluate(foreign / "truth.json", None, foreign / "maps.npz", [])
+    for metric in ("mean_iou", "gt_known_loc"):
+        assert found["methods"]["maps"][metric] == plain["methods"]["maps"][metric]
 
 
 def result(**changes) -> dict:
@@ -151,7 +189,7 @@ def result(**changes) -> dict:
     [
         ({"annotations": []}, "is not a COCO results list"),
         ("[", "is not valid JSON"),
-        ([result(), 3], "entry 1 of .*: it is not an object"),
+        ([3, result(image_id=99)], "2 predictions left out: .* entry 0: it is not an object; none is left"),
         ([result(image_id=99)], "image_id 99 is not in the ground truth"),
         ([result(image_id=True)], "image_id True is not in the ground truth"),
         ([result(category_id=8)], "category_id 8 is not in the ground truth"),
@@ -170,43 +208,25 @@ def test_bad_results_are_one_line(foreign, tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_bad_maps_are_one_line(foreign, tmp_path):
-    shutil.copytree(foreign / "maps", tmp_path / "maps")
-    first = sorted((tmp_path / "maps").iterdir())[0]
-
-    def refused(message: str) -> None:
+def test_no_usable_map_is_one_line(foreign, tmp_path):
+    def refused(message: str, path: Path) -> None:
         with pytest.raises(DataError, match=message) as caught:
-            evaluate(foreign / "truth.json", None, tmp_path / "maps", [])
+            evaluate(foreign / "truth.json", None, path, [])
         assert "\n" not in str(caught.value)
 
-    good = np.load(first)
-    for bad in (np.zeros((3, 4, 4)), np.zeros((4, 4), complex), np.array([["a"]]), np.zeros((0, 4))):
-        np.save(first, bad)
-        refused(r"holds \S+ of shape .*; save one number per pixel")
-    np.save(first, np.array([[{}]], dtype=object), allow_pickle=True)
-    refused("cannot be read: Object arrays")
-    first.write_bytes(b"")
-    refused("cannot be read: ")
-    with open(first, "wb") as file:  # A header that promises eight terabytes.
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
-    refused(f"{first.name} in .* cannot be read: ")
-    np.save(first, good)
-    np.save(tmp_path / "maps" / "somewhere.npy", good)
-    refused("somewhere.npy in .* belongs to no image")
-    (tmp_path / "maps" / "somewhere.npy").rename(tmp_path / "maps" / "1.npy")
-    refused("are maps of one image, 1; keep one")
-    (tmp_path / "maps" / "1.npy").unlink()
-    first.unlink()
-    refused("1 images with boxes have no map in .*, such as image ")
-    np.save(tmp_path / "one.npy", good)
+    (tmp_path / "others").mkdir()
+    np.save(tmp_path / "others" / "somewhere.npy", np.ones((3, 3)))
+    refused("^--maps: .*no map of an image .*: 1 maps left out: .*such as: somewhere.npy", tmp_path / "others")
+    (tmp_path / "flat").mkdir()
+    np.save(tmp_path / "flat" / "1.npy", np.ones(3))
+    refused(rf"^none of {COUNT - 1} images can be scored: ", tmp_path / "flat")
+    np.save(tmp_path / "one.npy", np.ones((3, 3)))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    refused("is one array, not an .npz archive", tmp_path / "one.npz")
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, message in (("one", "is one array, not an .npz archive"), ("empty", "is not an .npz archive")):
-        with pytest.raises(DataError, match=message):
-            evaluate(foreign / "truth.json", None, tmp_path / f"{name}.npz", [])
-    for path, message in ((foreign / "truth.json", "neither a folder"), (foreign / "run", "holds no maps")):
-        with pytest.raises(DataError, match=message):
-            evaluate(foreign / "truth.json", None, path, [])
+    refused("is not an .npz archive", tmp_path / "empty.npz")
+    refused("neither a folder", foreign / "truth.json")
+    refused("holds no maps", foreign / "run")
 
 
 def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
@@ -222,8 +242,10 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
     broken = [{"id": 0, "image_id": 1, "category_id": 1, "bbox": []}, {"id": 0, "image_id": 99, "category_id": 1}]
     (tmp_path / "truth.json").write_text(json.dumps(truth | {"annotations": [*broken, *truth["annotations"]]}))
     assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
-    refused("images entry with id 1: the id is used twice", images=[*truth["images"], truth["images"][0]])
+    (tmp_path / "truth.json").write_text(json.dumps(truth | {"images": [*truth["images"], truth["images"][0]]}))
+    assert evaluate(tmp_path / "truth.json", predictions, None, []) == whole
     refused("image 1 has no width and height", images=[{"id": 1, "file_name": "1.png"}], annotations=[])
+    refused("no image has a box or a label to score", annotations=[])
     with pytest.raises(DataError, match="no annotation file"):
         evaluate(tmp_path / "none.json", predictions, None, [])
     with pytest.raises(DataError, match="cannot read"):

@@ -69,6 +69,7 @@ def test_boxes_labels_and_notes(write, content) -> None:
         "1 crowd annotations (iscrowd or ignore) left out",
         "1 images have boxes of several categories: the one with most area is the label",
         "1 images have no boxes: they have no label",
+        "1 boxes clipped: they end outside their image",
     ]
 
 
@@ -103,8 +104,11 @@ def test_places_of_annotations_and_images(write, content, name: str, images: str
 
 def test_several_unknown_json_files(write, content, put) -> None:
     root = write(content, "one.json")
-    put("two.json", b"{}")
-    with pytest.raises(DataError, match=r"one\.json, two\.json"):
+    put("results.json", b"[]")
+    put("package.json", b'{"name": "images"}')
+    assert len(read_dataset("coco", root).records) == 3
+    put("two.json", json.dumps(content).encode())
+    with pytest.raises(DataError, match=r"one\.json, two\.json; choose one by data\.split=one, data\.split=two"):
         read_dataset("coco", root)
 
 
@@ -141,13 +145,11 @@ def _drop(*path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("images", 1, "id", 9), "images entry with id 9: the id is used twice"),
-        (_set("categories", 0, "name", "tench"), "another one is named 'tench'"),
-        (_set("categories", 0, "id", "x"), "categories entry with id 'x': the id is not an integer"),
+        (_set("categories", 0, "id", None), "categories entry with id None: the id is not a number or text"),
         (_set("categories", 0, "id", 3), "categories entry with id 3: the id is used twice"),
         (_drop("categories", 0, "id"), "'id' is missing"),
         (_set("images", {}), "'images' is missing"),
-        (_drop("annotations"), "'annotations' is missing"),
+        (_set("annotations", {}), "'annotations' is missing or is not a list"),
     ],
 )
 def test_contradictions_are_one_line(write, content, change, message: str) -> None:
@@ -171,11 +173,15 @@ NO_IMAGE = "1 images left out: their entries cannot be used, such as: images ent
             f"{LEFT_OUT} bbox [1, 2, 3] is not four finite numbers",
         ),
         (
-            _set("annotations", 1, "bbox", [1, 2, 3, "4"]),
-            f"{LEFT_OUT} bbox [1, 2, 3, '4'] is not four",
+            _set("annotations", 1, "bbox", [1, 2, 3, "x"]),
+            f"{LEFT_OUT} bbox [1, 2, 3, 'x'] is not four",
         ),
         (_set("annotations", 1, "bbox", [1, 2, float("nan"), 4]), f"{LEFT_OUT} bbox [1, 2, nan, 4] is not"),
-        (_drop("annotations", 1, "bbox"), f"{LEFT_OUT} 'bbox' is missing"),
+        (_drop("annotations", 1, "image_id"), f"{LEFT_OUT} 'image_id' is missing"),
+        (
+            _set("annotations", 1, 7),
+            "1 annotations left out: their entries cannot be used, such as: '7' is not an object",
+        ),
         (
             _set("annotations", 1, "segmentation", {"size": [20, 12], "counts": [240]}),
             "1 masks left out: they cannot be used, such as: annotations entry with id 1: "
@@ -187,10 +193,14 @@ NO_IMAGE = "1 images left out: their entries cannot be used, such as: images ent
             "such as: images entry with id 4: width 20.5",
         ),
         (
-            _set("images", 1, "id", "x"),
-            f"{NO_IMAGE} 'x': the id is not an integer",
+            _set("images", 1, "id", [4]),
+            f"{NO_IMAGE} [4]: the id is not a number or text",
         ),
-        (_set("images", 1, "file_name", "/etc/a.png"), f"{NO_IMAGE} 4: file_name '/etc/a.png' is not a relative path"),
+        (_set("images", 1, "file_name", ""), f"{NO_IMAGE} 4: file_name '' is not a path"),
+        (
+            _set("images", 1, "id", 9),
+            "1 images left out: another one has the same id, such as: images entry with id 9: a.png",
+        ),
         (_drop("images", 1, "file_name"), f"{NO_IMAGE} 4: 'file_name' is missing"),
     ],
 )
@@ -201,7 +211,7 @@ def test_an_entry_that_cannot_be_used_costs_no_other(write, content, change, not
     (found,) = [line for line in data.notes if line.startswith(note)]
     assert "\n" not in found
     kept = {record.image_id: record for record in data.records}
-    assert kept.keys() == ({5, 9} if note.startswith(NO_IMAGE) else {4, 5, 9})
+    assert kept.keys() == ({5, 9} if note.startswith("1 images left out") else {4, 5, 9})
     assert kept[5].boxes.tolist() == whole.records[1].boxes.tolist()
     assert [1, 2, 5, 7] in kept[9].boxes.tolist()
 
@@ -214,10 +224,10 @@ def test_a_file_whose_images_cannot_be_used_says_why(write, content) -> None:
 
 
 def test_what_is_left_out_is_not_in_the_content_either(write, content) -> None:
-    content["images"][1]["id"] = "x"
+    content["images"][1]["id"] = None
     content["annotations"][1]["bbox"] = []
     found = read_ground_truth(f"{write(content)}/annotations.json")
-    assert [image["id"] for image in found.content["images"]] == [9, 5] and found.categories == [3, 7]
+    assert [image["id"] for image in found.content["images"]] == [9, 5] and found.listed.categories == [3, 7]
     assert [annotation["id"] for annotation in found.content["annotations"]] == [0, 2, 3, 4, 5, 6]
     assert [record.image_id for record in found.dataset.records] == [5, 9]
 
