@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.config.keys import named_keys
 from pipeline.config.load import scoring_config
+from pipeline.config.overrides import Overrides
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Committed, Job
@@ -47,7 +48,7 @@ BATCH = 32
 
 
 @named_keys()
-def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: list[str]) -> dict[str, Any]:
+def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, overrides: Overrides) -> dict[str, Any]:
     """Score heat maps or boxes of another program against ground truth, by any protocol.
 
     A map explains the image's label, covers the whole image and may have any size. From a results list, the
@@ -58,7 +59,7 @@ def evaluate(ground_truth: Path, predictions: Path | None, maps: Path | None, ov
         ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
-        overrides: ``KEY=VALUE`` for ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        overrides: Those of ``box``, ``evaluate``, ``seed`` and ``model.size``.
 
     Returns:
         The content of a run's ``metrics.json``.

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import from_tree
+from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.recipe import FullRecipe, resolve
 from pipeline.config.sections import BoxConfig, Config
 from pipeline.config.variants import variants
@@ -35,8 +36,8 @@ from stages.ingest.geometry import fit_transforms
 BATCH_ROWS = 64
 """Approximate number of maps that a worker takes at once; resized maps dominate its memory."""
 
-CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
-"""Keys, by prefix, that no stored map depends on."""
+CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed")
+"""Beginnings of the keys that no stored map depends on."""
 
 _KEPT = (
     *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
@@ -46,7 +47,7 @@ _KEPT = (
 
 
 def relocalize_all(
-    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+    source: str | Path, overrides: Overrides, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, Any]]:
     """Relocalize for every choice that the overrides list, each in a folder of ``out``; see :func:`relocalize`.
 
@@ -61,7 +62,7 @@ def relocalize_all(
 
 
 def relocalize(
-    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+    source: str | Path, overrides: Overrides, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
     """Score a finished run's maps by other rules, in a new run directory.
 
@@ -155,15 +156,16 @@ def _stored(table: pa.Table) -> Batch:
     return rows
 
 
-def _changed(origin: RunDir, overrides: list[str]) -> Config:
-    for override in overrides:
-        if not override.startswith(CHANGEABLE) or override.startswith("evaluate.faithfulness"):
+def _changed(origin: RunDir, overrides: Overrides) -> Config:
+    changes = parsed(overrides)
+    for key, value in changes:
+        if not key.startswith(CHANGEABLE) or key == "evaluate.faithfulness":
             raise ConfigurationError(
-                f"{override}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
+                f"{key}={value}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
             )
-    named = [override for override in overrides if override.startswith("box.protocol=")]
-    cleared = [f"box.{name}=null" for name in BoxConfig.model_fields if named and name != "protocol"]
-    return from_tree(origin.config().model_dump(), [*cleared, *overrides])
+    named = any(key == "box.protocol" for key, _ in changes)
+    cleared = [Override(f"box.{name}", None) for name in BoxConfig.model_fields if named and name != "protocol"]
+    return from_tree(origin.config().model_dump(), [*cleared, *changes])
 
 
 def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:

@@ -10,11 +10,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
 )
 
+from pipeline.config.kinds import is_only_list
 from stages.boxes import protocols
 from stages.errors import ConfigurationError, unknown
 from stages.formats.table import defaults, options_of, readable
@@ -36,6 +38,13 @@ class Section(BaseModel):
     """A group of keys. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _list_of_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """A single value where a list is wanted stands for a list of it."""
+        wanted = is_only_list(cls.model_fields[str(info.field_name)].annotation)
+        return [value] if wanted and isinstance(value, str | int | float) else value
 
 
 def with_format_options(section: type[BaseModel]) -> type[BaseModel]:
