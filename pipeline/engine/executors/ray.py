@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from pipeline.engine.executors.cluster import connect
+from pipeline.engine.executors.cluster import check_cluster, connect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
@@ -78,6 +78,15 @@ def _advance(group: Group, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
 def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Committed:
     with deadline(job.timeout):
         return job.commit(shard, outcomes)
+
+
+def check() -> None:
+    """Check that the cluster answers; a local one is started only when it is needed.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    check_cluster()
 
 
 def capacity() -> tuple[int, float]:
