@@ -123,7 +123,7 @@ def _score(
         groups = [Group(stages, Resources())]
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
             pass
-        return finalize(run, recipe, calibrated_thresholds(run, recipe))
+        return finalize(run, recipe, calibrated_thresholds(run.manifest, recipe))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.recipe import FullRecipe, resolve
 from pipeline.config.sections import BoxConfig, Config
 from pipeline.config.variants import variants
-from pipeline.engine.carry_through import carry_through
+from pipeline.engine.carry_through import carry_through, check_start, is_done
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.machine import cores
@@ -25,6 +25,7 @@ from pipeline.engine.plan import Group, Outcome
 from pipeline.engine.prepare import begin, check_blacklist, versions
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import scoring_stages
+from pipeline.store.holding import holding
 from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import MANIFEST_FILE, RunDir
@@ -94,8 +95,7 @@ def rescore(
     if not origin.complete:
         raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
     recipe = rules.with_network(made_by.network).with_classes(origin.classes())
-    directory = RunDir.open(out, config)
-    with directory.locked():
+    with holding(out, config) as directory:
         session = Session(directory, _begun(directory, recipe, origin), watch)
         job = StoredJob(directory, BATCH_ROWS, recipe.class_names, source=origin, recipe=recipe)
         groups = [Group(scoring_stages(recipe), Resources())]
@@ -179,6 +179,8 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         if begun.source != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
         check_blacklist(directory, begun, recipe)
+        if not is_done(directory, begun):
+            check_start(directory, recipe, begun, None)
         return begun
     begun = RunInfo(
         schema=SCHEMA,
@@ -189,5 +191,7 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         versions=versions(),
         **{key: getattr(info, key) for key in _KEPT},
     )
-    begin(directory, recipe, begun, origin.read(MANIFEST_FILE))
+    manifest = origin.read(MANIFEST_FILE)
+    check_start(directory, recipe, begun, manifest)
+    begin(directory, recipe, begun, manifest)
     return begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -162,13 +163,39 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     return network, recipe.with_network(replace(full.network, same_map_as=same_maps(kinds))), outputs
 
 
-def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
+Check = Callable[[FullRecipe, RunInfo, bytes | None], None]
+"""A last check before a run begins, of its recipe, its ``run.json`` and, where it is not begun, its manifest."""
+
+
+def prepare(directory: RunDir, recipe: Recipe, check: Check = lambda *_: None) -> tuple[Survey, RunInfo]:
     """Make or check the manifest; returns the inputs of the run, and its ``run.json``.
 
     A run that was begun before must find the same images, annotations and weights.
 
+    Args:
+        directory: The run's directory.
+        recipe: The first step of its recipe.
+        check: Called before anything is written.
+
     Raises:
-        UserError: Something is missing, does not fit or has changed.
+        UserError: Something is missing, does not fit or has changed, or the check raised it.
+    """
+    found, info, manifest = examine(directory, recipe)
+    check(found.recipe, info, manifest)
+    if manifest is not None:
+        for note in found.notes:
+            log.warning("%s", note)
+        begin(directory, found.recipe, info, manifest)
+    return found, info
+
+
+def examine(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo, bytes | None]:
+    """The inputs of a run, its ``run.json``, and the bytes of its manifest where it was not begun yet.
+
+    Nothing is written.
+
+    Raises:
+        UserError: As for :func:`prepare`.
     """
     found = survey(recipe)
     try:
@@ -177,7 +204,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
     if not directory.begun:
-        return found, _begin(directory, found, manifest)
+        return found, _first_info(found, digest), manifest
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
@@ -193,7 +220,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
         if before != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
     check_blacklist(directory, info, recipe)
-    return found, info
+    return found, info, None
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
@@ -209,13 +236,19 @@ def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
         )
 
 
-def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
+def _first_info(found: Survey, digest: str) -> RunInfo:
+    """The ``run.json`` of a run that begins.
+
+    Args:
+        found: Its inputs.
+        digest: SHA-256 of its manifest.
+    """
     recipe, facts = found.recipe, found.recipe.network
-    info = RunInfo(
+    return RunInfo(
         schema=SCHEMA,
         counts_form=COUNTS_FORM,
         config_hash=config_hash(recipe.config),
-        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        manifest_sha256=digest,
         weights_sha256=facts.weights_sha256,
         images=len(found.records),
         labelled=found.labelled,
@@ -230,10 +263,6 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
         notes=found.notes,
         versions=versions(),
     )
-    for note in found.notes:
-        log.warning("%s", note)
-    begin(directory, recipe, info, manifest)
-    return info
 
 
 def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> None:

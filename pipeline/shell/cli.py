@@ -60,7 +60,7 @@ def run(
 
     out = out or default_directory(stem, config)
     if dry_run:
-        return _print(preview(config) | {"run_dir": out}, as_json)
+        return _print(preview(config, out) | {"run_dir": out}, as_json)
     answer = _keep_stdout()
     with watching(quiet) as watch:
         metrics = carry_out(config, out, watch)
