@@ -104,7 +104,7 @@ def preview(config: Config, out: str | Path | None = None) -> dict[str, Any]:
     if out is None:
         found = survey(first)
     else:
-        with holding(out, config) as directory:
+        with executor_of(config).trial(), holding(out, config) as directory:
             _check_executor(directory, config)
             found, info, manifest = examine(directory, first)
             _check(directory, found.recipe, info, manifest)

@@ -138,6 +138,11 @@ class RunDir:
             yield
 
     @property
+    def locked_once(self) -> bool:
+        """Whether a process has locked the run, now or earlier; a folder that is no run is not to be locked."""
+        return self.exists(".lock") or bool(list_folder(self.where(CLAIMS))[1])
+
+    @property
     def complete(self) -> bool:
         """Whether every image of the manifest is accounted for and all results are written."""
         return self.exists("_SUCCESS")

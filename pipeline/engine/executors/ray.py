@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
@@ -87,6 +87,17 @@ def check() -> None:
         ConfigurationError: It does not.
     """
     check_cluster()
+
+
+@contextmanager
+def trial() -> Iterator[None]:
+    """Leave the cluster afterwards, and end a local one, unless this process had joined it before."""
+    before = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not before:
+            ray.shutdown()
 
 
 def capacity() -> tuple[int, float]:
