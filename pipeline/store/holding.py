@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
+from pipeline.store.locks import CLAIMS
 from pipeline.store.rundir import RunDir, is_own
 from stages.errors import ConfigurationError, UserError
-from stages.ingest.paths import local_path, parent
+from stages.ingest.paths import join, local_path, parent
 from stages.ingest.uris import is_folder, list_folder
 
 
@@ -38,7 +39,8 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
             try:
                 yield directory
             finally:
-                _tidy(directory, before)
+                if not _tidied(directory, before):
+                    made = []
     finally:
         for folder in made:
             storage.remove_folder(folder)
@@ -54,8 +56,9 @@ def _absent(place: str | Path) -> list[str]:
             folder = parent(folder)
     except (OSError, UserError):  # Opening the run says what is wrong.
         return []
-    # A bucket is never made.
-    return found if local_path(str(place)) is not None else [one for one in found if urlsplit(one).path.strip("/")]
+    if found and local_path(found[0]) is None:  # A bucket is never made, and withdrawn claims leave their folder.
+        return [join(found[0], CLAIMS), *(one for one in found if urlsplit(one).path.strip("/"))]
+    return found
 
 
 def _names(place: str | Path) -> list[str]:
@@ -67,11 +70,14 @@ def _names(place: str | Path) -> list[str]:
     return [*folders, *files]
 
 
-def _tidy(directory: RunDir, before: list[str]) -> None:
-    """Remove what was made for a run that was not begun; called while the directory is locked."""
-    with suppress(OSError, UserError):
+def _tidied(directory: RunDir, before: list[str]) -> bool:
+    """Remove what was made for a run that was not begun; False where it was, or where this cannot be known.
+
+    Called while the directory is locked: another process may not have begun either.
+    """
+    try:
         if directory.begun:
-            return
+            return False
         for name in _names(directory.uri):
             if name in before or not is_own(name):
                 continue
@@ -80,3 +86,6 @@ def _tidy(directory: RunDir, before: list[str]) -> None:
                 storage.remove_folder(uri)
             else:
                 storage.remove(uri)
+    except (OSError, UserError):
+        return False
+    return True
