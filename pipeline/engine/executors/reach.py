@@ -20,7 +20,7 @@ log = logging.getLogger("wsl_pipeline")
 
 PATIENCE = 30.0
 """Seconds that a cluster may take to answer."""
-QUIET = 3.0
+QUIET = 2.0
 """Seconds after which the wait is announced."""
 
 
