@@ -100,14 +100,10 @@ def preview(config: Config, out: str | Path | None = None) -> dict[str, Any]:
     Raises:
         UserError: Anything that a run would raise before its first image.
     """
-    first = resolve_run(config)
-    if out is None:
-        found = survey(first)
-    else:
+    found = survey(resolve_run(config))
+    if out is not None:
         with executor_of(config).trial(), holding(out, config) as directory:
-            _check_executor(directory, config)
-            found, info, manifest = examine(directory, first)
-            _check(directory, found.recipe, info, manifest)
+            _check(directory, found.recipe, *examine(directory, found))
     recipe, images = found.recipe, len(found.records)
     return {
         "images": images,

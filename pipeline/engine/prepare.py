@@ -180,7 +180,8 @@ def prepare(directory: RunDir, recipe: Recipe, check: Check = lambda *_: None) -
     Raises:
         UserError: Something is missing, does not fit or has changed, or the check raised it.
     """
-    found, info, manifest = examine(directory, recipe)
+    found = survey(recipe)
+    info, manifest = examine(directory, found)
     check(found.recipe, info, manifest)
     if manifest is not None:
         for note in found.notes:
@@ -189,22 +190,23 @@ def prepare(directory: RunDir, recipe: Recipe, check: Check = lambda *_: None) -
     return found, info
 
 
-def examine(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo, bytes | None]:
-    """The inputs of a run, its ``run.json``, and the bytes of its manifest where it was not begun yet.
+def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
+    """The ``run.json`` of a run, and the bytes of its manifest where it was not begun yet; nothing is written.
 
-    Nothing is written.
+    Args:
+        directory: The run's directory.
+        found: Its inputs.
 
     Raises:
-        UserError: As for :func:`prepare`.
+        UserError: An annotation cannot be stored, or something has changed since the run was begun.
     """
-    found = survey(recipe)
     try:
         manifest = encode(to_table(found.records), ROW_GROUP)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
     if not directory.begun:
-        return found, _first_info(found, digest), manifest
+        return _first_info(found, digest), manifest
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
@@ -215,12 +217,12 @@ def examine(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo, bytes |
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
-        (info.precision, recipe.config.runtime.precision, "runtime.precision has"),
+        (info.precision, found.recipe.config.runtime.precision, "runtime.precision has"),
     ):
         if before != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
-    check_blacklist(directory, info, recipe)
-    return found, info, None
+    check_blacklist(directory, info, found.recipe)
+    return info, None
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
