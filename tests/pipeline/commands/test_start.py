@@ -112,6 +112,7 @@ def test_a_dry_run_refuses_a_directory_that_the_run_would_refuse(tiny, stopped, 
         assert refusal(preview, config, stopped) == refusal(run, config, stopped)
 
 
+@pytest.mark.slow  # a whole run for one line
 def test_a_dry_run_refuses_a_changed_blacklist(tiny, tmp_path):
     (tmp_path / "list.txt").write_text("3\n")
     config = tiny("data.limit=5", f"evaluate.blacklist={tmp_path / 'list.txt'}")
