@@ -16,7 +16,7 @@ from pipeline.commands.compare import compare as compare_runs
 from pipeline.commands.run import default_directory
 from pipeline.commands.run import run as carry_out
 from pipeline.config.load import load_config
-from pipeline.config.overrides import Overrides, as_arguments
+from pipeline.config.overrides import Overrides, parsed
 from pipeline.engine.interrupt import Interruption
 from pipeline.shell.console import watching
 from pipeline.store.rundir import RunDir
@@ -80,9 +80,9 @@ def run(
         >>> made.boxes().shape
         (18, 13)
     """
-    changes = as_arguments(overrides)
-    changes += as_arguments({"runtime.executor": executor} if executor else {})
-    changes += as_arguments({} if limit is None else {"data.limit": limit})
+    changes = parsed(overrides)
+    changes += parsed({"runtime.executor": executor} if executor else {})
+    changes += parsed({} if limit is None else {"data.limit": limit})
     stem, config = load_config(str(name), changes)
     directory = RunDir(out or default_directory(stem, config))
     try:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import frames
-from pipeline.config.overrides import Overrides, as_arguments
+from pipeline.config.overrides import Overrides, parsed
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError, DataError, unknown
 from stages.explain.stage import raw_map
@@ -222,7 +222,7 @@ class Run:
         from pipeline.commands.relocalize import relocalize
         from pipeline.shell.console import watching
 
-        changes = as_arguments(overrides) + as_arguments({f"box.{key}": value for key, value in box.items()})
+        changes = parsed(overrides) + parsed({f"box.{key}": value for key, value in box.items()})
         out = out or "-".join([self.uri.rstrip("/"), *map(str, box.values()), *([] if box else ["relocalized"])])
         with watching(quiet) as watch:
             relocalize(self.uri, changes, out, watch)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.config.keys import named_keys
 from pipeline.config.load import scoring_config
+from pipeline.config.overrides import Overrides
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Committed, Job
@@ -54,7 +55,7 @@ def evaluate(
     ground_truth: Path,
     predictions: Path | None,
     maps: Path | None,
-    overrides: list[str],
+    overrides: Overrides,
     box_format: str = "auto",
     ground_truth_box_format: str = "auto",
 ) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def evaluate(
         ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
-        overrides: ``KEY=VALUE`` for ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        overrides: Those of ``box``, ``evaluate``, ``seed`` and ``model.size``.
         box_format: Convention of the predicted boxes, and of the ground truth where its boxes show the same one.
         ground_truth_box_format: Convention of the boxes of the ground truth.
 
@@ -161,7 +162,7 @@ def _score(
             raise DataError(f"none of {len(records)} images can be scored: {failed[0]}")
         if failed:
             _warn([f"{len(failed)} of {len(records)} images are not scored, such as: {failed[0]}"])
-        return finalize(run, recipe, calibrated_thresholds(run, recipe))
+        return finalize(run, recipe, calibrated_thresholds(run.manifest, recipe))
 
 
 @dataclass(frozen=True, kw_only=True)

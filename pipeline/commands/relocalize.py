@@ -13,10 +13,11 @@ import pyarrow as pa
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import from_tree
+from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.recipe import FullRecipe, resolve
 from pipeline.config.sections import BoxConfig, Config
 from pipeline.config.variants import variants
-from pipeline.engine.carry_through import carry_through
+from pipeline.engine.carry_through import carry_through, check_start, is_done
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.machine import cores
@@ -24,6 +25,7 @@ from pipeline.engine.plan import Group, Outcome
 from pipeline.engine.prepare import begin, check_blacklist, versions
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import scoring_stages
+from pipeline.store.holding import holding
 from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import MANIFEST_FILE, RunDir
@@ -35,8 +37,8 @@ from stages.ingest.geometry import fit_transforms
 BATCH_ROWS = 64
 """Approximate number of maps that a worker takes at once; resized maps dominate its memory."""
 
-CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed=")
-"""Keys, by prefix, that no stored map depends on."""
+CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed")
+"""Beginnings of the keys that no stored map depends on."""
 
 _KEPT = (
     *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
@@ -46,7 +48,7 @@ _KEPT = (
 
 
 def relocalize_all(
-    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+    source: str | Path, overrides: Overrides, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, Any]]:
     """Relocalize for every choice that the overrides list, each in a folder of ``out``; see :func:`relocalize`.
 
@@ -61,7 +63,7 @@ def relocalize_all(
 
 
 def relocalize(
-    source: str | Path, overrides: list[str], out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+    source: str | Path, overrides: Overrides, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
     """Score a finished run's maps by other rules, in a new run directory.
 
@@ -93,8 +95,7 @@ def rescore(
     if not origin.complete:
         raise DataError(f"{origin} is not complete; run its command again, then relocalize it")
     recipe = rules.with_network(made_by.network).with_classes(origin.classes()).with_levels(made_by.levels)
-    directory = RunDir.open(out, config)
-    with directory.locked():
+    with holding(out, config) as directory:
         session = Session(directory, _begun(directory, recipe, origin), watch)
         job = StoredJob(directory, BATCH_ROWS, recipe.class_names, source=origin, recipe=recipe)
         groups = [Group(scoring_stages(recipe), Resources())]
@@ -155,15 +156,16 @@ def _stored(table: pa.Table) -> Batch:
     return rows
 
 
-def _changed(origin: RunDir, overrides: list[str]) -> Config:
-    for override in overrides:
-        if not override.startswith(CHANGEABLE) or override.startswith("evaluate.faithfulness"):
+def _changed(origin: RunDir, overrides: Overrides) -> Config:
+    changes = parsed(overrides)
+    for key, value in changes:
+        if not key.startswith(CHANGEABLE) or key == "evaluate.faithfulness":
             raise ConfigurationError(
-                f"{override}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
+                f"{key}={value}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
             )
-    named = [override for override in overrides if override.startswith("box.protocol=")]
-    cleared = [f"box.{name}=null" for name in BoxConfig.model_fields if named and name != "protocol"]
-    return from_tree(origin.config().model_dump(), [*cleared, *overrides])
+    named = any(key == "box.protocol" for key, _ in changes)
+    cleared = [Override(f"box.{name}", None) for name in BoxConfig.model_fields if named and name != "protocol"]
+    return from_tree(origin.config().model_dump(), [*cleared, *changes])
 
 
 def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
@@ -177,6 +179,8 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         if begun.source != source:
             raise ConfigurationError(f"{directory} holds no relocalization of {origin}; choose another --out")
         check_blacklist(directory, begun, recipe)
+        if not is_done(directory, begun):
+            check_start(directory, recipe, begun, None)
         return begun
     begun = RunInfo(
         schema=SCHEMA,
@@ -187,5 +191,7 @@ def _begun(directory: RunDir, recipe: FullRecipe, origin: RunDir) -> RunInfo:
         versions=versions(),
         **{key: getattr(info, key) for key in _KEPT},
     )
-    begin(directory, recipe, begun, origin.read(MANIFEST_FILE))
+    manifest = origin.read(MANIFEST_FILE)
+    check_start(directory, recipe, begun, manifest)
+    begin(directory, recipe, begun, manifest)
     return begun

@@ -11,15 +11,17 @@ from pipeline.config.history import config_hash, former_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.recipe import FullRecipe
 from pipeline.config.sections import Config
-from pipeline.engine.carry_through import carry_through
+from pipeline.engine.carry_through import carry_through, check_start, is_done
 from pipeline.engine.interrupt import draining
 from pipeline.engine.job import Job
 from pipeline.engine.plan import plan
-from pipeline.engine.prepare import prepare, resolve_run, survey
+from pipeline.engine.prepare import examine, prepare, resolve_run, survey
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import run_stages
-from pipeline.engine.workers import executor_of, pin, place
+from pipeline.engine.workers import check_device, executor_of, pin, place
 from pipeline.scores.finalize import probe_labels
+from pipeline.store.holding import holding
+from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards, shard_length
 from pipeline.store.rundir import RunDir
 from stages.boxes.protocols import fingerprint
@@ -46,12 +48,26 @@ def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lam
         UserError: Something that the user can fix, in one line.
     """
     recipe = resolve_run(config)
-    directory = RunDir.open(out, config)
-    with directory.locked():
-        found, info = prepare(directory, recipe)
+    with holding(out, config) as directory:
+        _check_executor(directory, config)
+        found, info = prepare(directory, recipe, lambda *start: _check(directory, *start))
         session, full = Session(directory, info, watch), found.recipe
         del found  # Its records are in the manifest; for a million images they would occupy a gigabyte.
         return carry_through(directory, full, session, lambda todo: _compute(directory, full, session, todo))
+
+
+def _check_executor(directory: RunDir, config: Config) -> None:
+    """Wait for the cluster, if one is named, before the images and the network are looked at."""
+    if not directory.complete:
+        executor_of(config).check()
+
+
+def _check(directory: RunDir, recipe: FullRecipe, info: RunInfo, manifest: bytes | None) -> None:
+    """Check what would end the run between its beginning and its first image."""
+    if manifest is not None or not is_done(directory, info):
+        check_start(directory, recipe, info, manifest)
+        device, _ = place(recipe.config, executor_of(recipe.config))
+        check_device(directory, info, device)
 
 
 def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list[Shard]) -> None:
@@ -74,13 +90,20 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
 
 
 @named_keys()
-def preview(config: Config) -> dict[str, Any]:
-    """Summary of what a run would do; nothing is computed or written.
+def preview(config: Config, out: str | Path | None = None) -> dict[str, Any]:
+    """Summary of what a run would do; nothing is computed, and nothing written remains.
+
+    Args:
+        config: The run's configuration.
+        out: The run directory; where it is not given, only the configuration is checked.
 
     Raises:
         UserError: Anything that a run would raise before its first image.
     """
     found = survey(resolve_run(config))
+    if out is not None:
+        with executor_of(config).trial(), holding(out, config) as directory:
+            _check(directory, found.recipe, *examine(directory, found))
     recipe, images = found.recipe, len(found.records)
     return {
         "images": images,

@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.store.rundir import RunDir
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, DataError
 
 
 def status(run: RunDir) -> dict[str, Any]:
     """Counts of images and, for an incomplete run, what its last call recorded about itself.
 
     Returns:
-        ``state`` is ``complete``, ``running`` while a process holds the run, ``stopped`` where the same command
-        resumes it, or ``unknown`` where its lock may not be tried. ``seconds_left`` is present while it runs and
-        has committed something.
+        ``state`` is ``complete``, ``running`` while a process holds the run, ``preparing`` while it looks at images
+        and network, whose number is not known yet, ``stopped`` where the same command resumes it, or ``unknown``
+        where its lock may not be tried. ``seconds_left`` is present while it runs and has committed something.
 
     Raises:
-        DataError: There is no run, or it has not reached its first image.
+        DataError: There is no run, or it has not reached its first image and nobody works on it.
     """
-    found = run.status()
+    try:
+        found = run.status()
+    except DataError:
+        if run.locked_once and not run.begun and _state(run) == "running":
+            return {"state": "preparing", "images": None, "done": 0, "failed": 0, "complete": False}
+        raise
     info = run.info()
     call = info.call
     state = "complete" if found["complete"] else _state(run)

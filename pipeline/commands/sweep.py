@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +9,11 @@ from pipeline.commands.relocalize import rescore
 from pipeline.commands.run import default_directory, run
 from pipeline.config.keys import named_keys
 from pipeline.config.load import load_config
+from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.recipe import resolve
-from pipeline.config.variants import listed, variants
+from pipeline.config.variants import check_list, variants
 from pipeline.engine.progress import Progress
 from pipeline.store.rundir import RunDir
-from stages.errors import ConfigurationError
 from stages.explain.method_layers import AT
 
 LAYER = "explain.layer"
@@ -22,7 +21,7 @@ LAYER = "explain.layer"
 
 @named_keys()
 def sweep(
-    name: str, overrides: list[str], out: str | None = None, watch: Callable[[Progress], None] = lambda progress: None
+    name: str, overrides: Overrides, out: str | None = None, watch: Callable[[Progress], None] = lambda progress: None
 ) -> list[dict[str, Any]]:
     """Carry out a run, and score its maps by every combination of the rules that are listed.
 
@@ -31,7 +30,7 @@ def sweep(
 
     Args:
         name: A name of ``wsl-pipeline list configs``, or a ``.yaml`` file.
-        overrides: ``KEY=VALUE`` of a run; keys of ``box`` and ``explain.layer`` may list their values.
+        overrides: Those of a run; keys of ``box`` and ``explain.layer`` may list their values.
         out: Folder of the run directories, one for each combination; ``runs/NAME-HASH-sweep`` where not given.
         watch: Called with the progress.
 
@@ -41,7 +40,7 @@ def sweep(
     Raises:
         UserError: Something that the user can fix, in one line.
     """
-    chosen = variants(_at_each_layer(name, overrides))
+    chosen = variants(_at_each_layer(name, parsed(overrides, choices=True)))
     # Every combination is checked before the first image is read.
     stems, configs = zip(*(load_config(name, one.overrides) for one in chosen), strict=True)
     for config in configs:
@@ -57,16 +56,13 @@ def sweep(
     ]
 
 
-def _at_each_layer(name: str, overrides: list[str]) -> list[str]:
+def _at_each_layer(name: str, overrides: list[Override]) -> list[Override]:
     """The overrides with a list of layers replaced by a list of methods, each at each layer."""
-    given = [override for override in overrides if override.startswith(f"{LAYER}=")]
-    layers = listed(LAYER, given[-1].partition("=")[2]) if given else None
-    if layers is None:
+    given = [one for one in overrides if one.key == LAYER]
+    if not given or not isinstance(given[-1].value, list):
         return overrides
-    for layer in layers:
-        if not isinstance(layer, str):
-            raise ConfigurationError(f"{LAYER}: {layer!r} is not a name; put the names of layers in quotes")
-    others = [override for override in overrides if override not in given]
+    check_list(given[-1])
+    others = [one for one in overrides if one.key != LAYER]
     methods = load_config(name, variants(others)[0].overrides)[1].explain.methods
-    placed = [method if AT in method else f"{method}{AT}{layer}" for layer in layers for method in methods]
-    return [*others, f"explain.methods={json.dumps(list(dict.fromkeys(placed)))}"]
+    placed = [method if AT in method else f"{method}{AT}{layer}" for layer in given[-1].value for method in methods]
+    return [*others, Override("explain.methods", list(dict.fromkeys(placed)))]

@@ -1,18 +1,20 @@
-"""Configurations loaded from a name or a file, and KEY=VALUE overrides."""
+"""Configurations loaded from a name or a file, with overrides."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import reprlib
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.history import Tree, migrated, schema, with_present_names
+from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.sections import Config
 from pipeline.config.suggest import command_for
+from pipeline.config.written import read_yaml
 from stages.errors import ConfigurationError, unknown
 
 _PACKAGED = Path(__file__).parents[1] / "configs"
@@ -28,13 +30,13 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
-    """Load a configuration by name or file, and apply ``KEY=VALUE`` overrides.
+def load_config(name: str, overrides: Overrides) -> tuple[str, Config]:
+    """Load a configuration by name or file, and apply overrides.
 
     Args:
         name: A name in ``configs/`` or a path that ends in ``.yaml``.
-        overrides: Dotted keys; the values are YAML. Relative paths in them are relative to the working
-            directory, those in a file to that file.
+        overrides: Values by dotted key, or ``KEY=VALUE`` strings. Relative paths in them are relative to the
+            working directory, those in a file to that file.
 
     Returns:
         The name for the run directory, and the configuration.
@@ -53,7 +55,7 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    tree = _parse(text, str(path))
+    tree = read_yaml(text, Config, str(path))
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected KEY: VALUE lines")
     tree.pop("schema", None)  # The config.yaml of a run has it.
@@ -61,13 +63,13 @@ def load_config(name: str, overrides: list[str]) -> tuple[str, Config]:
     return path.stem, from_tree(tree, overrides)
 
 
-def from_tree(tree: Tree, overrides: list[str]) -> Config:
-    """The configuration in a parsed file, with ``KEY=VALUE`` overrides applied.
+def from_tree(tree: Tree, overrides: Overrides) -> Config:
+    """The configuration in a parsed file, with overrides applied.
 
     Raises:
         ConfigurationError: A key is unknown or has a bad value.
     """
-    for override in overrides:
+    for override in parsed(overrides):
         _apply(tree, override)
     try:
         return Config.model_validate(with_present_names(tree))
@@ -110,7 +112,7 @@ def config_text(config: Config) -> bytes:
     return text.encode()
 
 
-def scoring_config(method: str, overrides: list[str]) -> Config:
+def scoring_config(method: str, overrides: Overrides) -> Config:
     """The configuration for scoring results of another program.
 
     Args:
@@ -121,37 +123,26 @@ def scoring_config(method: str, overrides: list[str]) -> Config:
     Raises:
         ConfigurationError: A key is unknown or has a bad value.
     """
-    for override in overrides:
-        if not override.startswith(("box.", "evaluate.", "seed=", "model.size=")):
-            raise ConfigurationError(f"{override}: only box, evaluate, seed and model.size can be set here")
+    changes = parsed(overrides)
+    for key, value in changes:
+        if not key.startswith(("box.", "evaluate.")) and key not in ("seed", "model.size"):
+            raise ConfigurationError(f"{key}={value}: only box, evaluate, seed and model.size can be set here")
     foreign: Tree = {
         "data": {"format": "coco"},
         "model": {"spec": "foreign", "size": 224},
         "explain": {"methods": [method]},
     }
-    return from_tree(foreign, overrides)
+    return from_tree(foreign, changes)
 
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _apply(tree: Tree, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigurationError(f"{override!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
-    *sections, last = key.split(".")
-    value = _parse(text, key)
-    changed = {last: value}
-    if len(sections) == 1:
-        _absolute_paths({sections[0]: changed}, Path.cwd())
+def _apply(tree: Tree, override: Override) -> None:
+    *sections, last = override.key.split(".")
+    changed = {last: override.value}
+    _absolute_paths({sections[0]: changed} if sections else changed, Path.cwd())
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigurationError(f"{key}: {section} is not a section")
+            raise ConfigurationError(f"{override.key}: {section} is not a section")
     tree.update(changed)
 
 
@@ -174,7 +165,7 @@ def _absolute_paths(tree: Tree, base: Path) -> None:
 
 
 def _absolute(path: str, base: Path) -> str:
-    return str((base / Path(path).expanduser()).resolve())
+    return str((base / os.path.expanduser(path)).resolve())  # A folder may be called ~name; Path would refuse it.
 
 
 def _one_line(error: ValidationError) -> str:

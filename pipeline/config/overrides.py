@@ -1,53 +1,84 @@
-"""Conversion of overrides given as Python values into the KEY=VALUE form of the command line."""
+"""Overrides of single keys, as Python values or as the ``KEY=VALUE`` of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
+from types import GenericAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
+from pipeline.config.kinds import kind_of
+from pipeline.config.sections import Config
+from pipeline.config.written import read_value, read_yaml
 from stages.errors import ConfigurationError
 
-Overrides = Mapping[str, object] | Sequence[str]
-"""Overrides: ``{"box.threshold": 0.15}`` with Python values, or ``["box.threshold=0.15"]`` with YAML."""
+
+class Override(NamedTuple):
+    """A key and its new value.
+
+    Attributes:
+        key: Dotted name.
+        value: As a parsed configuration has it: texts, numbers, truth values, null, and lists of these.
+    """
+
+    key: str
+    value: Any
 
 
-def as_arguments(overrides: Overrides) -> list[str]:
-    """Overrides as :func:`pipeline.config.load.load_config` takes them.
+Overrides = Mapping[str, object] | Sequence[str | Override]
+"""Overrides: ``{"box.threshold": 0.15}`` with Python values, or ``["box.threshold=0.15"]`` as a shell passes them."""
+
+RULES = "box."
+"""Prefix of the keys that accept a list of choices in some commands; none of them has a list as its value."""
+
+
+def parsed(overrides: Overrides, choices: bool = False) -> list[Override]:
+    """Overrides with their values.
 
     Args:
-        overrides: Values by dotted key, or ``KEY=VALUE`` strings.
+        overrides: Values by dotted key, ``KEY=VALUE`` strings, or what this function returned.
+        choices: Read ``[A, B]`` as a list for the keys of :data:`RULES` too.
 
     Raises:
-        ConfigurationError: A value cannot stand in a configuration.
+        ConfigurationError: A value cannot stand in a configuration, or a string is not ``KEY=VALUE``.
 
-    >>> as_arguments({"explain.methods": ["cam", "gradcam"], "box.threshold": 0.15, "data.sample": None})
-    ['explain.methods=[cam, gradcam]', 'box.threshold=0.15', 'data.sample=null']
+    >>> parsed(["data.root=set #2", "box.threshold=0.15"])
+    [Override(key='data.root', value='set #2'), Override(key='box.threshold', value=0.15)]
+    >>> parsed({"evaluate.iou": (0.3, 0.5)})
+    [Override(key='evaluate.iou', value=[0.3, 0.5])]
     """
     if isinstance(overrides, str):
         raise ConfigurationError(f"{overrides!r}: give overrides as a mapping, or as a list of KEY=VALUE")
-    if not isinstance(overrides, Mapping):
-        return list(overrides)
-    return [f"{key}={_text(key, value)}" for key, value in overrides.items()]
+    if isinstance(overrides, Mapping):
+        return [Override(key, _plain(key, value)) for key, value in overrides.items()]
+    return [one if isinstance(one, Override) else _split(one, choices) for one in overrides]
 
 
-def _text(key: str, value: object) -> str:
-    try:
-        # YAML, not JSON: PyYAML reads the JSON number 1e-05 as a string.
-        text: str = yaml.safe_dump(_plain(value), default_flow_style=True, width=float("inf"), allow_unicode=True)
-    except yaml.YAMLError:
-        raise ConfigurationError(f"{key}: {type(value).__name__} is not a value of a configuration") from None
-    return text.removesuffix("...\n").removesuffix("\n")
+def _split(text: str, choices: bool) -> Override:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigurationError(f"{text!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
+    kind: Any = kind_of(Config, key)
+    if kind is None:  # The configuration refuses the key, whatever its value is.
+        with suppress(ConfigurationError):
+            return Override(key, read_value(value, kind, key))
+        return Override(key, value)
+    if choices and key.startswith(RULES) and value.startswith("["):
+        return Override(key, read_yaml(value, GenericAlias(list, kind), key))
+    return Override(key, read_value(value, kind, key))
 
 
-def _plain(value: object) -> object:
+def _plain(key: str, value: object) -> object:
     """A value with paths as strings, and tuples and numpy values as lists and numbers."""
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
+        return [_plain(key, one) for one in value]
+    if value is None or isinstance(value, str | int | float | dict):
+        return value
+    raise ConfigurationError(f"{key}: {type(value).__name__} is not a value of a configuration")

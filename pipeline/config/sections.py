@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     WithJsonSchema,
     create_model,
     field_validator,
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from pipeline.config.keys import named_keys
+from pipeline.config.kinds import is_only_list
 from stages.boxes import protocols
 from stages.classify.class_map import ClassMap, read_class_map
 from stages.errors import ConfigurationError, unknown
@@ -49,6 +51,13 @@ class Section(BaseModel):
     """A group of keys. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _list_of_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """A single value where a list is wanted stands for a list of it."""
+        wanted = is_only_list(cls.model_fields[str(info.field_name)].annotation)
+        return [value] if wanted and isinstance(value, str | int | float) else value
 
 
 def with_format_options(section: type[BaseModel]) -> type[BaseModel]:

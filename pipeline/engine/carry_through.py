@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 from pipeline.config.recipe import FullRecipe
@@ -28,7 +29,7 @@ def carry_through(
     """Commit the shards that are missing, then write the results; a complete run is left unchanged.
 
     Args:
-        directory: The run, begun and locked.
+        directory: The run, begun, checked by :func:`check_start` and locked.
         recipe: The run's recipe.
         session: Counts and times.
         compute: Commits the given shards, at least one.
@@ -38,15 +39,15 @@ def carry_through(
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
     committed = directory.committed()
-    if directory.complete and len(committed) == len(shards) and directory.exists("metrics.json"):
+    if is_done(directory, session.info):
         log.info("%s is complete; nothing to do", directory)
         found: dict[str, Any] = directory.read_json("metrics.json")
         return found
-    _check_form(directory, session.info, bool(committed))
+    session.info.counts_form = COUNTS_FORM
     if directory.complete:
         directory.reopen()
     session.done = sum(one.stop - one.start for one in shards if one.index in committed)
-    calibrated = calibrated_thresholds(directory, recipe)  # A run that does not fit is refused before hours of work.
+    calibrated = calibrated_thresholds(directory.manifest, recipe)
     if todo := [shard for shard in shards if shard.index not in committed]:
         session.save()
         with journal(directory) as session.journal:
@@ -61,16 +62,30 @@ def carry_through(
     return metrics
 
 
-def _check_form(directory: RunDir, info: RunInfo, has_parts: bool) -> None:
-    """A run whose parts hold counts of another form may be read, but not continued.
+def is_done(directory: RunDir, info: RunInfo) -> bool:
+    """Whether a run has all its parts and results, so that nothing is left to do."""
+    parts = len(cut_into_shards(info.images, info.shard_size))
+    return directory.complete and len(directory.committed()) == parts and directory.exists("metrics.json")
+
+
+def check_start(directory: RunDir, recipe: FullRecipe, info: RunInfo, manifest: bytes | None) -> None:
+    """Check, before hours of work, what would end the run later.
+
+    Args:
+        directory: The run, locked.
+        recipe: The run's recipe.
+        info: Its ``run.json``.
+        manifest: The bytes of its manifest where it is not begun yet.
 
     Raises:
-        ConfigurationError: It has such parts.
+        ConfigurationError: It has parts that hold counts of another form, which may be read, but not continued, or
+            its calibration run does not fit.
+        DataError: Its calibration run is not finished.
     """
-    if has_parts and info.counts_form != COUNTS_FORM:
+    if manifest is None and info.counts_form != COUNTS_FORM and directory.committed():
         begun_by = info.versions.get("wsl-pipeline", "another version")
         raise ConfigurationError(
             f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "
             "finish it with the former, or choose another --out"
         )
-    info.counts_form = COUNTS_FORM
+    calibrated_thresholds(directory.manifest if manifest is None else BytesIO(manifest), recipe)

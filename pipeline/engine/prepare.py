@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -165,23 +166,52 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     return network, recipe.with_network(replace(full.network, same_map_as=same_maps(kinds))), outputs
 
 
-def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
+Check = Callable[[FullRecipe, RunInfo, bytes | None], None]
+"""A last check before a run begins, of its recipe, its ``run.json`` and, where it is not begun, its manifest."""
+
+
+def prepare(directory: RunDir, recipe: Recipe, check: Check = lambda *_: None) -> tuple[Survey, RunInfo]:
     """Make or check the manifest; returns the inputs of the run, and its ``run.json``.
 
     A run that was begun before must find the same images, annotations and weights.
 
+    Args:
+        directory: The run's directory.
+        recipe: The first step of its recipe.
+        check: Called before anything is written.
+
     Raises:
-        UserError: Something is missing, does not fit or has changed.
+        UserError: Something is missing, does not fit or has changed, or the check raised it.
     """
-    info = directory.info() if directory.begun else None
-    found = survey(recipe, None if info is None else info.levels)
+    begun = directory.info() if directory.begun else None
+    found = survey(recipe, None if begun is None else begun.levels)
+    info, manifest = examine(directory, found)
+    check(found.recipe, info, manifest)
+    if manifest is not None:
+        for note in found.notes:
+            log.warning("%s", note)
+        begin(directory, found.recipe, info, manifest)
+    return found, info
+
+
+def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
+    """The ``run.json`` of a run, and the bytes of its manifest where it was not begun yet; nothing is written.
+
+    Args:
+        directory: The run's directory.
+        found: Its inputs.
+
+    Raises:
+        UserError: An annotation cannot be stored, or something has changed since the run was begun.
+    """
     try:
         manifest = encode(to_table(found.records), ROW_GROUP)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"data: a number in the annotations is out of range: {error}") from None
     digest = hashlib.sha256(manifest).hexdigest()
-    if info is None:
-        return found, _begin(directory, found, manifest)
+    if not directory.begun:
+        return _first_info(found, digest), manifest
+    info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
     if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
@@ -191,14 +221,14 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
-        (info.precision, recipe.config.runtime.precision, "runtime.precision has"),
+        (info.precision, found.recipe.config.runtime.precision, "runtime.precision has"),
         (info.outputs, found.recipe.network.outputs, "model.spec: what the network's outputs stand for has"),
     ):
         if before != now:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
-    check_blacklist(directory, info, recipe)
+    check_blacklist(directory, info, found.recipe)
     info.levels = dict(found.recipe.levels)
-    return found, info
+    return info, None
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
@@ -214,13 +244,19 @@ def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
         )
 
 
-def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
+def _first_info(found: Survey, digest: str) -> RunInfo:
+    """The ``run.json`` of a run that begins.
+
+    Args:
+        found: Its inputs.
+        digest: SHA-256 of its manifest.
+    """
     recipe, facts = found.recipe, found.recipe.network
-    info = RunInfo(
+    return RunInfo(
         schema=SCHEMA,
         counts_form=COUNTS_FORM,
         config_hash=config_hash(recipe.config),
-        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        manifest_sha256=digest,
         weights_sha256=facts.weights_sha256,
         images=len(found.records),
         labelled=found.labelled,
@@ -237,10 +273,6 @@ def _begin(directory: RunDir, found: Survey, manifest: bytes) -> RunInfo:
         notes=found.notes,
         versions=versions(),
     )
-    for note in found.notes:
-        log.warning("%s", note)
-    begin(directory, recipe, info, manifest)
-    return info
 
 
 def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> None:

@@ -53,18 +53,28 @@ def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
         ConfigurationError: The run was begun on another kind of device.
     """
     now = _kind(device)
+    check_device(directory, info, device)
     if info.batch_size is None:
         size = config.runtime.batch_size
         info.batch_size = (32 if now == "cpu" else 64) if size == "auto" else size
         info.device = now
         directory.write_info(info)
+    return info.batch_size
+
+
+def check_device(directory: RunDir, info: RunInfo, device: str) -> None:
+    """Check that a run goes on with the kind of device that it was begun on.
+
+    Raises:
+        ConfigurationError: It was begun on another kind.
+    """
+    now = _kind(device)
     if info.device not in (None, now):  # Runs of earlier versions do not record it.
         fix = "set runtime.device=cpu" if info.device == "cpu" else "run it where there is a GPU"
         raise ConfigurationError(
             f"runtime.device: {directory} was begun on {info.device}, this would go on with {now}; {fix}, "
             "or choose another --out"
         )
-    return info.batch_size
 
 
 def _kind(device: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,11 +16,11 @@ from stages.errors import ConfigurationError, DataError
 KEY = "evaluate.calibrate_on"
 
 
-def calibrated_thresholds(run: RunDir, recipe: FullRecipe) -> dict[str, dict[str, float]]:
+def calibrated_thresholds(manifest: str | BinaryIO, recipe: FullRecipe) -> dict[str, dict[str, float]]:
     """The thresholds, by method and IoU level, that maximise box accuracy on the calibration run.
 
     Args:
-        run: The run that is scored; its manifest exists.
+        manifest: Manifest of the run that is scored, as :mod:`pyarrow.parquet` takes it.
         recipe: The run's recipe; ``evaluate.calibrate_on`` names the other run's directory.
 
     Returns:
@@ -44,7 +44,7 @@ def calibrated_thresholds(run: RunDir, recipe: FullRecipe) -> dict[str, dict[str
     theirs = other.recipe()
     _same_rules(other, theirs, recipe)
     _same_network(other, theirs, recipe)
-    _disjoint(other, theirs, run, recipe)
+    _disjoint(other, theirs, manifest, recipe)
     found: dict[str, dict[str, float]] = {}
     for method in recipe.methods:
         chosen = metrics["methods"].get(method, {}).get("max_box_acc", {})
@@ -83,23 +83,27 @@ def _same_network(other: RunDir, theirs: FullRecipe, recipe: FullRecipe) -> None
         )
 
 
-def _disjoint(other: RunDir, theirs: FullRecipe, run: RunDir, recipe: FullRecipe) -> None:
+def _disjoint(other: RunDir, theirs: FullRecipe, manifest: str | BinaryIO, recipe: FullRecipe) -> None:
     """Check that no image is in both runs, by its uri, by name and size, or by id where both read the same data."""
     one, two = theirs.config.data, recipe.config.data
     same_data = all(getattr(one, key) == getattr(two, key) for key in ("format", "root", "split"))
-    there, here = _images(other, same_data), _images(run, same_data)
+    images = _images(manifest)
+    there, here = _keys(_images(other.manifest), same_data), _keys(images, same_data)
     for key in here.column_names:
         shared = pc.is_in(here[key], value_set=there[key].combine_chunks()).to_numpy()
         if shared.any():
-            name = pq.read_table(run.manifest, columns=["file_name"])["file_name"][int(shared.argmax())]
+            name = images["file_name"][int(shared.argmax())]
             raise ConfigurationError(
                 f"{KEY}: {other} shares {shared.sum()} images with this run, such as {name}; "
                 "a threshold must be chosen on images that are not scored"
             )
 
 
-def _images(run: RunDir, with_ids: bool) -> pa.Table:
-    manifest = pq.read_table(run.manifest, columns=["image_id", "uri", "file_name", "width", "height"])
-    sides = (pc.cast(manifest[side], pa.string()) for side in ("width", "height"))
-    keys = {"uri": manifest["uri"], "named": pc.binary_join_element_wise(manifest["file_name"], *sides, "\n")}
-    return pa.table(keys | ({"image_id": manifest["image_id"]} if with_ids else {}))
+def _images(manifest: str | BinaryIO) -> pa.Table:
+    return pq.read_table(manifest, columns=["image_id", "uri", "file_name", "width", "height"])
+
+
+def _keys(images: pa.Table, with_ids: bool) -> pa.Table:
+    sides = (pc.cast(images[side], pa.string()) for side in ("width", "height"))
+    keys = {"uri": images["uri"], "named": pc.binary_join_element_wise(images["file_name"], *sides, "\n")}
+    return pa.table(keys | ({"image_id": images["image_id"]} if with_ids else {}))

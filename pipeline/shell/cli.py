@@ -9,13 +9,15 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, interrupt
+from pipeline.shell.output import keep_stdout, outlive_readers, print_table, side_by_side, terminal_width
+from pipeline.version import __version__
 from stages.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 # Torch, ray, pyarrow and pydantic are imported inside the commands that need them: --help answers at once.
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
+    # Rich would leave out colours, but not what is bold or dim.
+    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="From images with image-level labels to boxes, scores and a page.",
     epilog="Every command takes --debug, which adds the traceback to an error.",
@@ -37,6 +41,21 @@ OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=0.15.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory: a path or a uri.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"wsl-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before a command."""
 
 
 @app.command()
@@ -60,8 +79,8 @@ def run(
 
     out = out or default_directory(stem, config)
     if dry_run:
-        return _print(preview(config) | {"run_dir": out}, as_json)
-    answer = _keep_stdout()
+        return print_table(preview(config, out) | {"run_dir": out}, as_json)
+    answer = keep_stdout()
     with watching(quiet) as watch:
         metrics = carry_out(config, out, watch)
     if as_json:
@@ -122,7 +141,7 @@ def sweep(
     from pipeline.commands.sweep import sweep as carry_out
     from pipeline.shell.console import show_variants, watching
 
-    answer = _keep_stdout()
+    answer = keep_stdout()
     with watching(quiet) as watch:
         results = carry_out(name, _with_options(overrides, executor, limit), out, watch)
     if as_json:
@@ -205,7 +224,7 @@ def sanity(
     from pipeline.commands.sanity import check
     from pipeline.shell.console import show_sanity
 
-    answer = _keep_stdout()
+    answer = keep_stdout()
     found = check(config, limit)
     if as_json:
         print(json.dumps(found), file=answer, flush=True)
@@ -219,7 +238,7 @@ def status(run: RunArgument, as_json: Json = False) -> None:
     from pipeline.commands.status import status as progress_of
     from pipeline.store.rundir import RunDir
 
-    _print(progress_of(RunDir(run)), as_json)
+    print_table(progress_of(RunDir(run)), as_json)
 
 
 @app.command(name="list")
@@ -234,14 +253,14 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the names that a configuration can use, or the classes of a network."""
-    from pipeline.shell.listing import listing, side_by_side
+    from pipeline.shell.listing import listing
 
     table = listing(what, spec, search)
     if not (table or as_json):
         return print(f"nothing in this list contains {search!r}", file=sys.stderr)
     if what == "protocols" and not as_json:
-        return print(*side_by_side(table), sep="\n")
-    _print(table, as_json)
+        return print(*side_by_side(table, terminal_width()), sep="\n")
+    print_table(table, as_json)
 
 
 @app.command()
@@ -261,7 +280,7 @@ def doctor() -> None:
     """Show what this machine offers, to read or to paste into an issue."""
     from pipeline.shell.doctor import machine_facts
 
-    _print(machine_facts(), as_json=False)
+    print_table(machine_facts(), as_json=False)
 
 
 @app.command()
@@ -269,13 +288,7 @@ def version(as_json: Json = False) -> None:
     """Show the versions that results depend on."""
     from pipeline.engine.prepare import versions
 
-    _print(versions(), as_json)
-
-
-def _keep_stdout() -> TextIO:
-    """Reserve stdout for the answer: until the process ends, output of networks and libraries goes to stderr."""
-    answer, sys.stdout = sys.stdout, sys.stderr
-    return answer
+    print_table(versions(), as_json)
 
 
 def _checked(name: str, overrides: list[str]) -> tuple[str, Config]:
@@ -297,19 +310,10 @@ def _with_options(overrides: list[str] | None, executor: str | None, limit: int 
     return changes
 
 
-def _print(value: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(value, ensure_ascii=False))
-        return
-    width = max(map(len, value), default=0)
-    for key, entry in value.items():
-        text = "  ".join(f"{k}={v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
-        print(f"{key:<{width}}  {'' if text is None else text}".rstrip())
-
-
 def main() -> None:
     """Entry point of ``wsl-pipeline``: runs a command and turns errors into one line and an exit code."""
     leave_out_current_folder()
+    outlive_readers()
     arguments = [one for one in sys.argv[1:] if one != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

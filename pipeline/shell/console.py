@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -26,7 +27,9 @@ LINE_EVERY = 30.0
 Row = tuple[dict[str, Any], dict[str, Any]]
 """Scores of a method or a baseline, and the zero line that they are compared with."""
 
-console = Console(stderr=True, highlight=False, markup=False)
+_STYLES: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+
+console = Console(stderr=True, highlight=False, markup=False, color_system=_STYLES)
 if not console.is_terminal:
     console.width = 140  # A log file has no width; 80 would fold the table.
 

@@ -139,20 +139,6 @@ def _rules(protocol: Protocol) -> dict[str, Any]:
     return {key: value for key, value in asdict(protocol).items() if key != "name"}
 
 
-def side_by_side(table: dict[str, dict[str, Any]]) -> list[str]:
-    """Lines of text: a column for each entry of a table, a row for each key.
-
-    >>> print(*side_by_side({"a": {"x": 1, "y": 2.5}, "bee": {"x": "one", "y": 2}}), sep="\\n")
-       a    bee
-    x  1    one
-    y  2.5  2
-    """
-    rows = [["", *table]]
-    rows += [[key, *(str(entry[key]) for entry in table.values())] for key in next(iter(table.values()), {})]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def _metrics() -> dict[str, Any]:
     from stages.evaluate.faithfulness.registry import metrics
     from stages.evaluate.metrics.table import COMPOSITES, METRICS

@@ -6,13 +6,15 @@ import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from urllib.parse import urlsplit
 
-from stages.errors import ConfigurationError, OutputError
+from stages.errors import ConfigurationError, OutputError, UserError
 from stages.ingest.paths import local_path
 from stages.ingest.remote import remote
+from stages.ingest.uris import list_folder
 
 _IN_MEMORY = 1 << 26  # Bytes of a file to buffer in memory before an upload; longer files go to disk.
 _PIECE = 1 << 23
@@ -89,6 +91,17 @@ def remove(uri: str) -> None:
         pass
     except OSError as error:
         raise OutputError(f"cannot remove {uri}: {reason(error)}; fix it and run the same command again") from None
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder if it is there and empty."""
+    path = local_path(uri)
+    with suppress(OSError, UserError):
+        if path is not None:
+            os.rmdir(path)
+        elif list_folder(uri) == ([], []):
+            filesystem, key = remote(uri)
+            filesystem.delete_dir(key)
 
 
 def clean(uri: str) -> None:

@@ -73,7 +73,7 @@ class RunDir:
                     )
             else:
                 folders, files = list_folder(run.uri)
-                if not all(map(_is_own, [*folders, *files])):
+                if not all(map(is_own, [*folders, *files])):
                     raise ConfigurationError(f"{run} is not empty and holds no run; choose another --out")
             for name in _FOLDERS:
                 storage.make_folder(run.where(name))
@@ -136,6 +136,11 @@ class RunDir:
         """
         with locked(self.uri):
             yield
+
+    @property
+    def locked_once(self) -> bool:
+        """Whether a process has locked the run, now or earlier; a folder that is no run is not to be locked."""
+        return self.exists(".lock") or bool(list_folder(self.where(CLAIMS))[1])
 
     @property
     def complete(self) -> bool:
@@ -311,7 +316,7 @@ def _part_name(shard: int) -> str:
     return f"part-{shard:06d}.parquet"
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
     """Whether a name belongs to a run: one of its files, or the temporary file of a killed writer."""
     return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
 

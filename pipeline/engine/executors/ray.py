@@ -6,13 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from pipeline.engine.executors.cluster import connect
+from pipeline.engine.executors.cluster import check_cluster, connect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
@@ -78,6 +78,26 @@ def _advance(group: Group, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
 def _commit(job: Job, shard: Shard, outcomes: list[Outcome]) -> Committed:
     with deadline(job.timeout):
         return job.commit(shard, outcomes)
+
+
+def check() -> None:
+    """Check that the cluster answers; a local one is started only when it is needed.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    check_cluster()
+
+
+@contextmanager
+def trial() -> Iterator[None]:
+    """Leave the cluster afterwards, and end a local one, unless this process had joined it before."""
+    before = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not before:
+            ray.shutdown()
 
 
 def capacity() -> tuple[int, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ def load(rest: str, folder: Path) -> Network:
     Raises:
         WeightsUnavailableError: The weights cannot be fetched.
     """
+    timm = _timm()
     try:
-        module = _timm().create_model(rest, pretrained=True)
+        with nullcontext() if _hub_answers() else _from_cache():
+            module = timm.create_model(rest, pretrained=True)
     except Exception as error:
         raise WeightsUnavailableError(
             f"cannot fetch the weights of timm:{rest} ({first_line(error)}); "
@@ -60,6 +63,28 @@ def untrained(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
     """The network with random weights, and the preprocessing of the published weights."""
     module = _timm().create_model(name, pretrained=False, num_classes=num_classes)
     return module, _as_configured(module)
+
+
+def _hub_answers() -> bool:
+    """Whether Hugging Face can be reached; its own client finds out that it cannot only after a minute of retries."""
+    hub = import_module("huggingface_hub")
+    try:
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # Its versions use different HTTP libraries.
+        return type(error).__name__ == "ReadTimeout"  # It is there, but slow.
+    return True
+
+
+@contextmanager
+def _from_cache() -> Iterator[None]:
+    """Let the client of Hugging Face look into its cache only."""
+    constants: Any = import_module("huggingface_hub.constants")
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _timm() -> Any:

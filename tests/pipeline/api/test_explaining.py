@@ -13,7 +13,7 @@ from torch import nn
 import pipeline as wsl
 from pipeline.api import explaining
 from pipeline.commands.run import run as carry_out
-from pipeline.config.overrides import as_arguments
+from pipeline.config.overrides import parsed
 from stages.boxes.protocols import get_protocol
 from stages.classify.network import Network, Preprocess
 from stages.errors import ConfigurationError, DataError, UserError
@@ -59,7 +59,7 @@ def same(one: wsl.Explained, other: wsl.Explained) -> bool:
 def test_maps_and_boxes_are_those_of_a_run(tiny, tmp_path, uris, network, spec, method, layer, fit, protocol):
     changes = {"model.spec": spec, "explain.methods": [method], "explain.layer": layer, "model.fit": fit}
     changes |= {"runtime.batch_size": 8, "runtime.shard_size": 8}
-    overrides = as_arguments(changes | {"box.protocol": protocol, "data.limit": 8, "evaluate.sweep": False})
+    overrides = parsed(changes | {"box.protocol": protocol, "data.limit": 8, "evaluate.sweep": False})
     carry_out(tiny(*overrides), tmp_path / "run")
     run = wsl.load(tmp_path / "run")
     uris = uris[:8]

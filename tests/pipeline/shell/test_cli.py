@@ -112,7 +112,7 @@ def test_a_dry_run_computes_nothing(tiny_data, tmp_path):
         (("run", "{tiny}", "--out", "foo://bar/x"), 2, "error: --out: foo://bar/x"),
         (("compare", "/nowhere", "/nowhere"), 3, "/nowhere has no"),
         (("sweep", "{tiny}", "box.threshold=[0.1,0.2]", "box.threshold=0.5"), 2, "box.threshold is given twice"),
-        (("sweep", "{tiny}", "explain.layer=[0.10,0.2]"), 2, "0.1 is not a name; put the names of layers in quotes"),
+        (("sweep", "{tiny}", "explain.layer=[0.10,0.2]"), 2, "no layer '0.10'"),
     ],
 )
 def test_mistakes_are_one_line_and_the_right_code(tiny_data, tmp_path, arguments, code, message):
