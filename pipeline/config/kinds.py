@@ -29,6 +29,16 @@ def is_texts(kind: Any) -> bool:
     )
 
 
+def is_mapping(kind: Any) -> bool:
+    """Whether every value of a type is a mapping, or null; a text stands for the file that has it.
+
+    >>> is_mapping(dict[str, list[str]] | None), is_mapping(str), is_mapping(None)
+    (True, False, False)
+    """
+    members = [one for one in _members(kind) if one is not NoneType]
+    return bool(members) and all(get_origin(one) is dict for one in members)
+
+
 def is_only_list(kind: Any) -> bool:
     """Whether every value of a type is a list."""
     return all(get_origin(one) is list for one in _members(kind))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.kinds import is_section, is_text, is_texts, takes_null
+from pipeline.config.kinds import is_mapping, is_section, is_text, is_texts, takes_null
 from stages.errors import ConfigurationError
 
 _STANDARD = "tag:yaml.org,2002:"
@@ -64,6 +64,8 @@ def read_value(text: str, kind: Any, where: str) -> Any:
         return None if takes_null(kind) and text in ("", "null") else text
     if is_texts(kind) and not text.startswith("["):
         return text
+    if is_mapping(kind) and not text.startswith("{"):  # The name of a file that holds it.
+        return None if text in ("", "null") else text
     return read_yaml(text, kind, where)
 
 
@@ -73,6 +75,10 @@ def _keep_texts(node: yaml.Node, kind: Any) -> None:
         for name, value in node.value:
             if name.value in kind.model_fields:
                 _keep_texts(value, kind.model_fields[name.value].annotation)
+    elif isinstance(node, yaml.MappingNode) and is_mapping(kind):
+        for name, value in node.value:
+            _keep_texts(name, str)
+            _keep_texts(value, list[str] | str)
     elif isinstance(node, yaml.SequenceNode) and is_texts(kind):
         for item in node.value:
             _keep_texts(item, str)

@@ -160,6 +160,14 @@ def test_choices_of_rules_are_lists_where_rules_may_be_listed(tiny):
         variants(["box.threshold=[]"])
 
 
+def test_a_mapping_may_be_a_file_of_any_name_and_its_words_are_texts(tmp_path, tiny):
+    for name in ("my map #2.yaml", "2017", "no"):
+        (tmp_path / name).write_text("dog: [tabby]\n")
+        assert tiny(f"data.class_map={tmp_path / name}").data.class_map == {"dog": ["tabby"]}
+    assert tiny("data.class_map={no: 7, 007: [on, 258]}").data.class_map == {"no": ["7"], "007": ["on", "258"]}
+    assert tiny("data.class_map=null").data.class_map is None
+
+
 def test_an_unknown_key_is_the_mistake_whatever_its_value(tiny):
     with pytest.raises(ConfigurationError, match=r"unknown key data\.rot; did you mean data\.root\?"):
         tiny("data.rot=@home")
