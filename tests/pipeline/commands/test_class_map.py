@@ -176,8 +176,8 @@ def test_files_that_are_no_map(config, tmp_path, text, message):
 def test_a_map_that_is_nowhere_and_one_of_no_names(config, tmp_path):
     with pytest.raises(ConfigurationError, match=r"^data\.class_map: no file .*/map\.yaml"):
         config(f"data.class_map={tmp_path / 'map.yaml'}")
-    with pytest.raises(ConfigurationError, match=r"^data\.class_map: True is not a name; put it in quotes"):
-        config("data.class_map={low: [yes]}")
+    with pytest.raises(ConfigurationError, match=r"^data\.class_map: "):
+        config("data.class_map={low: [{a: b}]}")
     with pytest.raises(
         ConfigurationError, match=r"^data\.class_map: 'clas 9', under 'low', .*nearest: 'class 6'|5'|4'"
     ):

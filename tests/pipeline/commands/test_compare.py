@@ -117,6 +117,7 @@ def test_the_command_prints_a_table_or_json(runs):
     assert json.loads(wsl_here("compare", runs / "a", "--json").stdout)["systems"] == ["cam", "layercam"]
 
 
+@pytest.mark.slow
 def test_runs_in_a_store(runs):
     with serving():
         for name in "ab":
@@ -131,6 +132,7 @@ def test_runs_in_a_store(runs):
     assert strange.returncode == 2 and "--out" not in strange.stderr and "s3:/bucket/run is neither" in strange.stderr
 
 
+@pytest.mark.slow
 def test_rules_are_those_that_a_run_was_scored_by(runs, tmp_path):
     (tmp_path / "list.txt").write_text("3\n")
     rules = [f"evaluate.blacklist={tmp_path / 'list.txt'}"]

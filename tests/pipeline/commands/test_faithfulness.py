@@ -40,6 +40,7 @@ def test_metrics_follow_from_the_parts(finished):
     assert json.loads((out / "run.json").read_text())["seconds"]["faithfulness/adcc"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", ["runtime.workers=1", "runtime.batch_size=5"])
 def test_how_it_is_carried_out_changes_no_byte(finished, tiny, tmp_path, override):
     run(tiny(ASKED, "explain.methods=[cam,eigencam]", override), tmp_path / "again")

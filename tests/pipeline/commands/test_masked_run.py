@@ -60,6 +60,7 @@ def test_masks_travel_in_the_manifest_and_in_the_ground_truth(masked, capsys):
         np.testing.assert_array_equal(truth.annToMask(annotation), expected)
 
 
+@pytest.mark.slow
 def test_how_it_is_carried_out_changes_no_byte(masked, tmp_path):
     config, out, metrics = masked
     other = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 3})})

@@ -34,6 +34,7 @@ def test_its_own_rules_give_the_run_again_to_the_byte(source, tmp_path, monkeypa
     assert files(tmp_path / "three") == files(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["center_crop", "letterbox"])
 def test_other_rules_give_what_a_run_with_them_gives(tiny, tmp_path, fit):
     options = f"model.fit={fit}", "data.limit=12"
@@ -94,6 +95,7 @@ def test_what_cannot_be_is_refused(source, tiny, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_command_needs_neither_torch_nor_images(tiny, tiny_data, tmp_path):
     shutil.copytree(tiny_data / "data", tmp_path / "data")
     run(tiny(f"data.root={tmp_path / 'data'}"), tmp_path / "run")

@@ -90,6 +90,7 @@ def test_metrics_follow_from_the_stored_rows(finished):
     assert metrics["methods"]["gradcam"]["gt_known_loc"] == cam["gt_known_loc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [["runtime.workers=1"], ["runtime.workers=5"], ["runtime.batch_size=5"]])
 def test_how_it_is_carried_out_changes_no_byte(finished, tiny, tmp_path, overrides):
     run(tiny(*overrides), tmp_path / "again")
@@ -109,6 +110,7 @@ def test_resuming_computes_what_is_missing_and_nothing_else(finished, tiny, tmp_
     assert seen[-1].computed == 8 and seen[-1].done == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_runs_and_is_another_run(finished, tiny, tmp_path, precision):
     metrics = run(tiny(f"runtime.precision={precision}"), tmp_path / "run")
@@ -224,6 +226,7 @@ def test_a_preview_writes_nothing(tiny, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_dilated_run_has_larger_maps_of_the_same_predictions(tiny, tmp_path):
     plain, larger = tmp_path / "plain", tmp_path / "larger"
     run(tiny("explain.methods=[cam]"), plain)

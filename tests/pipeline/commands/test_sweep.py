@@ -70,6 +70,7 @@ def test_the_command_ends_in_one_table(tiny_data, tmp_path):
     assert "0.1  cam" in result.stderr and "0.3  gradcam" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_choice_of_the_file_holds_for_every_variant_in_any_order(tiny_data, tmp_path):
     tree = yaml.safe_load((tiny_data / "tiny.yaml").read_text()) | {"box": {"threshold": 0.35}}
     tree["data"] |= {"root": str(tiny_data / "data"), "limit": 5}

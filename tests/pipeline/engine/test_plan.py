@@ -188,6 +188,7 @@ def traced() -> list[Stage]:
     return [classify, explain, Faithfulness(["average_drop", "road", "coherency"], True, scales, 3, layers=placed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1, 2, 3])
 def test_an_image_that_fails_anywhere_changes_no_other(traced, position):
     """Before the network, behind it, behind the maps and behind what is asked about them."""

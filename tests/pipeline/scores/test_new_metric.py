@@ -66,6 +66,7 @@ def test_a_new_row_of_the_table_is_everywhere(tiny, tmp_path, monkeypatch, capsy
     assert (row.value, [row.low, row.high], row.n, row.level) == (score["value"], score["ci95"], score["n"], None)
 
 
+@pytest.mark.slow
 def test_parts_without_it_are_not_mixed_with_parts_that_have_it(tiny, tmp_path, monkeypatch) -> None:
     run(tiny(), tmp_path / "run")
     (tmp_path / "run" / "_SUCCESS").unlink()

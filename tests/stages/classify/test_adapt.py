@@ -44,10 +44,10 @@ def test_a_network_of_grey_images_sees_pillows_grey():
     torch.testing.assert_close(found, expected, atol=0.01, rtol=0)  # Pillow rounds the grey value to 1 of 256.
     assert torch.equal(module.conv1.weight, before) and module.conv1.in_channels == 1
     assert network.preprocess == HALVES
-    assert network.notes == [
+    assert network.notes == (
         "the network takes grey images: 0.299 red + 0.587 green + 0.114 blue, normalised with mean 0.5 and standard "
-        "deviation 0.25"
-    ]
+        "deviation 0.25",
+    )
 
 
 def test_a_mean_of_each_colour_becomes_that_of_grey():
@@ -63,7 +63,7 @@ def test_a_network_that_makes_its_images_grey_itself_stays():
 
     module = Own()
     network = Network(module, preprocess=Preprocess(SIZE))
-    assert network.module is module and network.notes == [] and network.preprocess == Preprocess(SIZE)
+    assert network.module is module and network.notes == () and network.preprocess == Preprocess(SIZE)
 
 
 def test_a_network_that_does_more_with_one_channel_is_refused():
@@ -80,7 +80,7 @@ def test_other_precisions_are_computed_in_float32(dtype):
     module = Tiny().to(dtype)
     network = Network(module, preprocess=HALVES)
     name = str(dtype).removeprefix("torch.")
-    assert network.notes == [f"the network's {name} parameters are computed in float32"]
+    assert network.notes == (f"the network's {name} parameters are computed in float32",)
     assert {one.dtype for one in network.module.parameters()} == {torch.float32}
     assert {one.dtype for one in module.parameters()} == {dtype}
     images = torch.randn(1, 3, SIZE, SIZE)

@@ -83,6 +83,7 @@ def test_a_padded_pool_is_spread():
     torch.testing.assert_close(found[..., ::2, ::2], original)
 
 
+@pytest.mark.slow
 def test_it_is_torchvisions_own_form():
     """The same weights in the network that torchvision builds with a dilation instead of the last stride."""
     module = seeded(lambda: models.resnet50(num_classes=5)).requires_grad_(False)

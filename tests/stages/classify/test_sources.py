@@ -269,6 +269,7 @@ def test_files_lie_in_the_folder_that_is_given(checkpoints, tmp_path, monkeypatc
         load_network(spec)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_torchvisions_does_not_wait_for_torchvision():
     """Neither does the table of the methods that explain it."""
     code = (

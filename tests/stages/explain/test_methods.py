@@ -207,6 +207,7 @@ def test_the_table_and_the_decorators_name_the_same_methods():
     assert found == METHODS and set(METHODS.values()) == files
 
 
+@pytest.mark.slow
 def test_names_are_checked_without_torch_and_a_method_imports_its_own_family_alone():
     program = """
 import sys

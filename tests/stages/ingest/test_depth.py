@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.ingest.decode import Decode, DecodeError, decode, displayed_size
+from stages.ingest.decode import Decode, DecodeError, decode, read_header
 from stages.ingest.depth import find_levels, look_at
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
@@ -295,7 +295,7 @@ def test_orientation_of_deep_images(format: str, colour: bool, orientation: int)
     content = png16(deep, exif=exif) if format == "PNG" else tiff(deep.astype(kind), orientation=orientation)
     plain = pillow(Image.fromarray(pixels.astype(np.uint8)), "PNG", exif=exif)
     assert np.array_equal(decode(content), decode(plain))
-    assert displayed_size(content) == decode(content).size
+    assert read_header(content).displayed == decode(content).size
 
 
 def test_a_white_that_the_header_names_is_left_to_pillow(dataset) -> None:

@@ -140,6 +140,7 @@ def test_pxap_pools_pixels_as_the_definition_says(protocol) -> None:
     assert metrics["pxap"] == {"value": pytest.approx(expected, abs=1e-6), "n": 8} and low < expected < high
 
 
+@pytest.mark.slow
 def test_pxaps_interval_covers_what_images_of_the_same_kind_give() -> None:
     rng = np.random.default_rng(0)
     edges = bin_edges(CAM)
