@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 
 from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
-from pipeline.engine.interrupt import Interruption, interrupt
+from pipeline.engine.interrupt import Interruption, handling, interrupt
 from stages.errors import UserError
 
 if TYPE_CHECKING:
@@ -300,15 +299,15 @@ def main() -> None:
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
     if not debug:
         warnings.simplefilter("ignore")  # Warnings of libraries address developers.
-    signal.signal(signal.SIGINT, interrupt)
     try:
-        code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
+        with handling(interrupt):
+            code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
         if code:
             _leave("", code)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
-    except Interruption:
-        _leave("interrupted; run the same command to resume", 130)
+    except Interruption as interruption:
+        _leave("interrupted; run the same command to resume", interruption.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument.
             _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from stages.ingest.remote import remote
 
 _IN_MEMORY = 1 << 26  # Bytes of a file to buffer in memory before an upload; longer files go to disk.
 _PIECE = 1 << 23
+_TEMPORARY = re.compile(r"\..+\.\d+\.wsl-pipeline-tmp")  # A tag of our own: a user's .tmp files are not ours.
 # Stores in which an object appears only once it is complete. HDFS and others show half-written files.
 _WHOLE = ("s3", "gs", "gcs", "abfs", "abfss")
 
@@ -91,11 +93,20 @@ def remove(uri: str) -> None:
         raise OutputError(f"cannot remove {uri}: {reason(error)}; fix it and run the same command again") from None
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file name is that of a temporary file that :func:`write` makes.
+
+    >>> is_temporary(".run.json.4711.wsl-pipeline-tmp"), is_temporary(".mine.tmp")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def clean(uri: str) -> None:
-    """Remove the temporary files of killed writers; object stores have none."""
+    """Remove the temporary files of killed writers from a folder, not from those in it; object stores have none."""
     path = local_path(uri)
     if path is not None:
-        for stale in Path(path).rglob(".*.tmp"):
+        for stale in filter(lambda one: is_temporary(one.name), Path(path).glob(".*")):
             stale.unlink(missing_ok=True)
 
 
@@ -122,7 +133,7 @@ def _upload(uri: str, chunks: Iterable[bytes]) -> None:
 
 
 def _write_local(target: Path, chunks: Iterable[bytes]) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.wsl-pipeline-tmp")
     try:
         with open(temporary, "wb") as file:
             for chunk in chunks:

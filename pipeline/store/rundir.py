@@ -293,8 +293,9 @@ class RunDir:
         return _read(uri, schema.names) if is_file(uri) else schema.empty_table()
 
     def clean(self) -> None:
-        """Remove the temporary files of killed writers."""
-        storage.clean(self.uri)
+        """Remove the temporary files of killed writers, from the folders that they write to."""
+        for name in ("", *_FOLDERS):
+            storage.clean(self.where(name) if name else self.uri)
 
     def _parts(self, kind: str) -> list[tuple[int, str]]:
         named = ((_PART.fullmatch(name), name) for name in list_folder(self.where(kind))[1])
@@ -312,7 +313,7 @@ def _part_name(shard: int) -> str:
 
 def _is_own(name: str) -> bool:
     """Whether a name belongs to a run: one of its files, or the temporary file of a killed writer."""
-    return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
+    return name in _OWN or storage.is_temporary(name)
 
 
 def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -40,7 +42,7 @@ def test_a_commit_is_whole_or_absent(run, monkeypatch):
             ):
                 run.commit(4, table, FAILED.slice(0, 0))
         assert run.committed() == {3}
-        assert not list(run.path.rglob("*.tmp"))
+        assert not list(run.path.rglob("*-tmp"))
     run.commit(4, table, FAILED.slice(0, 0))
     assert run.committed() == {3, 4}
     assert not (run.path / "errors" / "part-000004.parquet").exists()
@@ -58,12 +60,36 @@ def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
         assert place.committed() == {3} and list(place.errors()) == []
 
 
-def test_leftovers_of_killed_writers_are_removed_and_never_read(run):
-    stale = run.path / "predictions" / ".part-000001.parquet.999.tmp"
-    stale.write_bytes(b"PAR1")
+def test_leftovers_of_killed_writers_are_removed_and_never_read(run, tiny):
+    dying = f"""
+import os, signal, sys
+from pipeline.store.rundir import RunDir
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+RunDir(sys.argv[1]).write(sys.argv[2], b"PAR1")
+"""
+    for name in ("predictions/part-000001.parquet", "run.json", "coco/predictions.json"):
+        path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        subprocess.run([sys.executable, "-c", dying, run.uri, name], env=path, check=False)
+    assert len(list(run.path.rglob("*-tmp"))) == 3, "killed in the middle of a write"
     assert run.committed() == set()
+    RunDir.open(run.path, tiny())  # They do not make the folder a stranger's.
     run.clean()
-    assert not stale.exists()
+    assert not list(run.path.rglob("*-tmp"))
+
+
+def test_temporary_files_of_others_are_left_alone_and_make_a_folder_theirs(run, tmp_path, tiny):
+    (run.path / "notes").mkdir()
+    theirs = [
+        run.path / name for name in (".mine.tmp", "coco/.draft.tmp", "notes/.draft.tmp", "notes/.a.1.wsl-pipeline-tmp")
+    ]
+    for one in theirs:
+        one.write_text("years of work")
+    run.clean()
+    assert [one.read_text() for one in theirs] == ["years of work"] * 4
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh" / ".mine.tmp").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="is not empty and holds no run"):
+        RunDir.open(tmp_path / "fresh", tiny())
 
 
 def test_a_damaged_part_is_named(run):
