@@ -41,7 +41,8 @@ def interrupt(signum: int = signal.SIGINT, frame: FrameType | None = None) -> No
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle the signals of :data:`SIGNALS` in a block; outside the main thread, where none arrives, do nothing.
 
-    Within the block, and not before, because libraries such as Ray set handlers of their own. SIGHUP stays ignored where the program was started to ignore it (``nohup``).
+    Within the block, and not before, because libraries such as Ray set handlers of their own. SIGHUP stays ignored
+    where the program was started to ignore it (``nohup``).
     """
     if threading.current_thread() is not threading.main_thread():
         yield

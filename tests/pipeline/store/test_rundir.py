@@ -61,7 +61,7 @@ def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
 
 
 def test_leftovers_of_killed_writers_are_removed_and_never_read(run, tiny):
-    dying = f"""
+    dying = """
 import os, signal, sys
 from pipeline.store.rundir import RunDir
 os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
