@@ -37,11 +37,18 @@ def carry_through(
         The content of ``metrics.json``.
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
+    for shard, damage in directory.damaged_parts():
+        log.warning("%s; it is set aside as *.bad", damage)
+        directory.reopen()
+        directory.set_aside(shard)
     committed = directory.committed()
-    if directory.complete and len(committed) == len(shards) and directory.exists("metrics.json"):
+    damaged = list(directory.damaged_results())
+    if directory.complete and len(committed) == len(shards) and directory.exists("metrics.json") and not damaged:
         log.info("%s is complete; nothing to do", directory)
         found: dict[str, Any] = directory.read_json("metrics.json")
         return found
+    for damage in damaged if directory.complete else []:
+        log.warning("%s; it is written again", damage)
     _check_form(directory, session.info, bool(committed))
     if directory.complete:
         directory.reopen()
@@ -56,9 +63,14 @@ def carry_through(
     metrics = session.time("finalize", lambda: finalize(directory, recipe, calibrated))
     session.time("report", lambda: write_report(directory, recipe))
     session.info.failed = metrics["n_failed"]
+    session.info.results = {name: digest for name, digest in directory.written.items() if _is_result(name)}
     session.save()
     directory.write("_SUCCESS", b"")
     return metrics
+
+
+def _is_result(name: str) -> bool:
+    return name == "metrics.json" or name.startswith("coco/")
 
 
 def _check_form(directory: RunDir, info: RunInfo, has_parts: bool) -> None:

@@ -181,10 +181,7 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
-    if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
-        raise DataError(
-            f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
-        )
+    directory.check_manifest()
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
@@ -246,6 +243,7 @@ def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> 
         manifest: The bytes of its manifest, written last: where it exists, so do the other files.
     """
     directory.write("config.yaml", config_text(recipe.config))
+    info.config_sha256 = directory.written["config.yaml"]
     directory.write_info(info)
     directory.write(MANIFEST_FILE, manifest)
 

@@ -213,6 +213,20 @@ def status(run: RunArgument, as_json: Json = False) -> None:
     _print(progress_of(RunDir(run)), as_json)
 
 
+@app.command()
+def verify(run: RunArgument, as_json: Json = False) -> None:
+    """Check that every file of a run is whole and was made by it."""
+    from pipeline.commands.verify import verify as check
+    from pipeline.store.rundir import RunDir
+    from stages.errors import DataError
+
+    found = check(RunDir(run))
+    _print(found, as_json)
+    if found["damaged"]:
+        more = f" and {len(found['damaged']) - 1} more" if found["damaged"][1:] else ""
+        raise DataError(f"{found['damaged'][0]}{more}; the command of the run makes damaged parts and results again")
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="configs|datasets|models|explainers|protocols|metrics|formats")],
@@ -287,6 +301,7 @@ def _print(value: dict[str, Any], as_json: bool) -> None:
     width = max(map(len, value), default=0)
     for key, entry in value.items():
         text = "  ".join(f"{k}={v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
+        text = f"\n{' ' * (width + 2)}".join(text) if isinstance(text, list) else text
         print(f"{key:<{width}}  {'' if text is None else text}".rstrip())
 
 

@@ -93,6 +93,23 @@ def remove(uri: str) -> None:
         raise OutputError(f"cannot remove {uri}: {reason(error)}; fix it and run the same command again") from None
 
 
+def set_aside(uri: str) -> None:
+    """Rename a file to ``*.bad``, in the place of one that was set aside before.
+
+    Raises:
+        OutputError: It cannot be renamed.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            os.replace(path, f"{path}.bad")
+        else:
+            filesystem, key = remote(uri)
+            filesystem.move(key, f"{key}.bad")
+    except OSError as error:
+        raise OutputError(f"cannot rename {uri}: {reason(error)}; fix it and run the same command again") from None
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file name is that of a temporary file that :func:`write` makes.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,6 +58,8 @@ class RunInfo(_Part):
     config_hash: str = ""
     source: Source | None = None
     """Source of the maps, for a relocalized run."""
+    config_sha256: str = ""
+    """SHA-256 of ``config.yaml``; version 0.3.0 and before did not record it."""
     manifest_sha256: str = ""
     weights_sha256: str = ""
     labelled: int = 0
@@ -85,6 +89,9 @@ class RunInfo(_Part):
     """Kind of device, ``cpu`` or ``cuda``, once the run has begun to compute."""
     failed: int | None = None
     """Number of images in ``errors``, once the run is complete."""
+    results: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the scores and COCO files by name, once the run is complete; version 0.3.0 and before did not record
+    them."""
     computed_images: int = 0
     """Number of images committed by all calls; more than ``images`` where a shard was computed again."""
     wall_seconds: float = 0.0
@@ -94,6 +101,12 @@ class RunInfo(_Part):
     peak_memory_mib: dict[str, float] = Field(default_factory=dict)
     """Peak resident memory of the driver and of a worker, in MiB."""
     call: Call = Call()
+
+    def origin(self) -> str:
+        """Digest of everything that the run's parts follow from: images, network, configuration and cut."""
+        source = None if self.source is None else self.source.model_dump()
+        made_by = (self.manifest_sha256, self.weights_sha256, self.config_hash, self.blacklist, self.precision, source)
+        return hashlib.sha256(json.dumps([*made_by, self.shard_size, self.counts_form]).encode()).hexdigest()
 
     def plain(self) -> dict[str, Any]:
         """The file's content as JSON values, without unset fields."""

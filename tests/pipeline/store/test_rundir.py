@@ -11,8 +11,9 @@ import pytest
 
 from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import prepare
-from pipeline.store.rundir import RunDir, encode
-from pipeline.store.tables import error_table, prediction_table
+from pipeline.store.info import SCHEMA, RunInfo
+from pipeline.store.rundir import RunDir
+from pipeline.store.tables import COUNTS_FORM, error_table, prediction_table
 from stages.batch import ImageError
 from stages.errors import ConfigurationError, DataError, OutputError, StorageError
 from tests.objectstore import BUCKET, SECRET, serving
@@ -22,7 +23,14 @@ FAILED = error_table([(7, "/x/7.jpg", ImageError("decode", "Empty", "no bytes"))
 
 @pytest.fixture
 def run(tmp_path, tiny):
-    return RunDir.open(tmp_path / "run", tiny())
+    return opened(tmp_path / "run", tiny())
+
+
+def opened(place, config):
+    """A run directory that has got as far as its ``run.json``."""
+    run = RunDir.open(place, config)
+    run.write_info(RunInfo(schema=SCHEMA, counts_form=COUNTS_FORM, images=1, shard_size=1, precision="fp32"))
+    return run
 
 
 def test_a_commit_is_whole_or_absent(run, monkeypatch):
@@ -53,9 +61,9 @@ def test_errors_of_an_uncommitted_shard_do_not_count(run):
     assert list(run.errors()) == []
 
 
-def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
-    for place in (run, RunDir(f"s3://{BUCKET}/run")):
-        place.write("errors/part-000003.parquet", encode(FAILED))
+def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store, tiny):
+    for place in (run, opened(f"s3://{BUCKET}/run", tiny())):
+        place.write("errors/part-000003.parquet", b"of the first try")
         place.commit(3, prediction_table({}, [], "{}"), FAILED.slice(0, 0))
         assert place.committed() == {3} and list(place.errors()) == []
 
@@ -95,7 +103,8 @@ def test_temporary_files_of_others_are_left_alone_and_make_a_folder_theirs(run, 
 def test_a_damaged_part_is_named(run):
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
     with pytest.raises(
-        DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"
+        DataError,
+        match=r"part-000002\.parquet is damaged .*; run the command of its run again, which computes it again",
     ):
         list(run.predictions())
 
@@ -125,8 +134,10 @@ def test_equal_tables_give_equal_bytes(run):
     table = prediction_table({}, [], '{"a": 1}')
     run.commit(1, table, FAILED)
     run.commit(2, table, FAILED)
-    one, two = ((run.path / "predictions" / f"part-00000{index}.parquet").read_bytes() for index in (1, 2))
-    assert one == two
+    one, two = (run.read(f"predictions/part-00000{index}.parquet") for index in (1, 2))
+    run.commit(1, table, FAILED)
+    assert run.read("predictions/part-000001.parquet") == one
+    assert len(one) == len(two) and one != two, "they say which shard they are"
     assert pq.read_schema(run.path / "predictions" / "part-000001.parquet").metadata[b"wsl_pipeline.schema"] == b"1"
 
 
@@ -152,7 +163,8 @@ def test_a_uri_with_a_secret_is_refused_and_not_repeated(tiny):
 
 
 def test_what_a_directory_in_a_store_does(store, tiny):
-    run = RunDir.open(f"s3://{BUCKET}/a run", tiny())
+    run = opened(f"s3://{BUCKET}/a run", tiny())
+    run.commit(2, prediction_table({}, [], "{}"), FAILED)  # It asks once what made the run.
     store.requests.clear()
     run.commit(3, prediction_table({}, [], "{}"), FAILED)
     assert [(method, path) for method, path, _ in store.requests] == [
@@ -160,14 +172,14 @@ def test_what_a_directory_in_a_store_does(store, tiny):
         ("PUT", f"/{BUCKET}/a run/predictions/part-000003.parquet"),
     ]
     copy = pickle.loads(pickle.dumps(run))
-    assert copy.committed() == {3} and [part["image_id"].to_pylist() for part in copy.errors()] == [[7]]
+    assert copy.committed() == {2, 3} and [part["image_id"].to_pylist() for part in copy.errors()] == [[7], [7]]
     assert run.part("errors", 3).num_rows == 1 and run.part("errors", 4).num_rows == 0
     run.write("_SUCCESS", b"")
     assert run.complete
     run.reopen()
     assert not run.complete
     with pytest.raises(DataError, match=r"has no run\.json"):
-        run.status()
+        RunDir(f"s3://{BUCKET}/no run").status()
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
     with pytest.raises(DataError, match=r"s3://.*part-000002\.parquet is damaged"):
         list(run.predictions())
