@@ -23,7 +23,11 @@ log = logging.getLogger("wsl_pipeline")
 
 
 def carry_through(
-    directory: RunDir, recipe: FullRecipe, session: Session, compute: Callable[[list[Shard]], None]
+    directory: RunDir,
+    recipe: FullRecipe,
+    session: Session,
+    compute: Callable[[list[Shard]], None],
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Commit the shards that are missing, then write the results; a complete run is left unchanged.
 
@@ -32,6 +36,7 @@ def carry_through(
         recipe: The run's recipe.
         session: Counts and times.
         compute: Commits the given shards, at least one.
+        retry_failed: Whether to commit the shards with images that failed again, in place of what they were.
 
     Returns:
         The content of ``metrics.json``.
@@ -42,6 +47,8 @@ def carry_through(
         directory.reopen()
         directory.set_aside(shard)
     committed = directory.committed()
+    # A part is replaced in one step, so that what a shard had stays until it has something better.
+    committed -= directory.with_failures() if retry_failed else set()
     damaged = list(directory.damaged_results())
     if directory.complete and len(committed) == len(shards) and directory.exists("metrics.json") and not damaged:
         log.info("%s is complete; nothing to do", directory)

@@ -15,7 +15,7 @@ from pipeline.config.load import config_text
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe, resolve
 from pipeline.config.sections import Config
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
-from pipeline.store.manifest import ROW_GROUP, relabel, select, shard_length, to_table
+from pipeline.store.manifest import ROW_GROUP, read_records, relabel, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
 from pipeline.store.tables import COUNTS_FORM
 from pipeline.version import __version__
@@ -182,6 +182,8 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
     directory.check_manifest()
+    if digest != info.manifest_sha256 and _sizes_became_known(directory, found.records):
+        digest = info.manifest_sha256
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
@@ -191,6 +193,18 @@ def prepare(directory: RunDir, recipe: Recipe) -> tuple[Survey, RunInfo]:
             raise ConfigurationError(f"{what} changed since {directory} was begun; choose another --out")
     check_blacklist(directory, info, recipe)
     return found, info
+
+
+def _sizes_became_known(directory: RunDir, records: list[ImageRecord]) -> bool:
+    """Whether the images are those of the run, except that files whose size could not be read were mended."""
+    stored = [record for group in read_records(directory.manifest) for record in group]
+    if len(stored) != len(records):
+        return False
+    known = [
+        replace(now, width=0, height=0) if not (before.width or before.height) else now
+        for before, now in zip(stored, records, strict=True)
+    ]
+    return bool(to_table(known).equals(to_table(stored)))
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:

@@ -48,6 +48,9 @@ def run(
     executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute the shards with images that failed again.")
+    ] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
@@ -62,7 +65,7 @@ def run(
         return _print(preview(config) | {"run_dir": out}, as_json)
     answer = _keep_stdout()
     with watching(quiet) as watch:
-        metrics = carry_out(config, out, watch)
+        metrics = carry_out(config, out, watch, retry_failed)
     if as_json:
         print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:

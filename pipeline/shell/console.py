@@ -93,7 +93,8 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
     if out is None:
         return
     if metrics["n_failed"]:
-        console.print(f"{metrics['n_failed']} images failed: {join(out, 'errors')}", soft_wrap=True)
+        failed = f"{metrics['n_failed']} images failed: {join(out, 'errors')}"
+        console.print(f"{failed}; --retry-failed computes their shards again", soft_wrap=True)
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
 
 

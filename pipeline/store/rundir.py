@@ -249,6 +249,10 @@ class RunDir:
         """Indices of the finished shards."""
         return {shard for shard, _ in self._parts("predictions")}
 
+    def with_failures(self) -> set[int]:
+        """Indices of the finished shards with images that failed."""
+        return {shard for shard, _ in self._parts("errors")} & self.committed()
+
     def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed predictions, shard by shard in order; all columns or only the named ones.
 
