@@ -16,6 +16,7 @@ from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, handling, interrupt
 from stages.errors import UserError
+from stages.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.config.sections import Config
@@ -299,13 +300,18 @@ def _with_options(overrides: list[str] | None, executor: str | None, limit: int 
 
 def _print(value: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(value, ensure_ascii=False))
+        print(json.dumps(value))
         return
     width = max(map(len, value), default=0)
     for key, entry in value.items():
         text = "  ".join(f"{k}={v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
         text = f"\n{' ' * (width + 2)}".join(text) if isinstance(text, list) else text
-        print(f"{key:<{width}}  {'' if text is None else text}".rstrip())
+        print(printable(f"{key:<{width}}  {'' if text is None else text}".rstrip()))
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def main() -> None:
@@ -313,7 +319,9 @@ def main() -> None:
     leave_out_current_folder()
     arguments = [one for one in sys.argv[1:] if one != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    messages = logging.StreamHandler(sys.stderr)
+    messages.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(handlers=[messages])
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
     if not debug:
         warnings.simplefilter("ignore")  # Warnings of libraries address developers.
@@ -342,7 +350,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 def _leave(message: str, code: int) -> None:
     if message:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
     sys.stdout.flush()
     # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.store.rundir import RunDir
 from stages.evaluate.metrics.contract import Metric
 from stages.evaluate.metrics.table import METRICS, OF_CLASSES
 from stages.ingest.paths import join
+from stages.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.engine.progress import Progress
@@ -26,7 +28,16 @@ LINE_EVERY = 30.0
 Row = tuple[dict[str, Any], dict[str, Any]]
 """Scores of a method or a baseline, and the zero line that they are compared with."""
 
-console = Console(stderr=True, highlight=False, markup=False)
+
+class _Console(Console):
+    """A console on which names of strangers cannot move the cursor."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a line, a title or a cell."""
+        return super().render_str(printable(text), **options)
+
+
+console = _Console(stderr=True, highlight=False, markup=False)
 if not console.is_terminal:
     console.width = 140  # A log file has no width; 80 would fold the table.
 
