@@ -16,6 +16,7 @@ from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, handling, interrupt
 from stages.errors import UserError
+from stages.ingest.paths import masked
 from stages.printable import printable
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _print(value: dict[str, Any], as_json: bool) -> None:
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(masked(super().format(record)))
 
 
 def main() -> None:
@@ -350,7 +351,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 def _leave(message: str, code: int) -> None:
     if message:
-        print(printable(message), file=sys.stderr, flush=True)
+        print(printable(masked(message)), file=sys.stderr, flush=True)
     sys.stdout.flush()
     # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

@@ -12,7 +12,7 @@ from tempfile import SpooledTemporaryFile
 from urllib.parse import urlsplit
 
 from stages.errors import ConfigurationError, OutputError
-from stages.ingest.paths import local_path
+from stages.ingest.paths import check_no_secret, local_path
 from stages.ingest.remote import remote
 
 _IN_MEMORY = 1 << 26  # Bytes of a file to buffer in memory before an upload; longer files go to disk.
@@ -29,6 +29,7 @@ def resolve(place: str | Path) -> str:
         ConfigurationError: It is neither a path nor a uri, or the store does not write files atomically.
     """
     text = os.fspath(place)
+    check_no_secret(text)
     try:
         path, scheme = local_path(text), urlsplit(text).scheme
     except ValueError as error:  # Such as brackets that are not an IPv6 address.
