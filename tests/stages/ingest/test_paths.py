@@ -20,15 +20,15 @@ SECRETS = [
 
 @pytest.mark.parametrize("uri", SECRETS)
 def test_a_uri_with_credentials_is_refused_and_not_repeated(uri):
-    with pytest.raises(ConfigurationError, match="carries a secret.*give credentials in the environment") as caught:
+    with pytest.raises(ConfigurationError, match=r"carries a secret.*give credentials in the environment") as caught:
         check_no_secret(uri)
     assert "PW" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", SECRETS[:-1])
 def test_credentials_are_masked_in_what_others_say(uri):
-    said = masked(f"cannot read {uri}: no such file, nor {uri}")
-    assert "PW" not in said and said.count("***") == 2 and said.endswith(said.split(": no such file, nor ")[1])
+    said = masked(f"cannot read {uri} or {uri}")
+    assert "PW" not in said and said.count("***") == 2
 
 
 @pytest.mark.parametrize(
