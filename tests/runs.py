@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -100,7 +99,6 @@ def wsl_here(*arguments: object, cwd: Path | str = ".") -> subprocess.CompletedP
     from pipeline.shell.cli import main
 
     out, err, words = io.StringIO(), io.StringIO(), ["wsl-pipeline", *map(str, arguments)]
-    handler = signal.getsignal(signal.SIGINT)
     with (
         redirect_stdout(out),
         redirect_stderr(err),
@@ -114,8 +112,6 @@ def wsl_here(*arguments: object, cwd: Path | str = ".") -> subprocess.CompletedP
             code = 0
         except _LeftError as left:
             code = left.args[0]
-        finally:
-            signal.signal(signal.SIGINT, handler)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 

@@ -33,13 +33,19 @@ PROBE_IMAGES = 256
 
 
 @named_keys()
-def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+def run(
+    config: Config,
+    out: str | Path,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    retry_failed: bool = False,
+) -> dict[str, Any]:
     """Carry out a run, or resume it where it stopped.
 
     Args:
         config: The run's configuration.
         out: The run directory: a local path, or a uri such as ``s3://BUCKET/RUN``.
         watch: Called with the progress at the start and after each commit.
+        retry_failed: Whether to compute the shards with images that failed again.
 
     Returns:
         The content of ``metrics.json``.
@@ -53,7 +59,9 @@ def run(config: Config, out: str | Path, watch: Callable[[Progress], None] = lam
         found, info = prepare(directory, recipe, lambda *start: _check(directory, *start))
         session, full = Session(directory, info, watch), found.recipe
         del found  # Its records are in the manifest; for a million images they would occupy a gigabyte.
-        return carry_through(directory, full, session, lambda todo: _compute(directory, full, session, todo))
+        return carry_through(
+            directory, full, session, lambda todo: _compute(directory, full, session, todo), retry_failed
+        )
 
 
 def _check_executor(directory: RunDir, config: Config) -> None:

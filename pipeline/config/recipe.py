@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
+from stages.ingest.paths import check_no_secret
 
 if TYPE_CHECKING:
     from stages.ingest.levels import Levels
@@ -171,6 +172,7 @@ def resolve(config: Config) -> Recipe:
         DataError: ``evaluate.blacklist`` cannot be read.
     """
     explain, evaluate = config.explain, config.evaluate
+    _check_no_secrets(config.model_dump())
     check_methods(explain.methods)
     check_metrics(evaluate.faithfulness)
     if evaluate.faithfulness and explain.targets == [LABEL]:
@@ -188,3 +190,16 @@ def resolve(config: Config) -> Recipe:
             "explain.methods; a sweep lists them one after the other, so give it one"
         )
     return Recipe.of(config)
+
+
+def _check_no_secrets(tree: Mapping[str, Any], prefix: str = "") -> None:
+    """A configuration is written to the run and to its page, and so would be credentials in its uris."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _check_no_secrets(value, f"{prefix}{key}.")
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                try:
+                    check_no_secret(one)
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{prefix}{key}: {error}") from None

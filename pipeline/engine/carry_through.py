@@ -24,7 +24,11 @@ log = logging.getLogger("wsl_pipeline")
 
 
 def carry_through(
-    directory: RunDir, recipe: FullRecipe, session: Session, compute: Callable[[list[Shard]], None]
+    directory: RunDir,
+    recipe: FullRecipe,
+    session: Session,
+    compute: Callable[[list[Shard]], None],
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Commit the shards that are missing, then write the results; a complete run is left unchanged.
 
@@ -33,16 +37,29 @@ def carry_through(
         recipe: The run's recipe.
         session: Counts and times.
         compute: Commits the given shards, at least one.
+        retry_failed: Whether to commit the shards with images that failed again, in place of what they were.
 
     Returns:
         The content of ``metrics.json``.
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
+    for shard, damage in directory.damaged_parts():
+        log.warning("%s", damage)
+        _check_form(directory, session.info)
+        log.warning("it is set aside as *.bad, and computed again")
+        directory.reopen()
+        directory.set_aside(shard)
     committed = directory.committed()
-    if is_done(directory, session.info):
+    # A part is replaced in one step, so that what a shard had stays until it has something better.
+    committed -= directory.with_failures() if retry_failed else set()
+    damaged = list(directory.damaged_results())
+    if is_done(directory, session.info) and len(committed) == len(shards) and not damaged:
         log.info("%s is complete; nothing to do", directory)
         found: dict[str, Any] = directory.read_json("metrics.json")
         return found
+    for damage in damaged if directory.complete else []:
+        log.warning("%s; it is written again", damage)
+    _check_form(directory, session.info)
     session.info.counts_form = COUNTS_FORM
     if directory.complete:
         directory.reopen()
@@ -57,9 +74,14 @@ def carry_through(
     metrics = session.time("finalize", lambda: finalize(directory, recipe, calibrated))
     session.time("report", lambda: write_report(directory, recipe))
     session.info.failed = metrics["n_failed"]
+    session.info.results = {name: digest for name, digest in directory.written.items() if _is_result(name)}
     session.save()
     directory.write("_SUCCESS", b"")
     return metrics
+
+
+def _is_result(name: str) -> bool:
+    return name == "metrics.json" or name.startswith("coco/")
 
 
 def is_done(directory: RunDir, info: RunInfo) -> bool:
@@ -82,10 +104,15 @@ def check_start(directory: RunDir, recipe: FullRecipe, info: RunInfo, manifest: 
             its calibration run does not fit.
         DataError: Its calibration run is not finished.
     """
-    if manifest is None and info.counts_form != COUNTS_FORM and directory.committed():
+    if manifest is None:
+        _check_form(directory, info)
+    calibrated_thresholds(directory.manifest if manifest is None else BytesIO(manifest), recipe)
+
+
+def _check_form(directory: RunDir, info: RunInfo) -> None:
+    if info.counts_form != COUNTS_FORM and directory.committed():
         begun_by = info.versions.get("wsl-pipeline", "another version")
         raise ConfigurationError(
             f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "
             "finish it with the former, or choose another --out"
         )
-    calibrated_thresholds(directory.manifest if manifest is None else BytesIO(manifest), recipe)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipeline.engine.blame import check_reachable
 from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import Outcome, process, total
 from pipeline.store.manifest import Shard, read_shard
@@ -88,6 +89,7 @@ class Job:
     def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
         """Store a shard whose batches went through all stages."""
         started = time.perf_counter()
+        check_reachable(self.run, (error for outcome in outcomes for error in outcome.errors))
         rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
         errors = self.errors(shard, outcomes)
         table = prediction_table(rows, self.class_names, metrics.update(rows).to_json())

@@ -57,7 +57,7 @@ class Journal(logging.Handler):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
         with self.lock or nullcontext():  # Several threads may commit.
-            self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
 
 

@@ -17,7 +17,7 @@ from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe, resolve
 from pipeline.config.sections import Config
 from pipeline.engine.labels import matched
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
-from pipeline.store.manifest import ROW_GROUP, select, shard_length, to_table
+from pipeline.store.manifest import ROW_GROUP, read_records, select, shard_length, to_table
 from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
 from pipeline.store.tables import COUNTS_FORM
 from pipeline.version import __version__
@@ -214,10 +214,9 @@ def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
     info = directory.info()
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
-    if hashlib.sha256(directory.read(MANIFEST_FILE)).hexdigest() != info.manifest_sha256:
-        raise DataError(
-            f"{directory.where(MANIFEST_FILE)} is not the one that the run began with; choose another --out"
-        )
+    directory.check_manifest()
+    if digest != info.manifest_sha256 and _sizes_became_known(directory, found.records):
+        digest = info.manifest_sha256
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
         (info.manifest_sha256, digest, f"data: the images or annotations ({info.images} then) have"),
@@ -229,6 +228,18 @@ def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
     check_blacklist(directory, info, found.recipe)
     info.levels = dict(found.recipe.levels)
     return info, None
+
+
+def _sizes_became_known(directory: RunDir, records: list[ImageRecord]) -> bool:
+    """Whether the images are those of the run, except that files whose size could not be read were mended."""
+    stored = [record for group in read_records(directory.manifest) for record in group]
+    if len(stored) != len(records):
+        return False
+    known = [
+        replace(now, width=0, height=0) if not (before.width or before.height) else now
+        for before, now in zip(stored, records, strict=True)
+    ]
+    return bool(to_table(known).equals(to_table(stored)))
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:
@@ -285,6 +296,7 @@ def begin(directory: RunDir, recipe: Recipe, info: RunInfo, manifest: bytes) -> 
         manifest: The bytes of its manifest, written last: where it exists, so do the other files.
     """
     directory.write("config.yaml", config_text(recipe.config))
+    info.config_sha256 = directory.written["config.yaml"]
     directory.write_info(info)
     directory.write(MANIFEST_FILE, manifest)
 

@@ -25,6 +25,7 @@ from pipeline.store.rundir import RunDir
 from stages.boxes.protocols import Protocol, get_protocol
 from stages.errors import ConfigurationError
 from stages.evaluate.label_order import label_order_warning
+from stages.printable import printable
 
 FAILURES = 50
 """Number of file names listed for each error code."""
@@ -75,7 +76,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
         lstrip_blocks=True,
     )
     environment.filters["n"] = "{:,}".format
-    return environment.get_template("page.html.jinja").render(
+    page = environment.get_template("page.html.jinja").render(
         config=config,
         config_text=yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True),
         metrics=metrics,
@@ -106,6 +107,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
         threshold=protocol.threshold,
         warning=_label_warning(overview),
     )
+    return printable(page)
 
 
 def _headline(metrics: dict[str, Any], method: str, delta: str) -> list[tuple[str, str, scores.Cell]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -15,10 +14,12 @@ import typer
 
 from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
-from pipeline.engine.interrupt import Interruption, interrupt
+from pipeline.engine.interrupt import Interruption, handling, interrupt
 from pipeline.shell.output import keep_stdout, outlive_readers, print_table, side_by_side, terminal_width
 from pipeline.version import __version__
 from stages.errors import UserError
+from stages.ingest.paths import masked
+from stages.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.config.sections import Config
@@ -68,6 +69,9 @@ def run(
     executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute the shards with images that failed again.")
+    ] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
@@ -82,7 +86,7 @@ def run(
         return print_table(preview(config, out) | {"run_dir": out}, as_json)
     answer = keep_stdout()
     with watching(quiet) as watch:
-        metrics = carry_out(config, out, watch)
+        metrics = carry_out(config, out, watch, retry_failed)
     if as_json:
         print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:
@@ -241,6 +245,20 @@ def status(run: RunArgument, as_json: Json = False) -> None:
     print_table(progress_of(RunDir(run)), as_json)
 
 
+@app.command()
+def verify(run: RunArgument, as_json: Json = False) -> None:
+    """Check that every file of a run is whole and was made by it."""
+    from pipeline.commands.verify import verify as check
+    from pipeline.store.rundir import RunDir
+    from stages.errors import DataError
+
+    found = check(RunDir(run))
+    print_table(found, as_json)
+    if found["damaged"]:
+        more = f" and {len(found['damaged']) - 1} more" if found["damaged"][1:] else ""
+        raise DataError(f"{found['damaged'][0]}{more}; the command of the run makes damaged parts and results again")
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[
@@ -310,25 +328,32 @@ def _with_options(overrides: list[str] | None, executor: str | None, limit: int 
     return changes
 
 
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(masked(super().format(record)))
+
+
 def main() -> None:
     """Entry point of ``wsl-pipeline``: runs a command and turns errors into one line and an exit code."""
     leave_out_current_folder()
     outlive_readers()
     arguments = [one for one in sys.argv[1:] if one != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    messages = logging.StreamHandler(sys.stderr)
+    messages.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(handlers=[messages])
     logging.getLogger("wsl_pipeline").setLevel(logging.INFO)
     if not debug:
         warnings.simplefilter("ignore")  # Warnings of libraries address developers.
-    signal.signal(signal.SIGINT, interrupt)
     try:
-        code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
+        with handling(interrupt):
+            code = app(args=arguments, prog_name="wsl-pipeline", standalone_mode=False)
         if code:
             _leave("", code)
     except UserError as error:
         _fail(str(error), error.exit_code, debug)
-    except Interruption:
-        _leave("interrupted; run the same command to resume", 130)
+    except Interruption as interruption:
+        _leave("interrupted; run the same command to resume", interruption.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's own errors: an unknown option, a missing argument.
             _fail(f"{error.format_message()} See wsl-pipeline --help.", 2, debug)
@@ -345,7 +370,7 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 def _leave(message: str, code: int) -> None:
     if message:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(masked(message)), file=sys.stderr, flush=True)
     sys.stdout.flush()
     # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.store.rundir import RunDir
 from stages.evaluate.metrics.contract import Metric
 from stages.evaluate.metrics.table import METRICS, OF_CLASSES
 from stages.ingest.paths import join
+from stages.printable import printable
 
 if TYPE_CHECKING:
     from pipeline.engine.progress import Progress
@@ -29,7 +31,16 @@ Row = tuple[dict[str, Any], dict[str, Any]]
 
 _STYLES: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
 
-console = Console(stderr=True, highlight=False, markup=False, color_system=_STYLES)
+
+class _Console(Console):
+    """A console on which names of strangers cannot move the cursor."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a line, a title or a cell."""
+        return super().render_str(printable(text), **options)
+
+
+console = _Console(stderr=True, highlight=False, markup=False, color_system=_STYLES)
 if not console.is_terminal:
     console.width = 140  # A log file has no width; 80 would fold the table.
 
@@ -96,7 +107,8 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
     if out is None:
         return
     if metrics["n_failed"]:
-        console.print(f"{metrics['n_failed']} images failed: {join(out, 'errors')}", soft_wrap=True)
+        failed = f"{metrics['n_failed']} images failed: {join(out, 'errors')}"
+        console.print(f"{failed}; --retry-failed computes their shards again", soft_wrap=True)
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any, TextIO
 
+from stages.printable import printable
+
 _LEAST = 40
 """Columns below which text next to names would be too narrow."""
 _INDENT = "  "
@@ -53,9 +55,9 @@ def terminal_width() -> int:
 def print_table(table: dict[str, Any], as_json: bool) -> None:
     """Print what belongs to each name: a text, or several with a title each."""
     if as_json:
-        print(json.dumps(table, ensure_ascii=False))
+        print(json.dumps(table))
     else:
-        print(*in_lines(table, terminal_width()), sep="\n")
+        print(*map(printable, in_lines(table, terminal_width())), sep="\n")
 
 
 def in_lines(table: dict[str, Any], width: int) -> Iterator[str]:
@@ -116,6 +118,8 @@ def side_by_side(table: dict[str, dict[str, Any]], width: int = sys.maxsize) -> 
 def _parts(entry: Any) -> list[str]:
     if isinstance(entry, dict):
         return [f"{title}={text}" for title, text in entry.items()]
+    if isinstance(entry, list):
+        return list(map(str, entry))
     return [] if entry is None else [str(entry)]
 
 

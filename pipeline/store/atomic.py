@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,13 @@ from tempfile import SpooledTemporaryFile
 from urllib.parse import urlsplit
 
 from stages.errors import ConfigurationError, OutputError, UserError
-from stages.ingest.paths import local_path
+from stages.ingest.paths import check_no_secret, local_path
 from stages.ingest.remote import remote
 from stages.ingest.uris import list_folder
 
 _IN_MEMORY = 1 << 26  # Bytes of a file to buffer in memory before an upload; longer files go to disk.
 _PIECE = 1 << 23
+_TEMPORARY = re.compile(r"\..+\.\d+\.wsl-pipeline-tmp")  # A tag of our own: a user's .tmp files are not ours.
 # Stores in which an object appears only once it is complete. HDFS and others show half-written files.
 _WHOLE = ("s3", "gs", "gcs", "abfs", "abfss")
 
@@ -29,6 +31,7 @@ def resolve(place: str | Path) -> str:
         ConfigurationError: It is neither a path nor a uri, or the store does not write files atomically.
     """
     text = os.fspath(place)
+    check_no_secret(text)
     try:
         path, scheme = local_path(text), urlsplit(text).scheme
     except ValueError as error:  # Such as brackets that are not an IPv6 address.
@@ -104,11 +107,37 @@ def remove_folder(uri: str) -> None:
             filesystem.delete_dir(key)
 
 
+def set_aside(uri: str) -> None:
+    """Rename a file to ``*.bad``, in the place of one that was set aside before.
+
+    Raises:
+        OutputError: It cannot be renamed.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            os.replace(path, f"{path}.bad")
+        else:
+            filesystem, key = remote(uri)
+            filesystem.move(key, f"{key}.bad")
+    except OSError as error:
+        raise OutputError(f"cannot rename {uri}: {reason(error)}; fix it and run the same command again") from None
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is that of a temporary file that :func:`write` makes.
+
+    >>> is_temporary(".run.json.4711.wsl-pipeline-tmp"), is_temporary(".mine.tmp")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def clean(uri: str) -> None:
-    """Remove the temporary files of killed writers; object stores have none."""
+    """Remove the temporary files of killed writers from a folder, not from those in it; object stores have none."""
     path = local_path(uri)
     if path is not None:
-        for stale in Path(path).rglob(".*.tmp"):
+        for stale in filter(lambda one: is_temporary(one.name), Path(path).glob(".*")):
             stale.unlink(missing_ok=True)
 
 
@@ -135,7 +164,7 @@ def _upload(uri: str, chunks: Iterable[bytes]) -> None:
 
 
 def _write_local(target: Path, chunks: Iterable[bytes]) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.wsl-pipeline-tmp")
     try:
         with open(temporary, "wb") as file:
             for chunk in chunks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,6 +58,8 @@ class RunInfo(_Part):
     config_hash: str = ""
     source: Source | None = None
     """Source of the maps, for a relocalized run."""
+    config_sha256: str = ""
+    """SHA-256 of ``config.yaml``; version 0.3.0 and before did not record it."""
     manifest_sha256: str = ""
     weights_sha256: str = ""
     labelled: int = 0
@@ -77,7 +81,7 @@ class RunInfo(_Part):
     outputs: str = "softmax"
     """What the network's outputs stand for: ``softmax`` or ``sigmoid``."""
     levels: dict[str, tuple[float, float]] | None = None
-    """Values shown as black and as white in images with more than 8 bits, by what their files say; version 0.2.1 and
+    """Values shown as black and as white in images with more than 8 bits, by what their files say; version 0.3.0 and
     before did not record them."""
     notes: list[str] = Field(default_factory=list)
     """Oddities of the data."""
@@ -90,6 +94,9 @@ class RunInfo(_Part):
     """Kind of device, ``cpu`` or ``cuda``, once the run has begun to compute."""
     failed: int | None = None
     """Number of images in ``errors``, once the run is complete."""
+    results: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the scores and COCO files by name, once the run is complete; version 0.3.0 and before did not record
+    them."""
     computed_images: int = 0
     """Number of images committed by all calls; more than ``images`` where a shard was computed again."""
     wall_seconds: float = 0.0
@@ -99,6 +106,14 @@ class RunInfo(_Part):
     peak_memory_mib: dict[str, float] = Field(default_factory=dict)
     """Peak resident memory of the driver and of a worker, in MiB."""
     call: Call = Call()
+
+    def origin(self) -> str:
+        """Digest of everything that the run's parts follow from: images, network, configuration and cut.
+
+        Maps that another run made are those that this one would make.
+        """
+        made_by = (self.manifest_sha256, self.weights_sha256, self.config_hash, self.blacklist, self.precision)
+        return hashlib.sha256(json.dumps([*made_by, self.shard_size, self.counts_form]).encode()).hexdigest()
 
     def plain(self) -> dict[str, Any]:
         """The file's content as JSON values, without unset fields."""

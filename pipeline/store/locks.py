@@ -32,7 +32,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.store.atomic import remove, write
-from stages.errors import ConfigurationError, OutputError
+from stages.errors import ConfigurationError, OutputError, StorageError
 from stages.ingest.paths import join, local_path
 from stages.ingest.uris import list_folder, read_bytes
 
@@ -113,7 +113,10 @@ def _await_death(run: str, name: str) -> None:
         return
     deadline = time.monotonic() + STALE
     while not _is_dead(first) and time.monotonic() < deadline:
-        now = _read(run, name)
+        try:
+            now = _read(run, name)
+        except StorageError:  # A store may cut an answer off while the claim is removed.
+            now = first
         if now is None:
             return
         if now != first:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,9 +25,11 @@ from pipeline.store import atomic as storage
 from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS, locked
 from pipeline.store.schema import ERRORS, PREDICTIONS
+from pipeline.store.seal import SealError, seal, unseal
+from pipeline.store.tables import SEALED_FORM
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
-from stages.errors import ConfigurationError, DataError
+from stages.errors import ConfigurationError, DataError, StorageError
 from stages.ingest.paths import join, local_path
 from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
 
@@ -34,6 +38,7 @@ _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".
 _FOLDERS = ("predictions", "errors", "coco", "report")
 MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
+_FAILED = "wsl_pipeline.failed"
 
 _NEEDED: dict[str, dict[str, type]] = {
     "coco/ground_truth.json": {"categories": list},
@@ -47,10 +52,16 @@ class RunDir:
 
     Args:
         place: Local path or uri.
+
+    Attributes:
+        uri: Local path or uri, independent of the working directory.
+        written: SHA-256, in hex, of the files that this object has written, by name.
     """
 
     def __init__(self, place: str | Path) -> None:
         self.uri = storage.resolve(place)
+        self.written: dict[str, str] = {}
+        self._trusts_manifest = False
 
     @classmethod
     def open(cls, place: str | Path, config: Config) -> RunDir:
@@ -118,9 +129,28 @@ class RunDir:
 
     @property
     def manifest(self) -> str | BinaryIO:
-        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads only the requested ranges."""
+        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads only the requested ranges.
+
+        Raises:
+            DataError: It is not the one that the run began with.
+        """
+        self.check_manifest()
         uri = self.where(MANIFEST_FILE)
         return uri if local_path(uri) is not None else open_file(uri)
+
+    def check_manifest(self) -> None:
+        """Check, once per process, that the manifest is the one that the run began with.
+
+        Raises:
+            DataError: It is not.
+        """
+        if self._trusts_manifest:
+            return
+        expected = self.info().manifest_sha256
+        if expected and hashlib.sha256(self.read(MANIFEST_FILE)).hexdigest() != expected:
+            where = self.where(MANIFEST_FILE)
+            raise DataError(f"{where} is not the one that the run began with; restore it or choose another --out")
+        self._trusts_manifest = True
 
     @property
     def begun(self) -> bool:
@@ -178,7 +208,15 @@ class RunDir:
         Raises:
             OutputError: The file cannot be written, as in :meth:`write`.
         """
-        storage.write(self.where(name), chunks)
+        digest = hashlib.sha256()
+
+        def hashed() -> Iterator[bytes]:
+            for chunk in chunks:
+                digest.update(chunk)
+                yield chunk
+
+        storage.write(self.where(name), hashed())
+        self.written[name] = digest.hexdigest()
 
     def write_json(self, name: str, value: Any) -> None:
         """Write JSON for people: indented, with a final newline."""
@@ -200,30 +238,85 @@ class RunDir:
             or not isinstance(value, dict)
             or any(not isinstance(value.get(key), kind) for key, kind in needed.items())
         ):
-            raise DataError(f"{self.where(name)} is damaged; restore it or choose another --out")
+            way_out = "remove it and run the command of its run again" if needed else "choose another --out"
+            raise DataError(f"{self.where(name)} is damaged; restore it, or {way_out}")
         return value
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors are written first."""
-        name = _part_name(shard)
+        name, facts = _part_name(shard), self._facts(shard)
         if errors.num_rows:
-            self.write(f"errors/{name}", encode(errors))
+            self.write(f"errors/{name}", seal(errors, facts))
         else:  # An earlier attempt that was killed before its predictions may have left errors.
             storage.remove(self.where(f"errors/{name}"))
-        self.write(f"predictions/{name}", encode(predictions))
+        self.write(f"predictions/{name}", seal(predictions, facts | {_FAILED: str(errors.num_rows)}))
 
     def committed(self) -> set[int]:
         """Indices of the finished shards."""
         return {shard for shard, _ in self._parts("predictions")}
 
+    def with_failures(self) -> set[int]:
+        """Indices of the finished shards with images that failed."""
+        return {shard for shard, _ in self._parts("errors")} & self.committed()
+
     def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The committed predictions, shard by shard in order; all columns or only the named ones."""
-        yield from (_read(uri, columns or PREDICTIONS.names) for _, uri in self._parts("predictions"))
+        """The committed predictions, shard by shard in order; all columns or only the named ones.
+
+        Raises:
+            DataError: A part is damaged, or is not one of this run.
+        """
+        yield from (self._read(shard, uri, columns or PREDICTIONS.names) for shard, uri in self._parts("predictions"))
 
     def errors(self) -> Iterator[pa.Table]:
-        """The errors of the committed shards, in order."""
+        """The errors of the committed shards, in order.
+
+        Raises:
+            DataError: A part is damaged, or is not one of this run.
+        """
         done = self.committed()
-        yield from (_read(uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
+        yield from (self._read(shard, uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
+
+    def damaged_parts(self) -> Iterator[tuple[int, str]]:
+        """The finished shards with a file that is damaged, missing or not one of this run, and which in one line."""
+        failed_parts = dict(self._parts("errors"))
+        for shard, uri in self._parts("predictions"):
+            try:
+                facts = self._checked(shard, uri, PREDICTIONS.names).schema.metadata
+                found = self._checked(shard, failed_parts[shard], ERRORS.names) if shard in failed_parts else []
+            except SealError as error:
+                yield shard, str(error)
+                continue
+            expected = facts.get(_FAILED.encode())
+            if expected is not None and int(expected) != len(found):
+                where = self.where(f"errors/{_part_name(shard)}")
+                yield shard, f"{where} is damaged (it has {len(found)} images of {int(expected)})"
+
+    def set_aside(self, shard: int) -> None:
+        """Rename the files of a shard to ``*.bad``, so that it counts as not committed."""
+        for kind in ("predictions", "errors"):
+            if self.exists(name := f"{kind}/{_part_name(shard)}"):
+                storage.set_aside(self.where(name))
+
+    def damaged_results(self) -> Iterator[str]:
+        """The score and COCO files of a complete run that are not those that it wrote, each in one line."""
+        for name, digest in self.info().results.items():
+            if not self.exists(name):
+                yield f"{self.where(name)} is missing"
+            elif hashlib.sha256(self.read(name)).hexdigest() != digest:
+                yield f"{self.where(name)} is damaged (its bytes are not those that were written)"
+
+    def _facts(self, shard: int) -> dict[str, str]:
+        """Entries of the footer of this run's files of a shard, and of no other file."""
+        return {"wsl_pipeline.origin": hashlib.sha256(f"{self._origin} {shard}".encode()).hexdigest()}
+
+    @cached_property
+    def _origin(self) -> str:
+        return self.info().origin()
+
+    @cached_property
+    def _sealed(self) -> bool:
+        """Whether the parts are sealed; those of complete runs of version 0.3.0 and before are not."""
+        return self.info().counts_form >= SEALED_FORM
 
     def config(self) -> Config:
         """The configuration that the run was begun with, by any version.
@@ -232,7 +325,14 @@ class RunDir:
             DataError: No run was begun there.
             ConfigurationError: It is damaged, or has keys that this version does not know.
         """
-        return stored_config(self.read("config.yaml"), self.where("config.yaml"))
+        content = self.read("config.yaml")
+        config = stored_config(content, self.where("config.yaml"))
+        expected = self.info().config_sha256 if self.begun else ""
+        if expected and hashlib.sha256(content).hexdigest() != expected:
+            raise ConfigurationError(
+                f"{self.where('config.yaml')} was changed after the run was begun; restore it or choose another --out"
+            )
+        return config
 
     def info(self) -> RunInfo:
         """The content of ``run.json``: the run's origins and progress.
@@ -296,15 +396,50 @@ class RunDir:
         """One shard's ``predictions`` or ``errors``, all columns; no rows where it has no such file."""
         schema = {"predictions": PREDICTIONS, "errors": ERRORS}[kind]
         uri = self.where(f"{kind}/{_part_name(shard)}")
-        return _read(uri, schema.names) if is_file(uri) else schema.empty_table()
+        return self._read(shard, uri, schema.names) if is_file(uri) else schema.empty_table()
 
     def clean(self) -> None:
-        """Remove the temporary files of killed writers."""
-        storage.clean(self.uri)
+        """Remove the temporary files of killed writers, from the folders that they write to."""
+        for name in ("", *_FOLDERS):
+            storage.clean(self.where(name) if name else self.uri)
 
     def _parts(self, kind: str) -> list[tuple[int, str]]:
         named = ((_PART.fullmatch(name), name) for name in list_folder(self.where(kind))[1])
         return sorted((int(match[1]), self.where(f"{kind}/{name}")) for match, name in named if match)
+
+    def _read(self, shard: int, uri: str, columns: list[str]) -> pa.Table:
+        """Columns of one of the run's parts.
+
+        Raises:
+            DataError: It is damaged, or is not a part of this run.
+            StorageError: It cannot be read.
+        """
+        try:
+            return self._checked(shard, uri, columns)
+        except SealError as error:
+            raise DataError(f"{error}; run the command of its run again, which computes it again") from None
+
+    def _checked(self, shard: int, uri: str, columns: list[str]) -> pa.Table:
+        """The same, with the entries of its footer as the metadata of the schema.
+
+        Raises:
+            SealError: It is damaged; says which and how.
+            StorageError: It cannot be read.
+        """
+        try:
+            data = read_bytes(uri)
+        except OSError as error:
+            message = f"cannot read {uri}: {storage.reason(error)}; fix it and run the same command again"
+            raise StorageError(message) from None
+        try:
+            facts = unseal(data, self._facts(shard)) if self._sealed else {}
+            table = pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
+            if table.column_names == columns:
+                return table.replace_schema_metadata((table.schema.metadata or {}) | facts)
+            reason = "it lacks columns"
+        except (SealError, pa.ArrowInvalid, OSError) as error:
+            reason = str(error).splitlines()[0]
+        raise SealError(f"{uri} is damaged ({reason})")
 
 
 def _as_list(layer: str | list[str]) -> list[str]:
@@ -318,7 +453,7 @@ def _part_name(shard: int) -> str:
 
 def is_own(name: str) -> bool:
     """Whether a name belongs to a run: one of its files, or the temporary file of a killed writer."""
-    return name in _OWN or (name.startswith(".") and name.endswith(".tmp"))
+    return name in _OWN or storage.is_temporary(name)
 
 
 def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
@@ -327,16 +462,3 @@ def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def _read(uri: str, columns: list[str]) -> pa.Table:
-    # One request to a store; on a disk reading single columns is cheaper.
-    source = uri if local_path(uri) is not None else pa.BufferReader(read_bytes(uri))
-    try:
-        table = pq.read_table(source, columns=columns)
-        if table.column_names == columns:
-            return table
-        reason = "it lacks columns"
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-    raise DataError(f"{uri} is damaged ({reason}); delete it and run the same command again")

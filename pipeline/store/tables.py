@@ -8,9 +8,12 @@ import pyarrow as pa
 from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
-COUNTS_FORM = 2
-"""Version of the counts in a part's metadata. A change does not affect complete runs, whose scores are written, but an
-unfinished run can continue only with the version that it began with."""
+COUNTS_FORM = 3
+"""Version of a part: of its seal and of the counts in its metadata. A change does not affect complete runs, whose
+scores are written, but an unfinished run can continue only with the version that it began with."""
+
+SEALED_FORM = 3
+"""The first version whose parts are sealed, see :mod:`pipeline.store.seal`."""
 
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"

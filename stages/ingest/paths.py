@@ -6,7 +6,39 @@ import os
 import re
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from stages.errors import ConfigurationError
+
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# User and password before the host (Azure has a container there, HDFS a user alone), and the values of options that
+# are named after what they hold.
+_NAMES = "secret|token|passw|access_?key|account_?key|credential|signature|\\bsig"
+_SECRET = re.compile(
+    rf"(?<=://)[^\s/?#@:]*:[^\s/?#@]*(?=@)|(?<=[?&])(?P<key>[\w.%-]*(?:{_NAMES})[\w.%-]*=)[^&#\s]+", re.IGNORECASE
+)
+
+
+def masked(text: str) -> str:
+    """A text whose uris have stars in place of users, passwords and keys.
+
+    >>> masked("cannot read s3://me:pw@bucket/a.png?region=eu&secret_key=abc&x=1")
+    'cannot read s3://***@bucket/a.png?region=eu&secret_key=***&x=1'
+    """
+    return _SECRET.sub(lambda found: f"{found['key'] or ''}***", text)
+
+
+def check_no_secret(uri: str) -> None:
+    """Check that a uri holds no credentials, which would end up in files and logs.
+
+    Raises:
+        ConfigurationError: It has a user, a password or a key, possibly in an endpoint within its options.
+    """
+    if _SECRET.search(uri) or _SECRET.search(unquote(uri)):
+        scheme, _, rest = uri.partition("://")
+        host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+        raise ConfigurationError(
+            f"a uri of {scheme}://{host} carries a secret, which would end up in files and logs; "
+            "give credentials in the environment, such as AWS_ACCESS_KEY_ID"
+        )
 
 
 def local_path(uri: str) -> str | None:

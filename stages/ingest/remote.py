@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from stages.errors import ConfigurationError, DataError
+from stages.errors import DataError
 from stages.ingest.outage import answering
-from stages.ingest.paths import with_path
+from stages.ingest.paths import check_no_secret, with_path
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
-
-_SECRET = re.compile(r"secret|token|passw|access_?key|signature|account_?key|\bsig=", re.IGNORECASE)
 
 
 def read_bytes(uri: str, limit: int | None) -> bytes:
@@ -79,11 +76,7 @@ def filesystem_of(root: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem
 
     parts = urlsplit(root)
-    if parts.password is not None or _SECRET.search(parts.query):
-        raise ConfigurationError(
-            f"a uri of {parts.scheme}://{parts.hostname} carries a secret, which would end up in files and logs; "
-            "give credentials in the environment, such as AWS_ACCESS_KEY_ID"
-        )
+    check_no_secret(root)
     if parts.scheme == "s3":  # Small files are written with one PUT, not with the three calls of a multipart upload.
         root += f"{'&' if parts.query else '?'}allow_delayed_open=true"
     try:

@@ -48,6 +48,20 @@ def write_run(folder: Path, images: int) -> None:
     scales = np.abs(maps).max((1, 2))
     stored = (maps / scales[:, None, None]).astype(np.float16)
     names = [f"class {index}" for index in range(CLASSES)]
+    info = {
+        "config_hash": config_hash(config),
+        "weights_sha256": "",
+        "manifest_sha256": "",
+        "images": images,
+        "labelled": images,
+        "boxes": sum(len(record.boxes) for record in records),
+        "shard_size": SHARD,
+        "precision": "fp32",
+        "layer": "last",
+        "preprocess": asdict(Preprocess()),
+        "notes": [],
+    }
+    run.write_json("run.json", info)
     for shard in cut_into_shards(images, SHARD):
         rows = np.arange(shard.start, shard.stop)
         batch = {
@@ -63,22 +77,8 @@ def write_run(folder: Path, images: int) -> None:
             "map_scale": scales[rows].astype(np.float32),
         }
         run.commit(shard.index, prediction_table(batch, names, "{}"), error_table([]))
-    info = {
-        "config_hash": config_hash(config),
-        "weights_sha256": "",
-        "manifest_sha256": "",
-        "images": images,
-        "labelled": images,
-        "boxes": sum(len(record.boxes) for record in records),
-        "shard_size": SHARD,
-        "precision": "fp32",
-        "layer": "last",
-        "preprocess": asdict(Preprocess()),
-        "notes": [],
-    }
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(names)]
     run.write("config.yaml", json.dumps(config.model_dump()).encode())
-    run.write_json("run.json", info)
     run.write("coco/ground_truth.json", json.dumps({"categories": categories}).encode())
     run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
     run.write("_SUCCESS", b"")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -125,6 +127,30 @@ def test_the_batch_script_is_a_shell_script_for_commands_that_this_ray_has(tmp_p
     for option in re.findall(r"symmetric-run (.+?) -- ", SBATCH.replace("\\\n", ""))[0].split():
         if option.startswith("--") and option not in ("--num-cpus", "--num-gpus"):
             assert option in shown.stdout
+
+
+def test_the_batch_script_passes_the_signal_before_the_limit_on(tmp_path):
+    assert re.search(r"^#SBATCH --signal=B:TERM@\d+$", SBATCH, re.MULTILINE)
+    commands = {
+        "scontrol": "echo localhost",
+        "srun": "touch started; until [ -e told ]; do sleep 0.1; done; sleep 0.5; touch committed; exit 143",
+        "pkill": 'touch told; echo "$@" >signal',
+    }
+    for name, body in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "localhost"}
+    job |= {"SLURM_NNODES": "1", "SLURM_CPUS_ON_NODE": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = subprocess.Popen(
+        ["bash", DEPLOY / "slurm" / "run.sbatch", "photos"], cwd=tmp_path, env={**os.environ, **job}
+    )
+    while not (tmp_path / "started").exists():
+        time.sleep(0.05)
+    script.terminate()
+    assert script.wait(30) == 143
+    assert (tmp_path / "committed").exists(), "the script does not end before what it waits for"
+    assert "-TERM -x" in (tmp_path / "signal").read_text() and "wsl-pipeline" in (tmp_path / "signal").read_text()
+    assert not list(tmp_path.glob(".ray-token-*"))
 
 
 def test_the_dockerfile_builds_from_what_is_here():

@@ -53,6 +53,7 @@ def test_a_run_opens_no_connection(tiny, tmp_path, monkeypatch):
     assert run(tiny("data.limit=5"), tmp_path / "run")["n_images"] == 5
 
 
+@pytest.mark.slow
 def test_ray_sends_no_usage_statistics():
     prelude = """
 import os

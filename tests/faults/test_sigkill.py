@@ -82,7 +82,7 @@ storage.os.fsync = full
     full = wsl(*command, out, prelude=filling)
     assert full.returncode == 1 and "No space left on device" in full.stderr.splitlines()[-1]
     kept = commits(out)
-    assert kept and not list(out.rglob("*.tmp"))
+    assert kept and not list(out.rglob("*-tmp"))
     assert wsl(*command, out).returncode == 0
     assert kept.items() <= commits(out).items()
     assert files(out) == calm

@@ -15,8 +15,10 @@ from pipeline.config.sections import Config
 from pipeline.engine.executors import inline
 from pipeline.engine.job import Job
 from pipeline.engine.plan import Group, plan
+from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
 from pipeline.store.rundir import RunDir, encode
+from pipeline.store.tables import COUNTS_FORM
 from stages.batch import Answer, Batch, ImageError, Resources, Stage, ragged
 from stages.ingest.records import ImageRecord
 from tests.runs import commits
@@ -187,6 +189,7 @@ def begin(path: Path, images: int) -> RunDir:
     config = Config.model_validate({"data": {"format": "coco"}, "model": {"spec": "none"}})
     run = RunDir.open(path, config)
     records = [ImageRecord(number, f"/none/{number}", str(number), number % 7) for number in range(images)]
+    run.write_info(RunInfo(schema=SCHEMA, counts_form=COUNTS_FORM, images=images, shard_size=1, precision="fp32"))
     run.write("manifest.parquet", encode(to_table(records), ROW_GROUP))
     return run
 

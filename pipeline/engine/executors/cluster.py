@@ -11,6 +11,7 @@ from ray.job_config import JobConfig
 
 from pipeline.engine.executors.reach import check_reachable, reason
 from pipeline.engine.import_path import import_path
+from pipeline.engine.interrupt import handling, interrupt
 from stages.errors import ConfigurationError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -42,7 +43,8 @@ def connect() -> None:
     path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, job_config=path, **options)
+        with handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, job_config=path, **options)
     except Exception as error:  # Ray raises whatever it meets, and bare exceptions of its own.
         ray.shutdown()
         raise ConfigurationError(f"runtime.executor ray: {_failure(address, error)}") from None

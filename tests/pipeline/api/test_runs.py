@@ -237,6 +237,7 @@ def test_differences_are_those_of_the_command(run, place, tmp_path):
     assert means["level"].isna().all() and means["mcnemar_p"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_run_in_an_object_store(run, place):
     with serving():
         upload(place, "run")

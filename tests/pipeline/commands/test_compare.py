@@ -72,6 +72,7 @@ def test_the_methods_of_one_run(runs):
         compare([runs / "b", f"{runs / 'b'}/"])
 
 
+@pytest.mark.slow
 def test_other_rules_are_refused_with_their_fields(runs, tmp_path):
     relocalize(runs / "a", ["box.threshold=0.1", "box.connectivity=4"], tmp_path / "c")
     message = r"different rules: box\.threshold \(0\.2, 0\.1\), box\.connectivity \(8, 4\); relocalize one"
@@ -82,6 +83,7 @@ def test_other_rules_are_refused_with_their_fields(runs, tmp_path):
     assert compare([runs / "a", tmp_path / "d"])["pairs"][1]["metrics"]["mean_iou"]["ci95"] == [0, 0]
 
 
+@pytest.mark.slow
 def test_other_images_are_refused(runs, tiny, tiny_data, tmp_path):
     run(tiny("data.limit=20"), tmp_path / "less")
     with pytest.raises(

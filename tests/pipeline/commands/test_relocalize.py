@@ -45,6 +45,7 @@ def test_other_rules_give_what_a_run_with_them_gives(tiny, tmp_path, fit):
         assert files(tmp_path / f"again-{rules[0]}") == files(tmp_path / f"run-{rules[0]}")
 
 
+@pytest.mark.slow
 def test_a_named_protocol_comes_without_what_the_run_had_changed(source, tmp_path):
     kept = relocalize(source, ["box.connectivity=4"], tmp_path / "kept")
     named = relocalize(source, ["box.protocol=gradcam2017"], tmp_path / "named")
@@ -114,6 +115,7 @@ def test_the_command_needs_neither_torch_nor_images(tiny, tiny_data, tmp_path):
     assert missing.returncode == 2 and "--out" in missing.stderr and len(missing.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_blacklisted_images_leave_every_score(source, tmp_path):
     (tmp_path / "blacklist.txt").write_text("3\n4\n99\n")
     rules = ["box.protocol=ilsvrc-clsloc"]
@@ -139,6 +141,7 @@ def test_blacklisted_images_leave_every_score(source, tmp_path):
     assert less["methods"]["cam"]["coco"] == average_precision(truth, left) != full["methods"]["cam"]["coco"]
 
 
+@pytest.mark.slow
 def test_a_changed_blacklist_is_refused(source, tmp_path):
     (tmp_path / "list.txt").write_text("3\n")
     rules = [f"evaluate.blacklist={tmp_path / 'list.txt'}"]

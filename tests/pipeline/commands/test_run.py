@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from pipeline.commands.run import preview, run
@@ -16,7 +18,7 @@ from pipeline.engine.prepare import prepare
 from pipeline.store import schema
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
-from tests.runs import COUNT, files
+from tests.runs import BROKEN, COUNT, files
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +191,24 @@ def test_other_weights_are_refused_on_resume(finished, tiny, tmp_path):
         run(tiny(), copy)
 
 
-def test_a_part_that_lost_rows_is_noticed(finished, tiny, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished[0], copy)
-    (copy / "_SUCCESS").unlink()
-    part = copy / "predictions" / "part-000000.parquet"
-    pq.write_table(pq.read_table(part).slice(12), part)
-    with pytest.raises(DataError, match=r"image 1 is missing \(1 missing, 0 twice\)"):
-        run(tiny(), copy)
+@pytest.mark.parametrize("format", ["coco", "imagefolder"])
+def test_failed_images_are_tried_again_where_that_is_asked_for(tiny, tiny_data, tmp_path, format):
+    data = Path(shutil.copytree(tiny_data / "data", tmp_path / "data"))
+    root = data if format == "coco" else data / "images"
+    config = tiny(f"data.format={format}", f"data.root={root}", "data.limit=15")
+    metrics = run(config, tmp_path / "run")
+    assert metrics["n_failed"] == 1
+    parts = {path: path.read_bytes() for path in (tmp_path / "run" / "predictions").iterdir()}
+    (failed,) = (tmp_path / "run" / "errors").iterdir()
+    seen = []
+    assert run(config, tmp_path / "run", seen.append, retry_failed=True) == metrics
+    assert seen[-1].computed == 5 and {path: path.read_bytes() for path in parts} == parts
+    sizes = {one["id"]: one for one in json.loads((data / "annotations.json").read_text())["images"]}
+    Image.new("RGB", (sizes[BROKEN]["width"], sizes[BROKEN]["height"]), "red").save(data / sizes[BROKEN]["file_name"])
+    assert run(config, tmp_path / "run")["n_failed"] == 1, "complete: nothing is computed without being asked"
+    assert run(config, tmp_path / "run", retry_failed=True)["n_failed"] == 0
+    assert [path.name for path in parts if path.read_bytes() != parts[path]] == [failed.name]
+    assert not failed.exists()
 
 
 def test_without_boxes_or_labels_there_are_boxes_but_no_scores(tiny, tiny_data, tmp_path):

@@ -84,6 +84,7 @@ def test_a_choice_of_the_file_holds_for_every_variant_in_any_order(tiny_data, tm
         assert one["protocol_fingerprint"] == fingerprint(get_protocol(name, threshold=0.35))
 
 
+@pytest.mark.slow
 def test_several_layers_in_the_file_are_one_choice(tiny_data, tmp_path):
     tree = yaml.safe_load((tiny_data / "tiny.yaml").read_text())
     tree["data"] |= {"root": str(tiny_data / "data"), "limit": 3}

@@ -161,6 +161,7 @@ def test_permuted_labels_are_pointed_at(scored, tmp_path):
     import pyarrow.parquet as pq
 
     from pipeline.store.rundir import encode
+    from pipeline.store.tables import error_table
 
     shutil.copytree(scored.path, tmp_path / "run")
     done = RunDir(tmp_path / "run")
@@ -169,14 +170,19 @@ def test_permuted_labels_are_pointed_at(scored, tmp_path):
     repeated = manifest.take([0] * len(ids)).set_column(0, "image_id", pa.array(ids, pa.int64()))
     labels = [i % 7 for i in ids]
     repeated = repeated.set_column(3, "label", pa.array(labels, pa.int32()))
+    part = next(done.predictions())
     done.write("manifest.parquet", encode(repeated.cast(manifest.schema)))
-    part = next(done.predictions()).slice(1, 1).take([0] * len(ids))
+    info = done.info()
+    info.manifest_sha256 = done.written["manifest.parquet"]
+    done.write_info(info)
+    done = RunDir(done.uri)
+    part = part.slice(1, 1).take([0] * len(ids))
     for name, values in (("image_id", list(ids)), ("class_index", [(label + 1) % 7 for label in labels])):
         at = part.schema.get_field_index(name)
         part = part.set_column(at, part.schema.field(at), pa.array(values, part.schema.field(at).type))
     for path in (done.path / "predictions").glob("*"):
         path.unlink()
-    done.write("predictions/part-000000.parquet", encode(part))
+    done.commit(0, part, error_table([]))
     metrics = json.loads((done.path / "metrics.json").read_text())
     done.write_json("metrics.json", metrics | {"n_images": len(ids), "n_failed": 0})
     (done.path / "errors" / "part-000002.parquet").unlink()

@@ -36,6 +36,7 @@ LARGE = Metric(
 )
 
 
+@pytest.mark.slow
 def test_a_new_row_of_the_table_is_everywhere(tiny, tmp_path, monkeypatch, capsys) -> None:
     before = run(tiny(), tmp_path / "before")
     monkeypatch.setitem(METRICS, LARGE.name, LARGE)

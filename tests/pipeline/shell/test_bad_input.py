@@ -127,13 +127,6 @@ def test_a_run_json_that_lost_keys_is_named(copy, tiny):
         run(tiny(), copy)
 
 
-def test_a_foreign_part_is_named(copy, tiny):
-    pq.write_table(pq.read_table(copy / "manifest.parquet"), copy / "predictions" / "part-000002.parquet")
-    (copy / "_SUCCESS").unlink()
-    with pytest.raises(DataError, match=r"part-000002\.parquet is damaged .*; delete it and run"):
-        run(tiny(), copy)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

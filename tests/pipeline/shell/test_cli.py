@@ -69,9 +69,11 @@ def test_scores_that_lack_something_are_damaged(tiny_data, tmp_path, text):
     arguments = "run", tiny_data / "tiny.yaml", "--limit", 3, "-q", "--out", tmp_path / "run"
     assert wsl_here(*arguments, cwd=tmp_path).returncode == 0
     (tmp_path / "run" / "metrics.json").write_text(text)
-    for command in (arguments, ("report", tmp_path / "run"), ("compare", tmp_path / "run", tmp_path / "run/.")):
+    for command in (("report", tmp_path / "run"), ("compare", tmp_path / "run", tmp_path / "run/.")):
         result = wsl_here(*command, cwd=tmp_path)
-        assert result.returncode == 3 and "metrics.json is damaged; restore it" in result.stderr, result.stderr
+        assert result.returncode == 3 and "metrics.json is damaged; restore it, or remove it and run" in result.stderr
+    assert wsl_here(*arguments, cwd=tmp_path).returncode == 0, "which writes them again"
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["n_images"] == 3
 
 
 def test_a_dry_run_computes_nothing(tiny_data, tmp_path):

@@ -3,14 +3,17 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import prepare
-from pipeline.store.rundir import RunDir, encode
-from pipeline.store.tables import error_table, prediction_table
+from pipeline.store.info import SCHEMA, RunInfo
+from pipeline.store.rundir import RunDir
+from pipeline.store.tables import COUNTS_FORM, error_table, prediction_table
 from stages.batch import ImageError
 from stages.errors import ConfigurationError, DataError, OutputError, StorageError
 from tests.objectstore import BUCKET, SECRET, serving
@@ -20,7 +23,14 @@ FAILED = error_table([(7, "/x/7.jpg", ImageError("decode", "Empty", "no bytes"))
 
 @pytest.fixture
 def run(tmp_path, tiny):
-    return RunDir.open(tmp_path / "run", tiny())
+    return opened(tmp_path / "run", tiny())
+
+
+def opened(place, config):
+    """A run directory that has got as far as its ``run.json``."""
+    run = RunDir.open(place, config)
+    run.write_info(RunInfo(schema=SCHEMA, counts_form=COUNTS_FORM, images=1, shard_size=1, precision="fp32"))
+    return run
 
 
 def test_a_commit_is_whole_or_absent(run, monkeypatch):
@@ -40,7 +50,7 @@ def test_a_commit_is_whole_or_absent(run, monkeypatch):
             ):
                 run.commit(4, table, FAILED.slice(0, 0))
         assert run.committed() == {3}
-        assert not list(run.path.rglob("*.tmp"))
+        assert not list(run.path.rglob("*-tmp"))
     run.commit(4, table, FAILED.slice(0, 0))
     assert run.committed() == {3, 4}
     assert not (run.path / "errors" / "part-000004.parquet").exists()
@@ -51,25 +61,50 @@ def test_errors_of_an_uncommitted_shard_do_not_count(run):
     assert list(run.errors()) == []
 
 
-def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store):
-    for place in (run, RunDir(f"s3://{BUCKET}/run")):
-        place.write("errors/part-000003.parquet", encode(FAILED))
+def test_a_retry_without_errors_takes_back_those_of_the_first_try(run, store, tiny):
+    for place in (run, opened(f"s3://{BUCKET}/run", tiny())):
+        place.write("errors/part-000003.parquet", b"of the first try")
         place.commit(3, prediction_table({}, [], "{}"), FAILED.slice(0, 0))
         assert place.committed() == {3} and list(place.errors()) == []
 
 
-def test_leftovers_of_killed_writers_are_removed_and_never_read(run):
-    stale = run.path / "predictions" / ".part-000001.parquet.999.tmp"
-    stale.write_bytes(b"PAR1")
+def test_leftovers_of_killed_writers_are_removed_and_never_read(run, tiny):
+    dying = """
+import os, signal, sys
+from pipeline.store.rundir import RunDir
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+RunDir(sys.argv[1]).write(sys.argv[2], b"PAR1")
+"""
+    for name in ("predictions/part-000001.parquet", "run.json"):
+        path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        subprocess.run([sys.executable, "-c", dying, run.uri, name], env=path, check=False)
+    assert len(list(run.path.rglob("*-tmp"))) == 2, "killed in the middle of a write"
     assert run.committed() == set()
+    RunDir.open(run.path, tiny())  # They do not make the folder a stranger's.
     run.clean()
-    assert not stale.exists()
+    assert not list(run.path.rglob("*-tmp"))
+
+
+def test_temporary_files_of_others_are_left_alone_and_make_a_folder_theirs(run, tmp_path, tiny):
+    (run.path / "notes").mkdir()
+    theirs = [
+        run.path / name for name in (".mine.tmp", "coco/.draft.tmp", "notes/.draft.tmp", "notes/.a.1.wsl-pipeline-tmp")
+    ]
+    for one in theirs:
+        one.write_text("years of work")
+    run.clean()
+    assert [one.read_text() for one in theirs] == ["years of work"] * 4
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh" / ".mine.tmp").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="is not empty and holds no run"):
+        RunDir.open(tmp_path / "fresh", tiny())
 
 
 def test_a_damaged_part_is_named(run):
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
     with pytest.raises(
-        DataError, match=r"part-000002\.parquet is damaged .*; delete it and run the same command again"
+        DataError,
+        match=r"part-000002\.parquet is damaged .*; run the command of its run again, which computes it again",
     ):
         list(run.predictions())
 
@@ -99,8 +134,10 @@ def test_equal_tables_give_equal_bytes(run):
     table = prediction_table({}, [], '{"a": 1}')
     run.commit(1, table, FAILED)
     run.commit(2, table, FAILED)
-    one, two = ((run.path / "predictions" / f"part-00000{index}.parquet").read_bytes() for index in (1, 2))
-    assert one == two
+    one, two = (run.read(f"predictions/part-00000{index}.parquet") for index in (1, 2))
+    run.commit(1, table, FAILED)
+    assert run.read("predictions/part-000001.parquet") == one
+    assert len(one) == len(two) and one != two, "they say which shard they are"
     assert pq.read_schema(run.path / "predictions" / "part-000001.parquet").metadata[b"wsl_pipeline.schema"] == b"1"
 
 
@@ -126,7 +163,8 @@ def test_a_uri_with_a_secret_is_refused_and_not_repeated(tiny):
 
 
 def test_what_a_directory_in_a_store_does(store, tiny):
-    run = RunDir.open(f"s3://{BUCKET}/a run", tiny())
+    run = opened(f"s3://{BUCKET}/a run", tiny())
+    run.commit(2, prediction_table({}, [], "{}"), FAILED)  # It asks once what made the run.
     store.requests.clear()
     run.commit(3, prediction_table({}, [], "{}"), FAILED)
     assert [(method, path) for method, path, _ in store.requests] == [
@@ -134,14 +172,14 @@ def test_what_a_directory_in_a_store_does(store, tiny):
         ("PUT", f"/{BUCKET}/a run/predictions/part-000003.parquet"),
     ]
     copy = pickle.loads(pickle.dumps(run))
-    assert copy.committed() == {3} and [part["image_id"].to_pylist() for part in copy.errors()] == [[7]]
+    assert copy.committed() == {2, 3} and [part["image_id"].to_pylist() for part in copy.errors()] == [[7], [7]]
     assert run.part("errors", 3).num_rows == 1 and run.part("errors", 4).num_rows == 0
     run.write("_SUCCESS", b"")
     assert run.complete
     run.reopen()
     assert not run.complete
     with pytest.raises(DataError, match=r"has no run\.json"):
-        run.status()
+        RunDir(f"s3://{BUCKET}/no run").status()
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
     with pytest.raises(DataError, match=r"s3://.*part-000002\.parquet is damaged"):
         list(run.predictions())

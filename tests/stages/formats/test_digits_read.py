@@ -12,6 +12,7 @@ from stages.ingest.digits import render
 from stages.ingest.uris import read_bytes
 
 
+@pytest.mark.slow
 def test_eval_has_a_thousand_canvases_with_exact_boxes() -> None:
     dataset = read_dataset("digits", None)
     assert [info.name for info in dataset.classes] == list("0123456789")

@@ -56,6 +56,7 @@ def test_a_damaged_file_is_trained_anew(caplog: pytest.LogCaptureFixture) -> Non
         assert _trainings(caplog) == times
 
 
+@pytest.mark.slow
 def test_who_comes_second_waits_for_the_first(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(3) as pool:
         networks = list(pool.map(lambda _: digits_cnn.load(), range(3)))

@@ -30,6 +30,7 @@ def test_every_kind_of_death_is_found_and_named(directory):
     assert "runtime.timeout=1 s" in found[21].message
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_tried_and_what_raises_is_no_matter_of_death(directory):
     groups = toy_plan(around={0: Deadly({3: "segfault", 6: "raise"})})
     assert examine(groups, job(directory), Shard(0, 0, 10), known={3: None}) == {}
@@ -46,6 +47,7 @@ class Broken:
         raise ImportError("not on this machine")
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_set_up_the_stages_blames_no_image(directory):
     with pytest.raises(ExaminationError, match="cannot set up the stages"):
         examine(toy_plan(around={0: Broken()}), job(directory), Shard(0, 0, 10), known={})

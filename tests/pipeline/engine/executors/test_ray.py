@@ -122,8 +122,11 @@ def test_what_the_user_must_mend_comes_out_of_the_workers_as_itself(cluster, tin
         run(config, tmp_path / "run")
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 @pytest.mark.parametrize("kind", ["ray", "inline"])
-def test_ctrl_c_is_exit_130_and_the_same_command_resumes(expected, tiny_data, tmp_path, kind):
+def test_a_signal_lets_the_shards_under_way_finish_and_the_same_command_resumes(
+    expected, tiny_data, tmp_path, kind, signum
+):
     command = (
         "run",
         tiny_data / "tiny.yaml",
@@ -136,11 +139,15 @@ def test_ctrl_c_is_exit_130_and_the_same_command_resumes(expected, tiny_data, tm
     process = start(*command, prelude=SLOW, stderr=subprocess.PIPE)
     while process.poll() is None and not commits(tmp_path / "run"):
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(60) == 130
+    if signum == signal.SIGINT:
+        os.killpg(process.pid, signum)  # as a terminal does
+    else:
+        os.kill(process.pid, signum)
+    assert process.wait(60) == 128 + signum
     said = process.stderr.read().splitlines()
     assert said[-1] == "interrupted; run the same command to resume"
     assert any(line.startswith("stopping once the shards under way are committed") for line in said)
+    assert not [line for line in said if "Traceback" in line or "SIGABRT" in line or "***" in line]
     done = commits(tmp_path / "run")
     assert 2 <= len(done) < 5  # the one that was seen, and what was under way
     assert wsl(*command).returncode == 0

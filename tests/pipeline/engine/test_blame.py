@@ -1,0 +1,90 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.commands.run import run
+from pipeline.config.recipe import resolve
+from pipeline.engine import blame
+from pipeline.engine.prepare import prepare
+from pipeline.store.rundir import RunDir
+from stages.batch import ImageError
+from stages.errors import StorageError
+from tests.runs import commits, files
+
+MISSING = ImageError("decode", "Missing", "no such file")
+
+
+@pytest.fixture
+def data(tmp_path):
+    root = tmp_path / "data"
+    for number in range(20):
+        folder = root / f"class {number % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def begun(data, tiny, tmp_path):
+    config = tiny("data.format=imagefolder", f"data.root={data}")
+    directory = RunDir.open(tmp_path / "run", config)
+    prepare(directory, resolve(config))
+    return directory
+
+
+def missing(folder):
+    return [(1, str(path), MISSING) for path in sorted(folder.rglob("*.png"))]
+
+
+def test_single_images_and_whole_folders_may_be_missing(data, begun):
+    errors = missing(data / "class 1")
+    shutil.rmtree(data / "class 1")
+    blame.check_reachable(begun, errors)
+    blame.check_reachable(begun, errors[:1])
+
+
+def test_few_images_of_many_may_be_there(data, begun):
+    for path in sorted(data.rglob("*.png"))[:-1]:
+        path.unlink()
+    blame.check_reachable(begun, [(1, str(data / "class 0" / "0.png"), MISSING)])
+
+
+@pytest.mark.parametrize("away", ["renamed", "unmounted"])
+def test_data_that_are_away_are_not_the_images_fault(data, begun, away):
+    errors = missing(data)[:3]
+    data.rename(data.with_name("elsewhere"))
+    if away == "unmounted":
+        data.mkdir()
+    with pytest.raises(StorageError, match="such file or directory; nor can any of 17 others, so the data are away"):
+        blame.check_reachable(begun, errors)
+
+
+def test_an_image_that_is_back_was_not_missing(data, begun):
+    with pytest.raises(StorageError, match="was missing and is there now"):
+        blame.check_reachable(begun, missing(data)[:1])
+
+
+def test_what_failed_elsewhere_is_not_looked_at(data, begun):
+    data.rename(data.with_name("elsewhere"))
+    blame.check_reachable(begun, [(1, "/a.png", ImageError("loadmaps", "Missing", "no map"))])
+
+
+def test_a_run_whose_data_go_away_stops_and_ends_as_if_they_had_stayed(data, tiny, tmp_path):
+    config = tiny("data.format=imagefolder", f"data.root={data}")
+    run(config, tmp_path / "calm")
+
+    def unmount(progress):
+        if progress.done == 10:
+            data.rename(data.with_name("elsewhere"))
+
+    with pytest.raises(StorageError, match="so the data are away"):
+        run(config, tmp_path / "run", unmount)
+    kept = commits(tmp_path / "run")
+    assert 2 <= len(kept) < 4 and not list((tmp_path / "run" / "errors").iterdir())
+    data.with_name("elsewhere").rename(data)
+    assert run(config, tmp_path / "run")["n_failed"] == 0
+    assert files(tmp_path / "run") == files(tmp_path / "calm")
+    assert kept.items() <= commits(tmp_path / "run").items()
