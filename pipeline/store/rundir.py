@@ -238,8 +238,8 @@ class RunDir:
             or not isinstance(value, dict)
             or any(not isinstance(value.get(key), kind) for key, kind in needed.items())
         ):
-            way_out = "remove it and run the command of its run again" if needed else "choose another --out"
-            raise DataError(f"{self.where(name)} is damaged; restore it, or {way_out}")
+            way_out = ", or remove it and run the command of its run again" if needed else " or choose another --out"
+            raise DataError(f"{self.where(name)} is damaged; restore it{way_out}")
         return value
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
