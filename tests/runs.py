@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -59,6 +60,11 @@ def files(run: Path) -> dict[str, bytes]:
         for path in sorted(run.rglob("*"))
         if path.is_file() and path.name not in differing and path.parent.name != "logs"
     }
+
+
+def values(part: bytes) -> bytes:
+    """A part without what made it: parts of runs over other files are equal in nothing else."""
+    return re.sub(rb"(wsl_pipeline\.(?:origin|sha256)..)[0-9a-f]{64}", rb"\1", part, flags=re.DOTALL)
 
 
 def commits(run: Path) -> dict[Path, int]:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.engine.executors.examine import examine
 from pipeline.store.manifest import Shard
 from tests.faults.toys import Deadly, begin, job, toy_plan
-from tests.runs import files, wsl
+from tests.runs import files, values, wsl
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,9 @@ def expected(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def predictions(out: Path) -> dict[str, bytes]:
     """What does not name the network's source."""
-    return {name: data for name, data in files(out).items() if name.endswith(".parquet") or name == "metrics.json"}
+    return {
+        name: values(data) for name, data in files(out).items() if name.endswith(".parquet") or name == "metrics.json"
+    }
 
 
 @pytest.mark.parametrize("spec", ["tests.stages.toys:tiny_network", "secrets:make"])

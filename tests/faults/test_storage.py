@@ -15,7 +15,7 @@ from pipeline.store import atomic as storage
 from pipeline.store.rundir import RunDir
 from stages.ingest.uris import read_bytes
 from tests.objectstore import BUCKET, SECRET, download, serving, upload
-from tests.runs import COUNT, files, start, wsl
+from tests.runs import COUNT, files, start, values, wsl
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,8 @@ def test_images_in_a_store_give_the_scores_of_those_on_a_disk(calm, tiny_data, t
     local = results(files(tmp_path / "run"))
     with_uris = {name for name in local if name.startswith("errors/") or name.endswith(".html")}
     assert local.keys() == calm.keys() and with_uris
-    assert {name: local[name] for name in local.keys() - with_uris} == {
-        name: calm[name] for name in local.keys() - with_uris
+    assert {name: values(local[name]) for name in local.keys() - with_uris} == {
+        name: values(calm[name]) for name in local.keys() - with_uris
     }
 
 
