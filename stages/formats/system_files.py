@@ -9,8 +9,15 @@ from functools import lru_cache
 _FOLDERS = frozenset(
     (
         *("$recycle.bin", "system volume information", "config.msi", "msocache", "$extend", "$winreagent"),  # Windows
+        *("$windows.~bt", "$windows.~ws", "$sysreset", "$getcurrent", "$upg$pbr"),
         *("lost+found", "~snapshot"),  # Linux, NetApp
-        *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),  # macOS
+        *(
+            "__macosx",
+            "network trash folder",
+            "temporary items",
+            "thevolumesettingsfolder",
+            "thefindbycontentfolder",
+        ),  # macOS
         *("@eadir", "@tmp", "@sharebin", "@sharesnap", "#recycle", "#snapshot"),  # Synology
         *("@recycle", "@recently-snapshot", "@__thumb", "@transcode"),  # QNAP
         "__pycache__",

@@ -153,9 +153,9 @@ def _decided(group: list[Look]) -> tuple[Range, list[str]]:
 
 
 def _outshone(group: list[Look], found: Range) -> list[str]:
-    """Doubts of a range that few images need: those that have two bits less are most of them."""
+    """Doubts of a range that not all images need: those that have two bits less are a quarter of them or more."""
     dim = [one for one in group if 4 * one.high < found[1]]
-    if found[1] <= white_of(8) or 2 * len(dim) <= len(group):
+    if found[1] <= white_of(8) or 4 * len(dim) < len(group):
         return []
     return [f"{len(dim)} of them end at {max(one.high for one in dim):g} or below and look dark"]
 

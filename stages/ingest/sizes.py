@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -26,8 +27,9 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
     """Bring sizes and boxes to the displayed images, by the headers of these, and clip the boxes.
 
     Where an image's stated size is that of the stored image alone or of the displayed one alone, its boxes are in
-    that frame, and else in the dataset's. An image that cannot be read keeps its stated size, or 0; decoding it later
-    reports what is wrong. Without a frame, images with a size are left alone.
+    that frame, and else in that of all such images, or in the dataset's where there are none or they differ. An image
+    that cannot be read keeps its stated size, or 0; decoding it later reports what is wrong. Without a frame, images
+    with a size are left alone.
 
     Args:
         dataset: Dataset as its format returned it.
@@ -41,7 +43,9 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
         UserError: A package that the images need is not installed.
     """
     with ThreadPoolExecutor(threads) as pool:
-        filled = list(pool.map(partial(_filled, frame=dataset.frame), dataset.records))
+        seen = list(pool.map(partial(_seen, frame=dataset.frame), dataset.records))
+        frame = _frame([one for one in seen if one[1]]) or dataset.frame
+        filled = list(pool.map(partial(_filled, frame=frame), *zip(*seen, strict=True))) if seen else []
     records, found = [record for record, _, _ in filled], [finding for _, finding, _ in filled]
     lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
     counts = {
@@ -54,15 +58,32 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
     return replace(dataset, records=records, notes=[*dataset.notes, *notes], frame=None)
 
 
-def _filled(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, str, int]:
-    """The record in the frame of the displayed image, a finding, if any, and the number of boxes that are clipped."""
-    stated = (record.width, record.height)
-    if frame is None and all(stated):
-        return record, "", 0
+def _seen(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, Header | None]:
+    """The record with what its header says, and the header where it is needed and can be read."""
+    stated = all((record.width, record.height))
+    if frame is None and stated:
+        return record, None
     header, deep = _header(record.uri)
     if header is None:
-        return record if all(stated) else replace(record, width=0, height=0), "", 0
-    record = replace(record, deep=deep)
+        return record if stated else replace(record, width=0, height=0), None
+    return replace(record, deep=deep), header
+
+
+def _frame(seen: Sequence[tuple[ImageRecord, Header | None]]) -> Frame | None:
+    """The frame of the images whose stated sizes tell it, None where these contradict each other or there are none."""
+    frames: set[Frame] = set()
+    for record, header in seen:
+        stated = (record.width, record.height)
+        if header is not None and header.stored != header.displayed and stated in header[:2]:
+            frames.add("stored" if stated == header.stored else "displayed")
+    return frames.pop() if len(frames) == 1 else None
+
+
+def _filled(record: ImageRecord, header: Header | None, frame: Frame | None) -> tuple[ImageRecord, str, int]:
+    """The record in the frame of the displayed image, a finding, if any, and the number of boxes that are clipped."""
+    if header is None:
+        return record, "", 0
+    stated = (record.width, record.height)
     if all(stated) and stated not in (header.stored, header.displayed):
         return record, _OTHER_SIZE, 0
     decides = all(stated) and header.stored != header.displayed

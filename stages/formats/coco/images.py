@@ -154,7 +154,7 @@ def _best(name: str, ends: dict[Parts, list[Parts]], shared: Counter[Parts]) -> 
             if common == len(own) or shared[_loose(given)[-common:]] == 1:
                 matches.append(_Match(common, _exactness(parts[-1], path[-1]), path))
     top = max((match[:2] for match in matches), default=None)
-    return [match for match in matches if match[:2] == top]
+    return list({match.path: match for match in matches if match[:2] == top}.values())
 
 
 def _exactness(name: str, file: str) -> int:

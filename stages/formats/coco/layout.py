@@ -133,12 +133,13 @@ def _of_split(root: str, names: list[str], split: str) -> list[str]:
 
 def _has_split(name: str, split: str) -> bool:
     words = "|".join(map(re.escape, _synonyms(split)))
-    return any(re.search(rf"(^|[_.\s-])({words})\d*($|[_.\s-])", part) for part in [*_parts(name)[:-1], _stem(name)])
+    word = re.compile(rf"(^|[_.\s-])({words})\d*($|[_.\s-])", re.IGNORECASE)
+    return any(map(word.search, [*_parts(name)[:-1], _stem(name)]))
 
 
 def _ends_in_split(name: str, split: str) -> bool:
     words = "|".join(map(re.escape, _synonyms(split)))
-    return bool(re.search(rf"(^|[_.\s])({words})\d*$", _stem(name)))
+    return bool(re.search(rf"(^|[_.\s])({words})\d*$", _stem(name), re.IGNORECASE))
 
 
 def _synonyms(split: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ UNUSABLE = "{kind} left out: their entries cannot be used"
 _RENAMED = "categories share their names with others: their wnid is added to it"
 _RENAMED_BY_ID = "categories share their names with others and have no wnid of their own: their id is added to it"
 _TWICE = "images left out: another one has the same id"
+_SHARED = "images have the file of another one: each has its own annotations only"
 _TEXT_IDS = "image ids are not whole numbers: these images are numbered after the others"
 _NO_CATEGORIES = "the file lists no categories: those of its annotations are the classes"
 _NO_ANNOTATIONS = "the file has no annotations"
@@ -104,16 +105,20 @@ def _rows(name: str, content: Row, kind: str, notes: Notes) -> list[Row]:
 def _images(rows: list[Row], notes: Notes) -> dict[Key, Row]:
     """The images that have an id and a name; of several with one id, the first."""
     found: dict[Key, Row] = {}
+    names: set[str] = set()
     for row in rows:
-        key, file_name = id_key(row.get("id")), row.get("file_name")
+        key, file_name = id_key(row.get("id")), row.get("file_name", row.get("coco_url"))  # LVIS has the latter
         if key is None:
             problem = "the id is not a number or text" if "id" in row else "'id' is missing"
         elif not isinstance(file_name, str) or not file_name.strip():
             problem = f"file_name {file_name!r} is not a path" if "file_name" in row else "'file_name' is missing"
-        elif found.setdefault(key, row) is not row:
+        elif key in found:
             notes.count(_TWICE, example=entry("images", row, file_name))
             continue
         else:
+            found[key] = row if "file_name" in row else row | {"file_name": file_name}
+            notes.count(_SHARED, file_name in names, example=file_name)
+            names.add(file_name)
             continue
         notes.count(UNUSABLE.format(kind="images"), example=entry("images", row, problem))
     return found

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.errors import DataError
 from stages.formats.coco.box_format import BoxFormat, choose, edges, is_inverted
-from stages.formats.coco.entries import find, number, numbers
+from stages.formats.coco.entries import Key, find, id_key, number, numbers
 from stages.formats.coco.file import parse
+from stages.formats.coco.images import clean
 from stages.formats.coco.listed import Listed
 from stages.formats.source import Notes
 
@@ -78,13 +80,15 @@ def read_results(
         raise DataError(f"{path} is not a COCO results list; give the list itself, not a dataset", about="predictions")
     notes = Notes()
     kept: list[_Entry] = []
+    images = _images(given, listed, notes)
     for place, row in enumerate(given):
         try:
-            kept.append(_entry(row, listed, box_format))
+            kept.append(_entry(row, images, listed, box_format))
         except _UnusableError as error:
             notes.count(_LEFT_OUT, example=f"entry {place}: {error}")
     if given and not kept:
         raise DataError(f"{path}: {notes.lines()[0]}; none is left", about="predictions")
+    notes.say(_counted_from_zero(given, listed))
     image = np.array([one.image for one in kept], np.int64)
     classes = np.array([one.class_index for one in kept], np.int32)
     values = np.array([one.values for one in kept], np.float64).reshape(-1, 4)
@@ -103,13 +107,39 @@ def read_results(
     return Results(image[order], classes[order], box, score[order].astype(np.float32), entries, notes.lines())
 
 
-def _entry(row: Any, listed: Listed, box_format: BoxFormat) -> _Entry:
+def _images(given: list[Any], listed: Listed, notes: Notes) -> Mapping[Key, int]:
+    """Numbers of the images by what the predictions call them: their ids, or their file names where these fit more."""
+    called = {id_key(row.get("image_id")) for row in given if isinstance(row, dict)}
+    if called <= listed.image_number.keys():
+        return listed.image_number
+    numbers: dict[Key, set[int]] = defaultdict(set)
+    for image, entry in listed.images.items():
+        path = PurePosixPath(*clean(entry["file_name"]))
+        for name in (str(path), str(path.with_suffix("")), path.name, path.stem):
+            if (key := id_key(name)) is not None:
+                numbers[key].add(image)
+    named = {key: min(images) for key, images in numbers.items() if len(images) == 1}
+    if len(called & named.keys()) <= len(called & listed.image_number.keys()):
+        return listed.image_number
+    notes.say("the predictions call the images by their file names, not by their ids")
+    return named
+
+
+def _counted_from_zero(given: list[Any], listed: Listed) -> str:
+    """A warning where category ids seem to be places among the categories; otherwise empty."""
+    called = {id_key(row.get("category_id")) for row in given if isinstance(row, dict)}
+    if 0 in listed.categories or 0 not in called or not called <= set(range(len(listed.categories))):
+        return ""
+    return "the predictions seem to count the categories from 0: write their ids, or the classes are wrong"
+
+
+def _entry(row: Any, images: Mapping[Key, int], listed: Listed, box_format: BoxFormat) -> _Entry:
     if not isinstance(row, dict):
         raise _UnusableError("it is not an object")
     for key in _KEYS:
         if key not in row:
             raise _UnusableError(f"{key!r} is missing")
-    image, class_index = find(listed.image_number, row["image_id"]), find(listed.category_index, row["category_id"])
+    image, class_index = find(images, row["image_id"]), find(listed.category_index, row["category_id"])
     if image is None or class_index is None:
         key = "image_id" if image is None else "category_id"
         raise _UnusableError(f"{key} {row[key]!r} is not in the ground truth")

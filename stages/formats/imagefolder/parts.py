@@ -16,7 +16,7 @@ _KINDS = {
     "train": ("train", "training", "trainval"),
 }
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
-_PART = re.compile(rf"(?:(.+)[_-])?({'|'.join(_KIND_OF)})(?:[_-]?set)?\d*(?:[_-](.+))?", re.IGNORECASE)
+_PART = re.compile(rf"(?:(.+)[_.-])?({'|'.join(_KIND_OF)})(?:[_-]?set)?\d*(?:[_.-](.+?)\d*)?", re.IGNORECASE)
 # Names of folders that hold the images of a dataset, not of a class, if no other folder has images.
 _CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "data", "dataset"))
 
@@ -34,6 +34,8 @@ def parts_among(folders: Iterable[str]) -> dict[str, str]:
     ({'train2017': 'train', 'val2017': 'val'}, {'Train': 'train'})
     >>> parts_among(["seg_test", "seg_train", "seg_pred"])
     {'seg_test': 'test', 'seg_train': 'train'}
+    >>> parts_among(["train.X1", "train.X2", "val.X"])
+    {'train.X1': 'train', 'train.X2': 'train', 'val.X': 'val'}
     >>> parts_among(["bus", "train"]), parts_among(["bullet_train", "test_tube"])
     ({}, {})
     """

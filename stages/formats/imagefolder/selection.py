@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from stages.errors import DataError
-from stages.formats.imagefolder.tables import SUFFIXES, merged, text_of
+from stages.formats.folder import find_images
+from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, merged, text_of
 from stages.formats.source import Notes
 from stages.ingest.decode import DecodeError, read_image
 from stages.ingest.image_formats import EXTENSIONS
@@ -25,6 +26,10 @@ LISTS = (".txt", ".lst", ".list")
 # An image, and behind it the label, if any. Names may have blanks and commas in them.
 _SUFFIX = "|".join(re.escape(suffix) for suffix in EXTENSIONS)
 _LINE = re.compile(rf"""["']?(.*(?:{_SUFFIX}))["']?(?:\s*[,;\s]\s*(.*))?""", re.IGNORECASE)
+
+
+# Four numbers behind a class.
+_BOX = re.compile(r"(?<=\S)(?:\s*[,;\s]\s*-?\d+(?:\.\d+)?){4}$")
 
 
 def is_pattern(root: str) -> bool:
@@ -74,28 +79,38 @@ def check_picture(uri: str) -> None:
 
 
 def listed(uri: str, notes: Notes) -> list[tuple[str, str, str]]:
-    """Read a list file: an image a line, relative to the file, with a class or its number behind it or without.
+    """Read a list file: an image a line, with a class or its number behind it or without.
+
+    An image is relative to the file, or where it is not there, anywhere below, if only one fits.
 
     Args:
         uri: Path or uri of the list.
         notes: Receives the lines that name no image.
 
     Returns:
-        Uri, name and label of each image, in the order of the list; the label is empty where a line has none. The
-        name is relative to the folder of the list, or to the top where the image is elsewhere.
+        Uri, name and label of each image, in the order of the list; the label is without a box behind it, and empty
+        where a line has none. The name is relative to the folder of the list, or to the top where the image is
+        elsewhere.
     """
     name, folder = basename(uri), parent(uri)
     files = cache(lambda place: frozenset(list_folder(place)[1]))
     pairs = []
+    below: ImageNames | None = None
     for line in filter(str.strip, text_of(uri, notes).split("\n")):
         found = _LINE.fullmatch(line.strip())
-        place = _place(folder, found[1].replace("\\", "/")) if found else ""
         if found is None:
             notes.count(f"lines of {name} name no image: left out", example=line.strip())
-        elif basename(place) not in files(parent(place)):
-            notes.count(f"images of {name} are not there: left out", example=found[1])
-        else:
-            pairs.append((place, (found[2] or "").strip().strip("\"'")))
+            continue
+        place = _place(folder, found[1].replace("\\", "/"))
+        if basename(place) not in files(parent(place)):
+            below = below or ImageNames(find_images(walk(folder)).names)
+            elsewhere = below.find(found[1])
+            if elsewhere is None:
+                notes.count(f"images of {name} are not there: left out", example=found[1])
+                continue
+            notes.count(f"images of {name} are in folders below it", example=elsewhere)
+            place = join(folder, elsewhere)
+        pairs.append((place, _BOX.sub("", (found[2] or "").strip()).strip("\"'")))
     base = _path(folder).rstrip("/") + "/"
     label_of = merged(pairs, name, notes)
     return [(place, _path(place).removeprefix(base).lstrip("/"), label) for place, label in label_of.items()]

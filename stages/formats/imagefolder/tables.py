@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from stages.formats.source import Notes
 from stages.ingest.image_formats import EXTENSIONS
@@ -27,6 +28,7 @@ _IMAGES = ("file", "image", "img", "name", "path", "photo", "picture")
 # Headers of what is said about an image alone.
 _TEXTS = ("text", "caption", "captions", "prompt", "description", "url", "split", "width", "height")
 _TRIED = 1000
+_SEPARATOR = re.compile(r"sep=(.)\s*?(?:\r\n?|\n)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class ImageNames:
 
     def find(self, cell: str) -> str | None:
         """The only image that a cell names; None where it is none, or one of several."""
-        text = _normal(cell)
+        return self._find(_normal(cell)) or ("%" in cell and self._find(_normal(unquote(cell)))) or None
+
+    def _find(self, text: str) -> str | None:
         for key in (text, _stem(text)):
             if found := self._exact.get(key) or self._ends.get(key):
                 return found
@@ -182,9 +186,12 @@ def _rows(uri: str, name: str, notes: Notes) -> _Table:
     text = text_of(uri, notes)
     if name.lower().endswith(".jsonl"):
         return _json_rows(text, name, notes)
-    delimiter = max(",\t;|", key=text.partition("\n")[0].count)
+    said = _SEPARATOR.match(text)  # Excel's own line
+    text = text[said.end() :] if said else text
+    delimiter = said[1] if said else max(",\t;|", key=text.partition("\n")[0].count)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        rows = [row for row in lines if any(row)]
     except csv.Error as error:
         notes.say(f"{name} cannot be read: {error}")
         rows = []

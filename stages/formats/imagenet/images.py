@@ -13,7 +13,7 @@ from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join
 from stages.ingest.tar import tar_members
-from stages.ingest.uris import is_file, list_folder
+from stages.ingest.uris import is_file, list_folder, walk
 
 _TARS = ("ILSVRC2012_img_val.tar", "ILSVRC2012_img_val.tar.gz", "ILSVRC2012_img_val.tgz")
 _FOLDERS = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "val", "")
@@ -73,9 +73,12 @@ def find(root: str, notes: Notes) -> list[Image]:
             notes.say(line)
         notes.say(f"{len(similar):,} images are not of the validation set: their ids are their ranks by name")
         return _images(similar, notes)
-    every.require(root)
+    deeper = [] if every.names or is_tar(root) else find_images(walk(root)).names
+    others = every.names or [name for name in deeper if not is_class(PurePosixPath(name).parent.name)]
+    if not others:
+        every.require(root)
     raise DataError(
-        f"no image under {root} is named ILSVRC2012_val_######## or lies in a class folder (such as {every.names[0]}); "
+        f"no image under {root} is named ILSVRC2012_val_######## or lies in a class folder (such as {others[0]}); "
         "the format imagefolder reads other images",
         about="root",
     )

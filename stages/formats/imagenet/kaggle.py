@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from stages.errors import DataError
 from stages.formats.imagenet.row import Row, box_label, number, stem_of, text_of
@@ -11,6 +12,9 @@ from stages.formats.source import Notes
 from stages.ingest.paths import basename
 
 Box = tuple[int, list[float]]
+
+_SEPARATOR = re.compile(r"\Asep=.\s*?(?:\r\n?|\n)", re.IGNORECASE)
+"""Excel's own first line."""
 
 
 def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
@@ -25,16 +29,20 @@ def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
     Raises:
         DataError: One of the columns is missing.
     """
-    text = text_of(uri)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    text = _SEPARATOR.sub("", text_of(uri))
+    delimiter = _delimiter(text)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t")
     columns = [field.strip().casefold() for field in next(lines, [])]
     if not {"imageid", "predictionstring"} <= set(columns):
         raise DataError(f"{uri}: line 1 is not ImageId,PredictionString and names no such columns; add it")
     image, prediction = columns.index("imageid"), columns.index("predictionstring")
+    # The last column may hold a separator as well, where something wrote commas for blanks.
+    end = None if prediction == len(columns) - 1 else prediction + 1
     rows: dict[str, list[list[Box]]] = {}
     for fields in filter(any, lines):
         try:
-            stem, boxes = stem_of(fields[image]), _boxes(fields[prediction], notes)
+            words = " ".join([fields[prediction], *fields[prediction + 1 : end]])
+            stem, boxes = stem_of(fields[image]), _boxes(words, notes)
         except (IndexError, ValueError):
             what = f"lines of {basename(uri)} are not 'image,wnid x y x y ...': left out"
             notes.count(what, example=f"line {lines.line_num}")

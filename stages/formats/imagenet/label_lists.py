@@ -27,7 +27,10 @@ _FOLDERS = (
 )
 _DEVKIT = re.compile(r"ILSVRC2012_devkit.*\.(tar|tar\.gz|tgz)")
 _IN_ORDER = re.compile(r".*validation_(ground_truth|synset_labels)\.txt(\.gz)?")
-_TEXT = re.compile(r".*\.txt(\.gz)?", re.IGNORECASE)
+_TEXT = re.compile(r".*\.(txt|csv|tsv|lst)(\.gz)?", re.IGNORECASE)
+# The name of an image, which ends the path of its file, and what stands behind it.
+_LINE = re.compile(rf"""(?:.*[\\/"'\s,;])?({STEM.pattern}(?:\.\w+)?)["']?(?:[\s,;]+(.*))?""", re.IGNORECASE)
+_HEADER_LINES = 5
 _SEPARATOR = re.compile(r"[\s,;]+")
 _SNIFFED = 4096
 
@@ -91,15 +94,26 @@ def _start(uri: str) -> str:
 
 
 def _is_list(name: str, text: str) -> bool:
-    """Whether the first line is one of a list."""
-    words = _words(text.lstrip().partition("\n")[0])
-    if len(words) == 1:
+    """Whether the first line is one of a list, or one of the next where something stands above it."""
+    lines = [_words(line) for line in text.strip().splitlines()[:_HEADER_LINES]]
+    if lines and len(lines[0]) == 1:
         return bool(_IN_ORDER.fullmatch(name))
-    return len(words) == 2 and bool(STEM.fullmatch(stem_of(words[0])))
+    return any(len(words) == 2 and STEM.fullmatch(stem_of(words[0])) for words in lines)
 
 
 def _words(line: str) -> list[str]:
-    return [word for word in _SEPARATOR.split(line) if word]
+    """The words of a line: of one that names an image, its name, its label, and more only if these are numbers too."""
+    found = _LINE.fullmatch(line.strip())
+    words = [word.strip("\"'") for word in _SEPARATOR.split((found.groups()[-1] or "") if found else line) if word]
+    if not found:
+        return words
+    spoken = len(words) > 2 and not any(word.replace(".", "").isdecimal() for word in words[1:])
+    named = len(words) == 2 and not words[1].replace(".", "").isdecimal()
+    return [found[1], *(words[:1] if (spoken or named) and _says_class(words[0]) else words)]
+
+
+def _says_class(word: str) -> bool:
+    return word.isdecimal() or bool(wnid_of(word))
 
 
 def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:

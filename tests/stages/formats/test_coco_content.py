@@ -12,6 +12,7 @@ import pytest
 from stages.errors import DataError
 from stages.formats import read_dataset
 from stages.formats.coco.read import read_ground_truth
+from stages.formats.coco.results import read_results
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.run_lengths import decode, encode
 
@@ -246,3 +247,50 @@ def test_crowds(read, crowd, counted: int) -> None:
     data = read(dataset({"bbox": [20, 20, 5, 5]}, {"iscrowd": crowd, "segmentation": regions}))
     assert len(data.records[0].boxes) == 2 - counted
     assert data.notes == ["1 crowd annotations (iscrowd or ignore) left out"] * counted
+
+
+def test_entries_that_share_a_file_are_said(read) -> None:
+    content = dataset()
+    content["images"][1]["file_name"] = "a.jpg"
+    assert (
+        "1 images have the file of another one: each has its own annotations only, such as: a.jpg"
+        in read(content).notes
+    )
+
+
+def test_an_image_without_a_name_has_that_of_its_url(read) -> None:
+    content = dataset()
+    for image in content["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+    assert [record.file_name for record in read(content).records] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (["bus.jpg", "my dog.jpg"], ["bus", "my dog"]),
+        (["bus.jpg", "my dog.jpg"], ["bus.jpg", "my dog.jpg"]),
+        (["val/bus.jpg", "train/bus.jpg"], ["val/bus", "train/bus"]),
+        (["000002.jpg", "000009.jpg"], [2, 9]),
+    ],
+    ids=["stems", "names", "paths", "numbers of which some are ids"],
+)
+def test_predictions_may_call_images_by_their_files(put, names: list[str], called: list[Any]) -> None:
+    content = dataset()
+    for image, name in zip(content["images"], names, strict=True):
+        image["file_name"] = name
+    truth = read_ground_truth(str(put("truth.json", json.dumps(content).encode())))
+    rows = [{"image_id": name, "category_id": 1, "bbox": BOX, "score": 0.5} for name in called]
+    path = put("predictions.json", json.dumps(rows).encode())
+    found = read_results(path, truth.listed, {1: (40, 30), 2: (50, 20)})
+    assert found.image.tolist() == [1, 2]
+    assert found.notes == ["the predictions call the images by their file names, not by their ids"]
+
+
+@pytest.mark.parametrize(("categories", "said"), [([0, 1], True), ([1, 2], False), ([0, 2], False)])
+def test_categories_that_are_counted_from_zero_are_said(put, categories: list[int], said: bool) -> None:
+    truth = read_ground_truth(str(put("truth.json", json.dumps(dataset()).encode())))
+    rows = [{"image_id": 1, "category_id": category, "bbox": BOX, "score": 0.5} for category in categories]
+    found = read_results(put("predictions.json", json.dumps(rows).encode()), truth.listed, {1: (40, 30), 2: (50, 20)})
+    note = "the predictions seem to count the categories from 0: write their ids, or the classes are wrong"
+    assert (note in found.notes) == said

@@ -100,6 +100,12 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
         "",
         {},
     ),
+    "CVAT's subsets": (
+        {f"{INSTANCES}Validation.json": CONTENT, f"{INSTANCES}Train.json": other()},
+        "images/Validation/",
+        "",
+        {},
+    ),
     "FiftyOne": ({"labels.json": CONTENT}, "data/", "", {}),
     "FiftyOne with splits": (
         {"validation/labels.json": CONTENT, "train/labels.json": other()},
@@ -246,6 +252,14 @@ def test_images_in_two_places_are_said(read: Read) -> None:
     data = read({"annotations.json": CONTENT}, [*below("x/"), *below("y/")])
     assert found(data) == below("x/")
     assert data.notes[1:] == ["3 images are in several places: the first is taken, such as: x/a.jpg and y/a.jpg"]
+
+
+def test_an_absolute_name_is_in_one_place(read: Read) -> None:
+    content = deepcopy(CONTENT)
+    for image in content["images"]:
+        image["file_name"] = f"/data/upload/1/{image['file_name']}"
+    notes = read({"annotations.json": content}, below("images/")).notes
+    assert not any("several places" in line for line in notes)
 
 
 def test_an_absolute_name_elsewhere_is_read_there(read: Read, put, tmp_path) -> None:

@@ -23,6 +23,7 @@ LAYOUTS = {
     "Training Testing": ("Training Testing", "Testing", "Training"),
     "train2017 val2017": ("train2017 val2017", "val2017", "train2017"),
     "seg_train seg_test": ("seg_train seg_test", "seg_test", "seg_train"),
+    "train.X1 train.X2 val.X": ("train.X1 train.X2 val.X", "val.X", "train.X1 or train.X2"),
     "train dev": ("train dev", "dev", "train"),
 }
 

@@ -82,6 +82,7 @@ LISTS = {
     "tabs.lst": ("pics/a.png\tcat\r\n\r\npics/b c.png\tdog\r\n", ["cat", "dog"]),
     "commas.txt": ('"pics/a.png",cat\n"pics/b c.png", "dog"\n', ["cat", "dog"]),
     "numbers.txt": ("./pics/a.png 10\npics\\b c.png 9\n", ["10", "9"]),
+    "boxes.txt": ("pics/a.png\tcat\t0\t32\t44\t62\npics/b c.png big dog 1.5 2 3 4\n", ["cat", "big dog"]),
     "bom.list": ("\ufeffpics/a.png\npics/b c.png", ["", ""]),
 }
 
@@ -110,6 +111,17 @@ def test_images_of_a_list_may_be_anywhere(put, tmp_path) -> None:
     assert [record.uri for record in data.records] == [str(one), str(other)]
     assert [record.file_name for record in data.records] == [str(one)[1:], str(other)[1:]]
     assert data.notes == [f"1 images are in list.txt twice: they count once, such as: {other}"]
+
+
+def test_images_of_a_list_may_be_below_it(put, tmp_path) -> None:
+    for image in ("images/a.png", "images/b.png", "old/b.png"):
+        put(image)
+    found, notes = read(put("val_annotations.txt", b"a.png\tcat\t0\t1\t2\t3\nb.png\tdog\t0\t1\t2\t3\n"))
+    assert found == {"images/a.png": "cat"}
+    assert notes == [
+        "1 images of val_annotations.txt are in folders below it, such as: images/a.png",
+        "1 images of val_annotations.txt are not there: left out, such as: b.png",
+    ]
 
 
 def test_what_a_list_has_wrong_is_counted(put, tmp_path) -> None:

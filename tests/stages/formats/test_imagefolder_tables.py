@@ -22,6 +22,9 @@ TABLES = {
     "types.csv": "file,label\na.jpg,cat\nb.jpeg,dog\n",
     "quoted.csv": ',"file name","label"\r\n0,"a.png","cat"\r\n1,"b.png"," dog "\r\n',
     "captions.csv": "file,text,label\na.png,a cat,cat\nb.png,a dog,dog\n",
+    "blanks.csv": 'filename, label\n"a.png", "cat"\nb.png, "dog"\n',
+    "excel.csv": "sep=;\r\nname;weight;label\r\na.png;1,5;cat\r\nb.png;2,5;dog\r\n",
+    "encoded.csv": "url,label\nhttps://host/images/%61.png,cat\nhttps://host/images/b%2Epng,dog\n",
     "metadata.csv": "file_name,label\nimages/a.png,cat\nimages/b.png,dog\n",
     "metadata.jsonl": '{"file_name": "images/a.png", "label": "cat"}\n\n{"label": "dog", "file_name": "b.png"}\n',
 }

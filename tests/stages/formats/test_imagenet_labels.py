@@ -75,6 +75,14 @@ LISTS = {
     "another extension": ("val.txt", CAFFE.replace(".JPEG", ".jpg")),
     "wnids": ("val.txt", "".join(f"{stem(row)}.JPEG {wnid}\n" for row, wnid in enumerate(WNIDS, 1))),
     "gzipped": ("val.txt.gz", CAFFE),
+    "a comment above": ("val.txt", f"# image and class\n{CAFFE}"),
+    "a spreadsheet's": (
+        "val.csv",
+        "filename,label\n" + "".join(f'"val/{stem(row)}.JPEG",{index}\n' for row, index in enumerate(INDICES, 1)),
+    ),
+    "blanks in folders": ("val.txt", CAFFE.replace("ILSVRC", "/my data/val/ILSVRC")),
+    "backslashes": ("val.txt", CAFFE.replace("ILSVRC", "val\\ILSVRC")),
+    "names behind": ("val.txt", CAFFE.replace("\n", " great white shark\n")),
     "TensorFlow": ("imagenet_2012_validation_synset_labels.txt", "\n".join(map(str, WNIDS))),
 }
 

@@ -121,7 +121,8 @@ def test_images_of_other_names_in_folders_of_wnids(put, tmp_path: Path) -> None:
     [
         ([], "it is empty"),
         (["notes.md", "a.xml", "b.xml"], r"skipped 3 files: \.md 1, \.xml 2"),
-        (["cats/a/1.jpg", "dogs/a/1.jpg"], "it has only folders: cats, dogs"),
+        (["cats/a/1.md", "dogs/a/1.md"], "it has only folders: cats, dogs"),
+        (["val/images/val_0.JPEG"], r"no image under .* lies in a class folder \(such as val/images/val_0\.JPEG\)"),
         (["cats/1.jpg"], r"no image under .* lies in a class folder \(such as cats/1\.jpg\); the format imagefolder"),
     ],
 )

@@ -51,6 +51,11 @@ PER_BOX = {
     "spreadsheet": b"\xef\xbb\xbf" + table(NAMES, lambda _, image, box: [image, box], lineterminator="\r\n"),
     "semicolons": table(NAMES, lambda _, image, box: [image, box], delimiter=";"),
     "tabs": table(NAMES, lambda _, image, box: [image, box], delimiter="\t"),
+    "a spreadsheet's first line": b"sep=;\r\n" + table(NAMES, lambda _, image, box: [image, box], delimiter=";"),
+    "blanks behind commas": table(
+        NAMES, lambda _, image, box: [image, f'"{box}"'], quoting=csv.QUOTE_NONE, quotechar=None
+    ).replace(b",", b", "),
+    "commas for blanks": table(NAMES, lambda _, image, box: [image, *box.split()]),
     "floats": table(NAMES, lambda _, image, box: [image, box], float),
     "names of files": table(NAMES, lambda _, image, box: [f"val/{image}.JPEG", f" {box} "]),
     "blank lines at the end": table(NAMES, lambda _, image, box: [image, box]) + b"\n,\n",

@@ -14,6 +14,7 @@ from stages.formats.system_files import system_kind
 SYSTEM = (
     *("@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "@EADIR/a.jpg", "#recycle/a.jpg", "#snapshot/a.jpg", "@tmp/a.jpg"),
     *("$RECYCLE.BIN/S-1-5-21/$RAB12.jpg", "$Recycle.Bin/a.jpg", "RECYCLER/a.jpg", "FOUND.000/a.jpg", "found.017/a.jpg"),
+    *("$WINDOWS.~BT/a.jpg", "$SysReset/a.jpg", "TheFindByContentFolder/a.jpg"),
     *("System Volume Information/a.jpg", "lost+found/a.jpg", "__MACOSX/a.jpg", "__pycache__/a.jpg"),
     *("@Recycle/a.jpg", "@__thumb/a.jpg", "@Recently-Snapshot/a.jpg", "~snapshot/a.jpg", "Network Trash Folder/a.jpg"),
 )

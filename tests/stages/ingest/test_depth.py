@@ -269,6 +269,13 @@ def test_a_bright_minority_is_named(dataset) -> None:
     assert "4 of them end at 4095 or below and look dark" in notes[0]
 
 
+def test_floats_of_two_ranges_are_named(dataset) -> None:
+    shares, counts = np.array([[0, 0.5, 1]], np.float32), np.array([[0, 500, 1000]], np.float32)
+    levels, notes = find_levels(dataset(*map(tiff, (shares, counts, counts))))
+    assert levels == {"float grey TIFF": (0, 1023)}
+    assert notes[0].endswith("1 of them end at 1 or below and look dark")
+
+
 class TestTransparency:
     def test_it_has_a_white_of_its_own(self, dataset) -> None:
         for opaque in (4095, 65535):

@@ -126,3 +126,19 @@ def test_an_image_that_cannot_be_read_keeps_its_stated_size(tmp_path: Path) -> N
     record = ImageRecord(1, str(tmp_path / "absent.png"), "absent.png", width=7, height=5)
     found = fill_sizes(Dataset([], [record], [], "stored"))
     assert (found.records[0].width, found.records[0].height) == (7, 5) and found.notes == []
+
+
+@pytest.mark.parametrize("stated", ["stored", "displayed"])
+def test_where_the_size_cannot_tell_those_of_the_other_images_do(put, encode, stated: str) -> None:
+    x0, y0, x1, y1 = BOX
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": [{"id": 1}]}
+    pictures = [picture(encode, 6), picture(encode, 3), picture(encode, 6, (20, 20))]
+    for number, (data, size) in enumerate(zip(pictures, [SIZE, SIZE, (20, 20)], strict=True), 1):
+        put(f"{number}.png", data)
+        width, height = size[::-1] if number == 1 and stated == "displayed" else size
+        content["images"].append({"id": number, "file_name": f"{number}.png", "width": width, "height": height})
+        box = [x0, y0, x1 - x0, y1 - y0]
+        content["annotations"].append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
+    root = put("annotations.json", json.dumps(content).encode()).parent
+    boxes = [record.boxes[0].tolist() for record in fill_sizes(read_dataset("coco", str(root))).records]
+    assert boxes == ([shown(data) for data in pictures] if stated == "stored" else [list(BOX)] * 3)
