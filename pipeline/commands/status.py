@@ -20,7 +20,7 @@ def status(run: RunDir) -> dict[str, Any]:
         DataError: There is no run, or it has not reached its first image and nobody works on it.
     """
     try:
-        found = run.status()
+        found = _counts(run)
     except DataError:
         if run.locked_once and not run.begun and _state(run) == "running":
             return {"state": "preparing", "images": None, "done": 0, "failed": 0, "complete": False}
@@ -36,6 +36,13 @@ def status(run: RunDir) -> dict[str, Any]:
     if state == "running" and rate:
         found["seconds_left"] = round((found["images"] - found["done"]) / rate)
     return found
+
+
+def _counts(run: RunDir) -> dict[str, Any]:
+    info = run.info()
+    failed = sum(part.num_rows for part in run.errors())
+    done = failed + sum(len(part["image_id"].unique()) for part in run.predictions(["image_id"]))
+    return {"images": info.images, "done": done, "failed": failed, "complete": run.complete}
 
 
 def _state(run: RunDir) -> str:

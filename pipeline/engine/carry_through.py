@@ -13,6 +13,7 @@ from pipeline.engine.progress import Session
 from pipeline.report.page import write_report
 from pipeline.scores.calibration import calibrated_thresholds
 from pipeline.scores.finalize import finalize
+from pipeline.store.damage import damaged_parts, damaged_results, set_aside
 from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards
 from pipeline.store.rundir import RunDir
@@ -43,16 +44,16 @@ def carry_through(
         The content of ``metrics.json``.
     """
     shards = cut_into_shards(session.info.images, session.info.shard_size)
-    for shard, damage in directory.damaged_parts():
+    for shard, damage in damaged_parts(directory):
         log.warning("%s", damage)
         _check_form(directory, session.info)
         log.warning("it is set aside as *.bad, and computed again")
         directory.reopen()
-        directory.set_aside(shard)
+        set_aside(directory, shard)
     committed = directory.committed()
     # A part is replaced in one step, so that what a shard had stays until it has something better.
     committed -= directory.with_failures() if retry_failed else set()
-    damaged = list(directory.damaged_results())
+    damaged = list(damaged_results(directory))
     if is_done(directory, session.info) and len(committed) == len(shards) and not damaged:
         log.info("%s is complete; nothing to do", directory)
         found: dict[str, Any] = directory.read_json("metrics.json")

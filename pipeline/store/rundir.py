@@ -38,7 +38,8 @@ _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".
 _FOLDERS = ("predictions", "errors", "coco", "report")
 MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
-_FAILED = "wsl_pipeline.failed"
+FAILED = "wsl_pipeline.failed"
+"""Key of a part's footer for the number of its images that failed, which have a part of their own."""
 
 _NEEDED: dict[str, dict[str, type]] = {
     "coco/ground_truth.json": {"categories": list},
@@ -181,19 +182,6 @@ class RunDir:
         """Mark the run as incomplete again, since one of its files was removed."""
         storage.remove(self.where("_SUCCESS"))
 
-    def status(self) -> dict[str, Any]:
-        """Progress of the run.
-
-        Raises:
-            DataError: There is no run, or it has not reached its first image.
-        """
-        info = self.info()
-        done = sum(file.num_rows for file in self.errors())
-        failed = done
-        for part in self.predictions(["image_id"]):
-            done += len(part["image_id"].unique())
-        return {"images": info.images, "done": done, "failed": failed, "complete": self.complete}
-
     def write(self, name: str, data: bytes) -> None:
         """Write one file atomically.
 
@@ -244,20 +232,20 @@ class RunDir:
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors are written first."""
-        name, facts = _part_name(shard), self._facts(shard)
+        name, facts = part_name(shard), self._facts(shard)
         if errors.num_rows:
             self.write(f"errors/{name}", seal(errors, facts))
         else:  # An earlier attempt that was killed before its predictions may have left errors.
             storage.remove(self.where(f"errors/{name}"))
-        self.write(f"predictions/{name}", seal(predictions, facts | {_FAILED: str(errors.num_rows)}))
+        self.write(f"predictions/{name}", seal(predictions, facts | {FAILED: str(errors.num_rows)}))
 
     def committed(self) -> set[int]:
         """Indices of the finished shards."""
-        return {shard for shard, _ in self._parts("predictions")}
+        return {shard for shard, _ in self.parts("predictions")}
 
     def with_failures(self) -> set[int]:
         """Indices of the finished shards with images that failed."""
-        return {shard for shard, _ in self._parts("errors")} & self.committed()
+        return {shard for shard, _ in self.parts("errors")} & self.committed()
 
     def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The committed predictions, shard by shard in order; all columns or only the named ones.
@@ -265,7 +253,7 @@ class RunDir:
         Raises:
             DataError: A part is damaged, or is not one of this run.
         """
-        yield from (self._read(shard, uri, columns or PREDICTIONS.names) for shard, uri in self._parts("predictions"))
+        yield from (self._read(shard, uri, columns or PREDICTIONS.names) for shard, uri in self.parts("predictions"))
 
     def errors(self) -> Iterator[pa.Table]:
         """The errors of the committed shards, in order.
@@ -274,36 +262,7 @@ class RunDir:
             DataError: A part is damaged, or is not one of this run.
         """
         done = self.committed()
-        yield from (self._read(shard, uri, ERRORS.names) for shard, uri in self._parts("errors") if shard in done)
-
-    def damaged_parts(self) -> Iterator[tuple[int, str]]:
-        """The finished shards with a file that is damaged, missing or not one of this run, and which in one line."""
-        failed_parts = dict(self._parts("errors"))
-        for shard, uri in self._parts("predictions"):
-            try:
-                facts = self._checked(shard, uri, PREDICTIONS.names).schema.metadata
-                found = self._checked(shard, failed_parts[shard], ERRORS.names) if shard in failed_parts else []
-            except SealError as error:
-                yield shard, str(error)
-                continue
-            expected = facts.get(_FAILED.encode())
-            if expected is not None and int(expected) != len(found):
-                where = self.where(f"errors/{_part_name(shard)}")
-                yield shard, f"{where} is damaged (it has {len(found)} images of {int(expected)})"
-
-    def set_aside(self, shard: int) -> None:
-        """Rename the files of a shard to ``*.bad``, so that it counts as not committed."""
-        for kind in ("predictions", "errors"):
-            if self.exists(name := f"{kind}/{_part_name(shard)}"):
-                storage.set_aside(self.where(name))
-
-    def damaged_results(self) -> Iterator[str]:
-        """The score and COCO files of a complete run that are not those that it wrote, each in one line."""
-        for name, digest in self.info().results.items():
-            if not self.exists(name):
-                yield f"{self.where(name)} is missing"
-            elif hashlib.sha256(self.read(name)).hexdigest() != digest:
-                yield f"{self.where(name)} is damaged (its bytes are not those that were written)"
+        yield from (self._read(shard, uri, ERRORS.names) for shard, uri in self.parts("errors") if shard in done)
 
     def _facts(self, shard: int) -> dict[str, str]:
         """Entries of the footer of this run's files of a shard, and of no other file."""
@@ -395,7 +354,7 @@ class RunDir:
     def part(self, kind: str, shard: int) -> pa.Table:
         """One shard's ``predictions`` or ``errors``, all columns; no rows where it has no such file."""
         schema = {"predictions": PREDICTIONS, "errors": ERRORS}[kind]
-        uri = self.where(f"{kind}/{_part_name(shard)}")
+        uri = self.where(f"{kind}/{part_name(shard)}")
         return self._read(shard, uri, schema.names) if is_file(uri) else schema.empty_table()
 
     def clean(self) -> None:
@@ -403,7 +362,8 @@ class RunDir:
         for name in ("", *_FOLDERS):
             storage.clean(self.where(name) if name else self.uri)
 
-    def _parts(self, kind: str) -> list[tuple[int, str]]:
+    def parts(self, kind: str) -> list[tuple[int, str]]:
+        """Shard and place of every part of ``predictions`` or ``errors``, in order."""
         named = ((_PART.fullmatch(name), name) for name in list_folder(self.where(kind))[1])
         return sorted((int(match[1]), self.where(f"{kind}/{name}")) for match, name in named if match)
 
@@ -415,12 +375,17 @@ class RunDir:
             StorageError: It cannot be read.
         """
         try:
-            return self._checked(shard, uri, columns)
+            return self.checked_part(shard, uri, columns)
         except SealError as error:
             raise DataError(f"{error}; run the command of its run again, which computes it again") from None
 
-    def _checked(self, shard: int, uri: str, columns: list[str]) -> pa.Table:
-        """The same, with the entries of its footer as the metadata of the schema.
+    def checked_part(self, shard: int, uri: str, columns: list[str]) -> pa.Table:
+        """Columns of one of the run's parts, with the entries of its footer as the metadata of the schema.
+
+        Args:
+            shard: The shard that it belongs to.
+            uri: Where it is.
+            columns: Names of the wanted columns.
 
         Raises:
             SealError: It is damaged; says which and how.
@@ -447,7 +412,8 @@ def _as_list(layer: str | list[str]) -> list[str]:
     return [layer] if isinstance(layer, str) else layer
 
 
-def _part_name(shard: int) -> str:
+def part_name(shard: int) -> str:
+    """Name of a shard's files."""
     return f"part-{shard:06d}.parquet"
 
 

@@ -79,11 +79,26 @@ def load_into(module: nn.Module, path: Path, weights: str = "", architecture: st
         raise ConfigurationError(f"{path} {misfit(places, architecture)}", about="network")
     try:
         taken, notes = choose(fits, places, weights, path)
+        _check_real(module, taken, places, path)
         _load(module, taken, places)
     except (RuntimeError, ValueError):  # From PyTorch, on a view beyond its storage.
         message = f"{path} is damaged: a tensor in it has more numbers than are there"
         raise ConfigurationError(message, about="network") from None
     return [*notes, *_noted(taken, places, wrappers, claimed, named=bool(notes))]
+
+
+def _check_real(module: nn.Module, fit: Fit, places: Places, path: Path) -> None:
+    """Whole numbers in place of weights are rounded ones, whose scale stands elsewhere."""
+    real = {name for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+    taken = [place for name, place in fit.paths.items() if name in real]
+    whole = [place for place in taken if not places.found[place].tensor.dtype.is_floating_point]
+    if whole:
+        kind = str(places.found[whole[0]].tensor.dtype).removeprefix("torch.")
+        raise ConfigurationError(
+            f"{path} has {len(whole)} tensors of {kind} where the network has real numbers, first {whole[0]}: it is "
+            "quantized; save the weights from before that",
+            about="network",
+        )
 
 
 def _load(module: nn.Module, fit: Fit, places: Places) -> None:

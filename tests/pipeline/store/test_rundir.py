@@ -179,7 +179,7 @@ def test_what_a_directory_in_a_store_does(store, tiny):
     run.reopen()
     assert not run.complete
     with pytest.raises(DataError, match=r"has no run\.json"):
-        RunDir(f"s3://{BUCKET}/no run").status()
+        RunDir(f"s3://{BUCKET}/no run").info()
     run.write("predictions/part-000002.parquet", b"PAR1 and then nothing")
     with pytest.raises(DataError, match=r"s3://.*part-000002\.parquet is damaged"):
         list(run.predictions())

@@ -384,6 +384,10 @@ REFUSED = {
         lambda: {"state_dict": {k: quantized(v) for k, v in STATE.items()}},
         "does not fit|quantized",
     ),
+    "whole numbers under the names of weights": (
+        lambda: {k: (v * 20).to(torch.int8) if v.ndim == 4 else v for k, v in STATE.items()},
+        r"has \d+ tensors of int8 where the network has real numbers, first \S+weight: it is quantized",
+    ),
     "compressed": (lambda: gzip.compress(saved(STATE)), "is compressed with gzip; unpack it with gunzip$"),
     "zip file with the checkpoint in it": (lambda: as_zip("best.pth"), r"is a zip file; unpack it and name best\.pth$"),
     "cut off": (lambda: saved(STATE)[:-2000], "was cut off; copy or download it again$"),
