@@ -78,8 +78,7 @@ def test_ctrl_c_ends_the_wait(tiny_data, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
-@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.parametrize(("name", "options"), [("RAY_TMPDIR", ()), ("TMPDIR", ("--dry-run",))])
 def test_a_folder_too_long_for_a_socket_is_named(tiny_data, tmp_path, monkeypatch, name, options):
     folder = tmp_path / ("long-name-" * 10)
     folder.mkdir()

@@ -122,8 +122,15 @@ def test_what_the_user_must_mend_comes_out_of_the_workers_as_itself(cluster, tin
         run(config, tmp_path / "run")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
-@pytest.mark.parametrize("kind", ["ray", "inline"])
+@pytest.mark.parametrize(
+    ("kind", "signum"),
+    [
+        ("ray", signal.SIGINT),
+        ("ray", signal.SIGTERM),
+        ("inline", signal.SIGINT),
+        ("inline", signal.SIGHUP),
+    ],
+)
 def test_a_signal_lets_the_shards_under_way_finish_and_the_same_command_resumes(
     expected, tiny_data, tmp_path, kind, signum
 ):
