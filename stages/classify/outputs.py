@@ -83,6 +83,11 @@ def with_logits(network: Network, size: int, stated: str = AUTO) -> Network:
     if before is None:
         logits = after
         _check_no_probabilities(network.module, after, size)
+        if last.times_a_number(output):
+            raise ConfigurationError(
+                f"the network returns the output of {last.name} times a number; return the logits (N, C) before it",
+                about="network",
+            )
         kind = SIGMOID if after.shape[1] == 1 else SOFTMAX if stated == AUTO else stated
         if after.shape[1] > 1 and after.logsumexp(1).abs().max() < TOLERANCE:
             notes.append("the network returns logarithms of probabilities: maps explain those")
