@@ -173,6 +173,14 @@ def test_an_unknown_key_is_the_mistake_whatever_its_value(tiny):
         tiny("data.rot=@home")
 
 
+@pytest.mark.parametrize("bad", ["\a", "\udcff"])
+def test_what_yaml_cannot_hold_is_refused_as_other_mistakes_are(tiny, bad):
+    with pytest.raises(ConfigurationError, match=r"^box\.threshold: not valid YAML: unacceptable character"):
+        tiny(f"box.threshold={bad}")
+    with pytest.raises(ConfigurationError, match=r"unknown key data\.rot;"):
+        tiny(f"data.rot={bad}")
+
+
 def test_written_ones_stay_as_they_are():
     given = parsed(["box.threshold=0.1"])
     assert given == parsed(given) == [("box.threshold", 0.1)] and parsed(()) == []
