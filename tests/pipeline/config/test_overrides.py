@@ -102,6 +102,13 @@ def test_home_and_null_are_what_they_are_elsewhere(tiny, monkeypatch, tmp_path):
     assert tiny(*parsed({"data.root": "null"})).data.root == str(Path("null").resolve())
 
 
+def test_an_empty_path_is_none_and_not_the_working_directory(tiny, tmp_path):
+    for key, section, name in (("data.root", "data", "root"), ("evaluate.blacklist", "evaluate", "blacklist")):
+        assert getattr(getattr(tiny(*parsed({key: ""})), section), name) is None
+    (tmp_path / "mine.yaml").write_text('data: {format: imagefolder, root: ""}\nmodel: {spec: lite0}\n')
+    assert load_config(str(tmp_path / "mine.yaml"), [])[1].data.root is None
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
