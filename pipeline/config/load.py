@@ -147,14 +147,14 @@ def _apply(tree: Tree, override: Override) -> None:
 
 
 def _absolute_paths(tree: Tree, base: Path) -> None:
-    """Make ``data.root`` and the files of other keys independent of where a worker runs."""
+    """Make ``data.root`` and the files of other keys independent of where a worker runs; an empty path is none."""
     data, model, evaluate = tree.get("data"), tree.get("model"), tree.get("evaluate")
     for key in ("blacklist", "calibrate_on"):
         if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
-            evaluate[key] = _absolute(evaluate[key], base)
+            evaluate[key] = _absolute(evaluate[key], base) if evaluate[key] else None
     for key in ("root", "class_map"):
         if isinstance(data, dict) and isinstance(data.get(key), str) and "://" not in data[key]:
-            data[key] = _absolute(data[key], base)
+            data[key] = _absolute(data[key], base) if data[key] else None
     if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
         path, mark, query = model["spec"].removeprefix("file:").partition("?")
         options = [

@@ -31,17 +31,18 @@ def read_yaml(text: str, kind: Any, where: str) -> Any:
     >>> read_yaml("[0.10, 007, no]", list[str], "explain.layer"), read_yaml("[0.10, 007, no]", None, "x")
     (['0.10', '007', 'no'], [0.1, 7, False])
     """
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _keep_texts(node, kind)
-        return loader.construct_document(node)
+        loader = yaml.SafeLoader(text)  # Refuses control characters at once.
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _keep_texts(node, kind)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
 
 
 def read_value(text: str, kind: Any, where: str) -> Any:

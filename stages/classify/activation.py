@@ -20,6 +20,9 @@ ACTIVATIONS = {
 }
 """By the name of a function of torch: the kind of outputs that it makes of logits, and how."""
 
+SAME = 1e-3
+"""Relative difference of ratios that are one number."""
+
 
 class LastActivation(TorchFunctionMode):
     """Remembers the last of :data:`ACTIVATIONS` that ran, with its input and output.
@@ -61,3 +64,16 @@ class LastActivation(TorchFunctionMode):
         if output.untyped_storage().data_ptr() != self._after.untyped_storage().data_ptr():
             return None
         return self._before.reshape(output.shape)
+
+    def times_a_number(self, output: Tensor) -> bool:
+        """Whether the output is what the activation returned times a number, such as percentages.
+
+        Logarithms of probabilities times a positive number remain logits, at another temperature.
+        """
+        if not self.name or output.numel() != self._after.numel():
+            return False
+        ratio = (output.double() / self._after.reshape(output.shape).double()).flatten()
+        ratio = ratio[ratio.isfinite()]
+        if not len(ratio) or not ratio.all() or (self.name.startswith("log") and ratio[0] > 0):
+            return False
+        return bool((ratio - ratio[0]).abs().max() < SAME * ratio[0].abs())

@@ -91,8 +91,10 @@ def _some(parts: list[str]) -> str:
 
 def _output(value: str, key: str, network: Names, wnids: Mapping[str, int]) -> int:
     bare = comparable(value)
-    found = network.find(value) or ([wnids[bare]] if bare in wnids else [])
-    if not found and bare.isascii() and bare.isdigit() and int(bare) < len(network.names):
+    negative = value.strip()[1:].isdecimal() and value.strip()[0] in "-\u2212"  # Comparing would drop the sign.
+    found = [] if negative and value not in network.names else network.find(value)
+    found = found or ([wnids[bare]] if bare in wnids else [])
+    if not found and not negative and bare.isascii() and bare.isdigit() and int(bare) < len(network.names):
         found = [int(bare)]
     if len(found) == 1:
         return found[0]

@@ -83,6 +83,11 @@ def with_logits(network: Network, size: int, stated: str = AUTO) -> Network:
     if before is None:
         logits = after
         _check_no_probabilities(network.module, after, size)
+        if last.times_a_number(output):
+            raise ConfigurationError(
+                f"the network returns the output of {last.name} times a number; return the logits (N, C) before it",
+                about="network",
+            )
         kind = SIGMOID if after.shape[1] == 1 else SOFTMAX if stated == AUTO else stated
         if after.shape[1] > 1 and after.logsumexp(1).abs().max() < TOLERANCE:
             notes.append("the network returns logarithms of probabilities: maps explain those")
@@ -167,16 +172,19 @@ def _checked_kind(activation: str, logits: Tensor, after: Tensor) -> str:
 def _check_no_probabilities(module: nn.Module, outputs: Tensor, size: int) -> None:
     """Check that a network's outputs (N, C) of noise do not look like probabilities.
 
-    Rows that add up to 1 give a softmax away. A sigmoid keeps even strong noise between 0 and 1, as a clamp does,
-    and comes near to 0 or 1 without reaching it, as a clamp does not.
+    Rows that add up to 1, or to 100, give a softmax away. A sigmoid keeps even strong noise between 0 and 1, as a
+    clamp does, and comes near to 0 or 1 without reaching it, as a clamp does not.
 
     Raises:
         ConfigurationError: They look like probabilities of an activation that could not be found.
     """
     what = ""
-    if not ((outputs >= 0) & (outputs <= 1)).all():
+    sums = outputs.double().sum(1)
+    if outputs.shape[1] > 1 and (outputs >= 0).all() and (sums - 100).abs().max() < 100 * TOLERANCE:
+        what = "softmax in percent"
+    elif not ((outputs >= 0) & (outputs <= 1)).all():
         return
-    if outputs.shape[1] > 1 and (outputs.sum(1) - 1).abs().max() < TOLERANCE:
+    elif outputs.shape[1] > 1 and (sums - 1).abs().max() < TOLERANCE:
         what = "softmax"
     elif ((outputs > 0) & (outputs < 1)).all():
         strong = [_only(module(noise(module, size, scale))) for scale in STRONG]
@@ -187,8 +195,8 @@ def _check_no_probabilities(module: nn.Module, outputs: Tensor, size: int) -> No
             what = "sigmoid"
     if what:
         raise ConfigurationError(
-            f"the network returns probabilities, as of a {what}, but ends in no {what} that could be left out; return "
-            "the logits (N, C) before it",
+            f"the network returns probabilities, as of a {what}, but ends in no {what.split()[0]} that could be left "
+            "out; return the logits (N, C) before it",
             about="network",
         )
 

@@ -10,6 +10,8 @@ from stages.classify.checkpoints.fit import Fit, Places
 from stages.errors import ConfigurationError
 
 EMA, PLAIN = "ema", "plain"
+OPTIMIZER = re.compile(r"optim\w*|(max_)?exp_avg\w*|momentum(_buffers?)?|grads?|gradients?")
+"""Names of what an optimizer keeps for each parameter, in the shape of the parameter."""
 
 
 def choose(fits: list[Fit], places: Places, weights: str, path: object) -> tuple[Fit, list[str]]:
@@ -28,7 +30,7 @@ def choose(fits: list[Fit], places: Places, weights: str, path: object) -> tuple
     Raises:
         ConfigurationError: There are no such weights, or several.
     """
-    distinct = _distinct(fits, places)
+    distinct = _distinct([fit for fit in fits if not _of_optimizer(fit)] or fits, places)
     average = {fit.place: is_average(fit, places) for fit in distinct}
     wanted = [fit for fit in distinct if not weights or _is_called(fit, weights, average[fit.place])]
     if not wanted:
@@ -80,6 +82,11 @@ def _same(one: Fit, other: Fit, places: Places) -> bool:
         if first != second and (first.shape != second.shape or not torch.equal(first.read(), second.read())):
             return False
     return True
+
+
+def _of_optimizer(fit: Fit) -> bool:
+    """Whether the tensors are moments or gradients, which fit as well as the weights that they belong to."""
+    return any(OPTIMIZER.fullmatch(part.lower()) for prefix in fit.prefixes for part in prefix.split("."))
 
 
 def _is_called(fit: Fit, weights: str, averaged: bool) -> bool:

@@ -102,6 +102,13 @@ def test_home_and_null_are_what_they_are_elsewhere(tiny, monkeypatch, tmp_path):
     assert tiny(*parsed({"data.root": "null"})).data.root == str(Path("null").resolve())
 
 
+def test_an_empty_path_is_none_and_not_the_working_directory(tiny, tmp_path):
+    for key, section, name in (("data.root", "data", "root"), ("evaluate.blacklist", "evaluate", "blacklist")):
+        assert getattr(getattr(tiny(*parsed({key: ""})), section), name) is None
+    (tmp_path / "mine.yaml").write_text('data: {format: imagefolder, root: ""}\nmodel: {spec: lite0}\n')
+    assert load_config(str(tmp_path / "mine.yaml"), [])[1].data.root is None
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -171,6 +178,14 @@ def test_a_mapping_may_be_a_file_of_any_name_and_its_words_are_texts(tmp_path, t
 def test_an_unknown_key_is_the_mistake_whatever_its_value(tiny):
     with pytest.raises(ConfigurationError, match=r"unknown key data\.rot; did you mean data\.root\?"):
         tiny("data.rot=@home")
+
+
+@pytest.mark.parametrize("bad", ["\a", "\udcff"])
+def test_what_yaml_cannot_hold_is_refused_as_other_mistakes_are(tiny, bad):
+    with pytest.raises(ConfigurationError, match=r"^box\.threshold: not valid YAML: unacceptable character"):
+        tiny(f"box.threshold={bad}")
+    with pytest.raises(ConfigurationError, match=r"unknown key data\.rot;"):
+        tiny(f"data.rot={bad}")
 
 
 def test_written_ones_stay_as_they_are():

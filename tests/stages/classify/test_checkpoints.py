@@ -329,6 +329,17 @@ def test_several_networks_that_fit_are_not_guessed_among(tmp_path):
     assert notes[0] == "weights: state_dict was taken; best would fit too, with &weights=NAME"
 
 
+@pytest.mark.parametrize("beside", ["exp_avg", "optimizer.exp_avg_sq", "momentum_buffer", "grads", "Optimizer.slow"])
+@pytest.mark.parametrize("name", ["weights", "model"])
+def test_moments_and_gradients_are_no_weights(beside, name, tmp_path):
+    both = {**under(f"{beside}.", AVERAGED), **under(f"{name}.", STATE)}
+    found, notes = load(tmp_path, both)
+    assert_logits(found, TRAINED)
+    assert notes == [f"weights: '{name}.' stripped from the names"]
+    with pytest.raises(ConfigurationError, match=rf"weights=ema: .* only {name} \(plain\)$"):
+        load(tmp_path, both, "ema")
+
+
 HEADLESS = {name: tensor for name, tensor in STATE.items() if not name.startswith("fc.")}
 OTHER_HEAD = {**STATE, "fc.weight": torch.ones(7, 4), "fc.bias": torch.ones(7)}
 OWN_FIRST = "conv1.weight, bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var"

@@ -136,6 +136,7 @@ def test_classes_of_one_meaning():
         ({"cat": ["tabi"]}, "'tabi', under 'cat', is no class of the network; nearest: 'tabby'"),
         ({"cat": ["persian"]}, "'persian', under 'cat', is no class of the network; nearest: 'Persian cat'"),
         ({"cat": ["6"]}, "'6', under 'cat', is no class of the network; wsl-pipeline list classes"),
+        ({"cat": ["-1"]}, "'-1', under 'cat', is no class of the network"),
         ({"cat": ["tabby"], "dog": ["beagle", "tabby"]}, "'tabby' belongs to 'cat' and to 'dog'; give each class"),
         ({"CAT": ["tabby"], "cat": ["hog"]}, "'cat' stands in it twice, spelt differently; give it one list"),
     ],

@@ -235,7 +235,9 @@ NO_PROBABILITIES = {
     "nn.Hardtanh": nn.Hardtanh(0, 1),
     "nn.Tanh": nn.Tanh(),
     "small logits": lambda y: y.tanh() / 100 + 0.5,
+    "logarithms over a temperature": lambda y: y.log_softmax(1) / 2,
     "unit length": lambda y: F.normalize(y.relu()),
+    "weighted by a sigmoid": lambda y: y * y.flip(1).sigmoid(),
     "nothing": lambda y: y,
 }
 
@@ -256,6 +258,13 @@ REFUSED = {
     "a clamped softmax": (lambda y: y.softmax(1).clamp(1e-7, 1 - 1e-7), "as of a softmax"),
     "a mean of two softmaxes": (lambda y: (y.softmax(1) + (2 * y).softmax(1)) / 2, "as of a softmax"),
     "a sigmoid by hand": (lambda y: 1 / (1 + (-8 * y).exp()), "as of a sigmoid, but ends in no sigmoid"),
+    "percentages of a softmax": (lambda y: 100 * y.softmax(1), "of a softmax in percent, but ends in no softmax"),
+    "percentages by hand": (
+        lambda y: 100 * y.exp() / y.exp().sum(1, keepdim=True),
+        "of a softmax in percent",
+    ),
+    "percentages of a sigmoid": (lambda y: y.sigmoid() * 100, "the output of sigmoid times a number"),
+    "negative logarithms": (lambda y: -y.log_softmax(1), "the output of log_softmax times a number"),
     "a softmax over the batch": (nn.Softmax(0), r"not over the classes of each image \(dim=1\)"),
     "nothing at all": (lambda y: None, "returns NoneType, not logits"),
     "two candidates": (lambda y: (y, y), r"returns tuple of \(2, 7\), \(2, 7\), not logits"),
