@@ -78,7 +78,8 @@ def test_a_process_of_this_host_that_died_is_known_at_once(monkeypatch):
         assert "dead.json" not in claims()
 
 
-def test_of_many_at_once_never_two_hold_it():
+def test_of_many_at_once_never_two_hold_it(monkeypatch):
+    monkeypatch.setattr(locks, "STALE", 30.0)  # On a busy machine all their hearts may pause for a second.
     holding: list[int] = []
     most: list[int] = []
 
