@@ -19,7 +19,7 @@ from pipeline.config.history import config_hash
 from pipeline.config.load import load_config
 from pipeline.config.sections import Config
 from stages.errors import ConfigurationError
-from tests.runs import BROKEN
+from tests.runs import BROKEN, values
 from tests.stages.ingest.deep import png16
 
 TINY = "python:tests.stages.toys:tiny_network"
@@ -33,7 +33,7 @@ def config(folder: Path, *overrides: str) -> Config:
 
 
 def predictions(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (out / "predictions").iterdir()}
+    return {path.name: values(path.read_bytes()) for path in (out / "predictions").iterdir()}
 
 
 def info(out: Path) -> dict:
