@@ -55,8 +55,9 @@ def run(
     """
     recipe = resolve_run(config)
     with holding(out, config) as directory:
-        _check_executor(directory, config)
-        found, info = prepare(directory, recipe, lambda *start: _check(directory, *start))
+        if not directory.complete or _retries(directory, retry_failed):
+            executor_of(config).check()  # Wait for the cluster before the images and the network are looked at.
+        found, info = prepare(directory, recipe, lambda *start: _check(directory, retry_failed, *start))
         session, full = Session(directory, info, watch), found.recipe
         del found  # Its records are in the manifest; for a million images they would occupy a gigabyte.
         return carry_through(
@@ -64,15 +65,14 @@ def run(
         )
 
 
-def _check_executor(directory: RunDir, config: Config) -> None:
-    """Wait for the cluster, if one is named, before the images and the network are looked at."""
-    if not directory.complete:
-        executor_of(config).check()
+def _retries(directory: RunDir, retry_failed: bool) -> bool:
+    """Whether shards of a run that may be complete are to be computed again."""
+    return retry_failed and bool(directory.with_failures())
 
 
-def _check(directory: RunDir, recipe: FullRecipe, info: RunInfo, manifest: bytes | None) -> None:
+def _check(directory: RunDir, retry_failed: bool, recipe: FullRecipe, info: RunInfo, manifest: bytes | None) -> None:
     """Check what would end the run between its beginning and its first image."""
-    if manifest is not None or not is_done(directory, info):
+    if manifest is not None or not is_done(directory, info) or _retries(directory, retry_failed):
         check_start(directory, recipe, info, manifest)
         device, _ = place(recipe.config, executor_of(recipe.config))
         check_device(directory, info, device)
@@ -98,20 +98,23 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
 
 
 @named_keys()
-def preview(config: Config, out: str | Path | None = None) -> dict[str, Any]:
+def preview(config: Config, out: str | Path | None = None, retry_failed: bool = False) -> dict[str, Any]:
     """Summary of what a run would do; nothing is computed, and nothing written remains.
 
     Args:
         config: The run's configuration.
         out: The run directory; where it is not given, only the configuration is checked.
+        retry_failed: As for :func:`run`.
 
     Raises:
         UserError: Anything that a run would raise before its first image.
     """
-    found = survey(resolve_run(config))
+    recipe_of_config = resolve_run(config)
+    before = None if out is None else RunDir(out)
+    found = survey(recipe_of_config, before.info().levels if before and before.begun else None)
     if out is not None:
         with executor_of(config).trial(), holding(out, config) as directory:
-            _check(directory, found.recipe, *examine(directory, found))
+            _check(directory, retry_failed, found.recipe, *examine(directory, found))
     recipe, images = found.recipe, len(found.records)
     return {
         "images": images,

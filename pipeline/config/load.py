@@ -15,6 +15,7 @@ from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.sections import Config
 from pipeline.config.suggest import command_for
 from pipeline.config.written import read_yaml
+from stages.classify.sources.file_spec import moved
 from stages.errors import ConfigurationError, unknown
 
 _PACKAGED = Path(__file__).parents[1] / "configs"
@@ -156,12 +157,7 @@ def _absolute_paths(tree: Tree, base: Path) -> None:
         if isinstance(data, dict) and isinstance(data.get(key), str) and "://" not in data[key]:
             data[key] = _absolute(data[key], base) if data[key] else None
     if isinstance(model, dict) and isinstance(model.get("spec"), str) and model["spec"].startswith("file:"):
-        path, mark, query = model["spec"].removeprefix("file:").partition("?")
-        options = [
-            f"classes={_absolute(one.removeprefix('classes='), base)}" if one.startswith("classes=") else one
-            for one in query.split("&")
-        ]
-        model["spec"] = f"file:{_absolute(path, base)}{mark}{'&'.join(options)}"
+        model["spec"] = "file:" + moved(model["spec"].removeprefix("file:"), lambda name: _absolute(name, base))
 
 
 def _absolute(path: str, base: Path) -> str:

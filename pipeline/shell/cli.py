@@ -83,7 +83,7 @@ def run(
 
     out = out or default_directory(stem, config)
     if dry_run:
-        return print_table(preview(config, out) | {"run_dir": out}, as_json)
+        return print_table(preview(config, out, retry_failed) | {"run_dir": out}, as_json)
     answer = keep_stdout()
     with watching(quiet) as watch:
         metrics = carry_out(config, out, watch, retry_failed)

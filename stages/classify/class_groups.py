@@ -38,5 +38,5 @@ def grouped(
         own = probs[:, members]
         outputs[:, group[0]] = members[own.argmax(1)]
         summed[:, members] = absent
-        summed[:, group[0]] = own.sum(1) if exclusive else own.amax(1)
+        summed[:, group[0]] = own.sum(1).clamp(max=1) if exclusive else own.amax(1)
     return summed, outputs

@@ -52,9 +52,11 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
         _TURNED: found.count(_TURNED),
         _OTHER_SIZE: found.count(_OTHER_SIZE),
         "boxes dropped: outside their image": lost,
-        "boxes clipped: they end outside their image": sum(clipped for _, _, clipped in filled),
+        "boxes clipped: they end outside their image, whose size is read from its file": sum(
+            clipped for _, _, clipped in filled
+        ),
     }
-    notes = [f"{count} {what}" for what, count in counts.items() if count]
+    notes = [f"{count:,} {what}" for what, count in counts.items() if count]
     return replace(dataset, records=records, notes=[*dataset.notes, *notes], frame=None)
 
 

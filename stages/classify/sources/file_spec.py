@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,7 @@ def parse(rest: str) -> FileSpec:
     Raises:
         ConfigurationError: An option is missing, unknown, given twice, or has a value that it cannot have.
     """
-    begin = re.search(rf"\?(?=(?:{'|'.join(OPTIONS)})=)", rest) or re.search(r"\?(?=\w+=)", rest)
-    path, query = (rest[: begin.start()], rest[begin.end() :]) if begin else (rest, "")
-    pairs = [pair.partition("=")[::2] for pair in re.split(r"&(?=\w+=)", query)] if query else []
+    path, pairs = _split(rest)
     given = dict(pairs)
     extra = sorted(set(given) - set(OPTIONS))
     if extra or not given.get("arch"):
@@ -72,6 +71,25 @@ def parse(rest: str) -> FileSpec:
         given.get("weights", ""),
         _preprocess(given),
     )
+
+
+def moved(rest: str, move: Callable[[str], str]) -> str:
+    """The text after ``file:`` with other names for its files.
+
+    >>> moved("m?v=2.pt?arch=lite0&classes=n.txt", lambda name: f"/base/{name}")
+    '/base/m?v=2.pt?arch=lite0&classes=/base/n.txt'
+    """
+    path, pairs = _split(rest)
+    query = "&".join(f"{name}={move(value) if name == 'classes' else value}" for name, value in pairs)
+    return f"{move(path)}?{query}" if pairs else move(path)
+
+
+def _split(rest: str) -> tuple[str, list[tuple[str, str]]]:
+    """The path, and the options as they stand."""
+    begin = re.search(rf"\?(?=(?:{'|'.join(OPTIONS)})=)", rest) or re.search(r"\?(?=\w+=)", rest)
+    path, query = (rest[: begin.start()], rest[begin.end() :]) if begin else (rest, "")
+    pairs = [pair.partition("=") for pair in re.split(r"&(?=\w+=)", query)] if query else []
+    return path, [(name, value) for name, _, value in pairs]
 
 
 def place(folder: Path, name: str) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from stages.errors import DataError, StorageError
 from stages.formats.folder import sub_folders
 from stages.formats.imagefolder.parts import is_container, unwrapped
 from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, Labels, read_labels
@@ -49,7 +50,7 @@ def label(root: str, names: list[str], places: list[str], whole: bool) -> Labell
     in_folders = any(folder_of.values())
     notes = Notes()
     best = Labelling({}, [])
-    for name, table in _tables(root, places, names):
+    for name, table in _tables(root, places, names, notes):
         found = {image: text for image, text in table.of.items() if text and image in folder_of}
         standard = name.rpartition("/")[2].lower().startswith("metadata.")
         if not table.of:
@@ -91,7 +92,7 @@ def _by_table(name: str, table: Labels, folder_of: dict[str, str], found: dict[s
     return Labelling(dict.fromkeys(folder_of, "") | found, in_order(found.values()), notes)
 
 
-def _tables(root: str, places: list[str], names: list[str]) -> list[tuple[str, Labels]]:
+def _tables(root: str, places: list[str], names: list[str], notes: Notes) -> Iterator[tuple[str, Labels]]:
     """Name and content of each table in some folders and those around them, the nearest first."""
     around = {"", *(place[: at + 1] for place in places for at, mark in enumerate(place) if mark == "/")}
     found = [
@@ -101,7 +102,13 @@ def _tables(root: str, places: list[str], names: list[str]) -> list[tuple[str, L
         if name.lower().endswith(SUFFIXES) and not system_kind(name)
     ]
     images = ImageNames(names if found else [], places)
-    return [(name, read_labels(join(root, name), images)) for name in found]
+    for name in found:
+        try:
+            yield name, read_labels(join(root, name), images)
+        except StorageError:
+            raise
+        except DataError as error:
+            notes.count("files that may list labels cannot be read: they are left out", example=str(error))
 
 
 def _class_of(name: str) -> str:

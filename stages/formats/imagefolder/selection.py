@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from stages.errors import DataError
+from stages.formats.delimited import text_of
 from stages.formats.folder import find_images
-from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, merged, text_of
+from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, merged
 from stages.formats.source import Notes
 from stages.ingest.decode import DecodeError, read_image
 from stages.ingest.image_formats import EXTENSIONS

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from stages.formats.delimited import dialect_of, text_of
 from stages.formats.source import Notes
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.paths import basename
-from stages.ingest.uris import read_bytes
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 """Extensions of tables."""
@@ -28,7 +28,6 @@ _IMAGES = ("file", "image", "img", "name", "path", "photo", "picture")
 # Headers of what is said about an image alone.
 _TEXTS = ("text", "caption", "captions", "prompt", "description", "url", "split", "width", "height")
 _TRIED = 1000
-_SEPARATOR = re.compile(r"sep=(.)\s*?(?:\r\n?|\n)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -139,16 +138,6 @@ def merged(pairs: Iterable[tuple[str, str]], name: str, notes: Notes) -> dict[st
     return found
 
 
-def text_of(uri: str, notes: Notes) -> str:
-    """The text of a file, in UTF-8 or as Windows programs write it."""
-    data = read_bytes(uri)
-    try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        notes.say(f"{basename(uri)} is not in UTF-8: it is read as Windows-1252")
-        return data.decode("cp1252", errors="replace")
-
-
 def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) -> int | None:
     """The column that names images: with extensions rather than without, under a fitting header, in most rows.
 
@@ -186,11 +175,9 @@ def _rows(uri: str, name: str, notes: Notes) -> _Table:
     text = text_of(uri, notes)
     if name.lower().endswith(".jsonl"):
         return _json_rows(text, name, notes)
-    said = _SEPARATOR.match(text)  # Excel's own line
-    text = text[said.end() :] if said else text
-    delimiter = said[1] if said else max(",\t;|", key=text.partition("\n")[0].count)
+    text, dialect = dialect_of(text)
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        lines = csv.reader(io.StringIO(text, newline=""), **dialect)
         rows = [row for row in lines if any(row)]
     except csv.Error as error:
         notes.say(f"{name} cannot be read: {error}")
@@ -203,7 +190,7 @@ def _json_rows(text: str, name: str, notes: Notes) -> _Table:
     for line in filter(str.strip, text.split("\n")):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         if isinstance(entry, dict):
             entries.append({key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)})

@@ -17,7 +17,7 @@ from stages.formats.imagenet.places import Places
 from stages.formats.imagenet.row import Row
 from stages.formats.imagenet.wsol import read_wsol
 from stages.formats.source import Notes
-from stages.ingest.clip import clip_boxes
+from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.paths import join
 
 _CSV = "LOC_val_solution.csv"
@@ -118,8 +118,10 @@ def _compared(stem: str, first: Row, second: Row, where: str, notes: Notes) -> R
 
 def _finished(row: Row, notes: Notes) -> Annotation:
     inclusive = np.array([edges for _, edges in row.boxes], dtype=np.float32).reshape(-1, 4)
-    boxes, kept = clip_boxes(inclusive + np.array([0, 0, 1, 1], dtype=np.float32), row.width, row.height)
+    edges = inclusive + np.array([0, 0, 1, 1], dtype=np.float32)
+    boxes, kept = clip_boxes(edges, row.width, row.height)
     labels = np.array([label for label, _ in row.boxes], dtype=np.int32)[kept]
     notes.count("boxes dropped: inverted or outside their image", len(kept) - len(boxes))
+    notes.count("boxes clipped: they end outside their image", count_clipped(edges[kept], boxes))
     notes.count("images have boxes of several classes: the first is the label", len(set(labels.tolist())) > 1)
     return Annotation(row.label, row.width, row.height, boxes, labels)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
+from collections.abc import Iterator
 
 from stages.errors import DataError
-from stages.formats.imagenet.row import Row, box_label, number, stem_of, text_of
+from stages.formats.delimited import dialect_of, text_of
+from stages.formats.imagenet.row import Row, box_label, number, stem_of
 from stages.formats.source import Notes
 from stages.ingest.paths import basename
 
 Box = tuple[int, list[float]]
 
-_SEPARATOR = re.compile(r"\Asep=.\s*?(?:\r\n?|\n)", re.IGNORECASE)
-"""Excel's own first line."""
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
@@ -29,37 +29,41 @@ def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
     Raises:
         DataError: One of the columns is missing.
     """
-    text = _SEPARATOR.sub("", text_of(uri))
-    delimiter = _delimiter(text)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t")
-    columns = [field.strip().casefold() for field in next(lines, [])]
+    lines = _lines(text_of(uri, notes))
+    columns = [field.strip().casefold() for field in next(lines)[1]]
     if not {"imageid", "predictionstring"} <= set(columns):
         raise DataError(f"{uri}: line 1 is not ImageId,PredictionString and names no such columns; add it")
     image, prediction = columns.index("imageid"), columns.index("predictionstring")
     # The last column may hold a separator as well, where something wrote commas for blanks.
     end = None if prediction == len(columns) - 1 else prediction + 1
     rows: dict[str, list[list[Box]]] = {}
-    for fields in filter(any, lines):
+    for position, fields in lines:
+        if not any(fields):
+            continue
         try:
             words = " ".join([fields[prediction], *fields[prediction + 1 : end]])
             stem, boxes = stem_of(fields[image]), _boxes(words, notes)
         except (IndexError, ValueError):
             what = f"lines of {basename(uri)} are not 'image,wnid x y x y ...': left out"
-            notes.count(what, example=f"line {lines.line_num}")
+            notes.count(what, example=f"line {position}")
             continue
         known = rows.setdefault(stem, [])
         if boxes in known:
             what = f"lines of {basename(uri)} say the same of their image as an earlier one: counted once"
-            notes.count(what, example=f"line {lines.line_num}")
+            notes.count(what, example=f"line {position}")
         else:
             known.append(boxes)
     return {stem: _row([box for boxes in known for box in boxes]) for stem, known in rows.items()}
 
 
-def _delimiter(text: str) -> str:
-    """The mark between the columns: spreadsheets write semicolons or tabs in some countries."""
-    header = text.partition("\n")[0]
-    return max(",;\t", key=header.count)
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line. A quote that is not closed ends with its line: no field has line ends in it."""
+    text, dialect = dialect_of(text)
+    for position, line in enumerate(_LINE_END.split(text), start=1):
+        try:
+            yield position, next(csv.reader([line], **dialect), [])
+        except csv.Error:  # A field without end.
+            yield position, [line]
 
 
 def _boxes(prediction: str, notes: Notes) -> list[Box]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from stages.classes import ilsvrc_ids, imagenet_classes
 from stages.errors import DataError, StorageError, first_line
+from stages.formats.delimited import text_of
 from stages.formats.folder import wnid_of
 from stages.formats.imagenet.places import Places
-from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, text_of, whole
+from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join
 from stages.ingest.uris import open_file, read_bytes
@@ -67,7 +68,7 @@ def _texts(places: Places, notes: Notes) -> Iterator[tuple[str, str]]:
             uri = join(folder, name)
             try:
                 if not (beside_boxes and name.startswith("class_labels")):
-                    yield from _texts_of(name, uri)
+                    yield from _texts_of(name, uri, notes)
             except StorageError:
                 raise
             except (DataError, tarfile.TarError, zlib.error, EOFError, OSError) as error:
@@ -75,9 +76,9 @@ def _texts(places: Places, notes: Notes) -> Iterator[tuple[str, str]]:
                 notes.count(what, example=f"{places.name(uri)}: {first_line(error)}")
 
 
-def _texts_of(name: str, uri: str) -> Iterator[tuple[str, str]]:
-    if _TEXT.fullmatch(name) and _is_list(name, _start(uri)):
-        yield uri, text_of(uri)
+def _texts_of(name: str, uri: str, notes: Notes) -> Iterator[tuple[str, str]]:
+    if _TEXT.fullmatch(name) and _is_list(name, _start(uri, notes)):
+        yield uri, text_of(uri, notes)
     if _DEVKIT.fullmatch(name):
         with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
             for member in tar:
@@ -86,10 +87,10 @@ def _texts_of(name: str, uri: str) -> Iterator[tuple[str, str]]:
                     yield join(uri, basename(member.name)), content.read().decode("utf-8-sig", errors="replace")
 
 
-def _start(uri: str) -> str:
+def _start(uri: str, notes: Notes) -> str:
     """The first lines of a file, or all of a gzipped one."""
     if uri.lower().endswith(".gz"):
-        return text_of(uri)
+        return text_of(uri, notes)
     return read_bytes(uri, _SNIFFED).decode("utf-8-sig", errors="replace")
 
 
@@ -119,9 +120,9 @@ def _says_class(word: str) -> bool:
 def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
     """Stem and label of each line that has both."""
     lines = [_words(line) for line in text.strip().splitlines()]
-    in_order = len(lines[0]) == 1
+    in_order = max(map(len, lines), default=1) == 1
     rows = [[f"ILSVRC2012_val_{row:08d}", *words] for row, words in enumerate(lines, 1)] if in_order else lines
-    numbers = {row[-1].removesuffix(".0") for row in rows}
+    numbers = {row[-1].removesuffix(".0") for row in rows if row}
     if why := _unusable(rows, numbers, in_order):
         notes.say(f"{name} {why}: it is not used")
         return
@@ -129,6 +130,8 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
         order = "the ILSVRC ids of the devkit" if in_order else "indices from 0 in the order of the wnids"
         notes.say(f"the numbers of {name} are taken as {order}")
     for position, row in enumerate(rows, start=1):
+        if not row:
+            continue
         label = _class(row[1], in_order) if len(row) == 2 else -1
         if label >= 0:
             yield stem_of(row[0]), label
@@ -138,6 +141,8 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
 
 def _unusable(rows: list[list[str]], numbers: set[str], in_order: bool) -> str:
     """Why the numbers of a list are not those that its form has; empty where they may be."""
+    if in_order and not all(len(row) == 2 for row in rows):
+        return "has blank lines, so that they cannot be counted off against the images"
     if in_order:
         return "numbers the classes from 0, as no ILSVRC ids do" if "0" in numbers else ""
     if all(len(row) == 2 and _is_own_number(*row) for row in rows):

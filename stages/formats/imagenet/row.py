@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from stages.classes import imagenet_classes
-from stages.errors import DataError
 from stages.formats.source import Notes
-from stages.ingest.uris import read_bytes
 
 STEM = re.compile(r"ILSVRC2012_val_(\d+)(?:_(n\d{8}))?", re.IGNORECASE)
 """Stem of an image's name: its number is the image id, and some copies carry the class."""
@@ -81,16 +77,3 @@ def whole(text: str) -> int:
     if not value.is_integer():
         raise ValueError(text)
     return int(value)
-
-
-def text_of(uri: str) -> str:
-    """Text of a file in UTF-8, which may be gzipped or begin with a byte-order mark.
-
-    Raises:
-        DataError: It is not what its name says.
-    """
-    content = read_bytes(uri)
-    try:
-        return (gzip.decompress(content) if uri.endswith(".gz") else content).decode("utf-8-sig")
-    except (zlib.error, OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the annotations {uri}: {error}") from error

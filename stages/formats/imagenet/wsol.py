@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 from stages.classes import imagenet_classes
 from stages.errors import DataError
-from stages.formats.imagenet.row import Row, number, stem_of, text_of, whole
+from stages.formats.delimited import text_of
+from stages.formats.imagenet.row import Row, number, stem_of, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import basename
 
@@ -53,7 +54,7 @@ def read_wsol(folder: str, files: dict[str, str], notes: Notes) -> Iterator[tupl
 
 def _lines(uri: str, count: int, convert: Callable[[str], float], notes: Notes) -> Values:
     table: Values = {}
-    for position, line in enumerate(text_of(uri).splitlines(), start=1):
+    for position, line in enumerate(text_of(uri, notes).splitlines(), start=1):
         image, *words = line.split(",")
         try:
             values = [convert(word) for word in words]
