@@ -259,6 +259,39 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
         raise DataError(f"{found['damaged'][0]}{more}; the command of the run makes damaged parts and results again")
 
 
+@app.command()
+def export(
+    run: RunArgument,
+    format: Annotated[str, typer.Option(help="As 'list formats' shows: coco, voc, yolo, labelstudio, ...")] = "",
+    dest: Annotated[str, typer.Option(help="New folder.")] = "",
+    method: Annotated[str | None, typer.Option(help="Whose boxes; default the run's first.")] = None,
+    min_score: Annotated[float, typer.Option(help="Least probability of the class; images stay.")] = 0.0,
+    limit: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    split: Annotated[str | None, typer.Option(help="Parts, such as train=0.8,val=0.2.")] = None,
+    images: Annotated[str, typer.Option(help="link, copy (upright) or none.")] = "link",
+    flatten: Annotated[bool, typer.Option("--flatten", help="a/b.jpg becomes a__b.jpg.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's boxes as a dataset that other tools read."""
+    from pipeline.commands.export import export as write
+
+    for value, name in ((format, "--format"), (dest, "--dest")):
+        if not value:
+            raise typer.BadParameter(f"say {name}")
+    found = write(
+        run,
+        format,
+        dest,
+        method=method,
+        min_score=min_score,
+        limit=limit,
+        split=split,
+        images=images,
+        flatten=flatten,
+    )
+    print_table(found, as_json)
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[
