@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,15 @@ from stages.formats.table import FORMATS, Format, writable
 from stages.printable import printable
 
 
+def _doubt(one: Labelled) -> tuple[float, int]:
+    """Quality of an image's worst box; images without any are looked at first."""
+    qualities = [label.quality for label in one.labels if label.quality is not None]
+    return min(qualities, default=-1.0), one.image.image_id
+
+
+_ORDERS: dict[str, Callable[[Labelled], Any]] = {"id": lambda one: one.image.image_id, "doubtful": _doubt}
+
+
 @named_keys()
 def export(
     run: str | Path,
@@ -32,6 +41,8 @@ def export(
     *,
     method: str | None = None,
     min_score: float = 0.0,
+    min_quality: float = 0.0,
+    order: str = "id",
     limit: int | None = None,
     split: str | None = None,
     images: str = "link",
@@ -45,7 +56,9 @@ def export(
         dest: New folder.
         method: Entry of ``explain.methods`` whose boxes are taken; the first where it is None.
         min_score: Probability of the class from which on a box counts; images stay.
-        limit: Only the first images by id.
+        min_quality: Quality from which on a box counts; images stay.
+        order: ``id``, or ``doubtful``, which puts first the images without a box, then those of the least quality.
+        limit: Only the first images in that order.
         split: Parts and their shares, such as ``train=0.8,val=0.2``; each class is divided alike.
         images: What becomes of the images.
         flatten: Whether the names of sub-folders become a part of the names of their images.
@@ -60,13 +73,15 @@ def export(
     """
     if format not in writable():
         raise unknown("format", format, list(writable()), about="export_format")
+    if order not in _ORDERS:
+        raise unknown("order", order, list(_ORDERS), about="order")
     if images not in PICTURES:
         raise unknown("way", images, list(PICTURES), about="images")
     shares = parse_shares(split) if split else {}
     directory, row = RunDir(run), FORMATS[format]
     info = directory.info()
-    boxes = boxes_of(directory, method, min_score)
-    chosen = boxes.images[:limit]
+    boxes = boxes_of(directory, method, min_score, min_quality)
+    chosen = sorted(boxes.images, key=_ORDERS[order])[:limit]
     names = export_names((one.image.file_name for one in chosen), format, flatten)
     renamed = [Labelled(replace(one.image, file_name=names[one.image.file_name]), one.labels) for one in chosen]
     parts = divided(renamed, shares, directory.config().seed) if shares else {row.undivided: renamed}

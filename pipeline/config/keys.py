@@ -25,6 +25,7 @@ KEYS = {
     "method": "--method",
     "methods": "explain.methods",
     "network": "model.spec",
+    "order": "--order",
     "outputs": "model.outputs",
     "parts": "--split",
     "predictions": "--predictions",

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
+from pipeline.scores.quality import boxes_with_cues, quality_model
 from pipeline.store.manifest import read_records
 from pipeline.store.rundir import RunDir
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, DataError, unknown
 from stages.formats.labels import Box, Label, Labelled
 
-_COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box"]
+_COLUMNS = ["image_id", "class_index", "prob", "box"]
+
+
+class _Row(NamedTuple):
+    """A row of the predictions."""
+
+    output: int
+    prob: float
+    box: Box
+    quality: float | None
 
 
 @dataclass(frozen=True)
@@ -31,16 +42,17 @@ class Boxes:
     notes: list[str]
 
 
-def boxes_of(run: RunDir, method: str | None, min_score: float) -> Boxes:
+def boxes_of(run: RunDir, method: str | None, min_score: float, min_quality: float) -> Boxes:
     """The boxes of the images' labels; where no image has a label, those of the first prediction.
 
     A box is clipped to its image. One that is narrower than a pixel then is left out, as is one of a class that is
-    less probable than asked for; the image and its label stay.
+    less probable, or of a quality that is lower than asked for; the image and its label stay.
 
     Args:
         run: A finished run.
         method: Entry of ``explain.methods``; None takes the first.
         min_score: Probability of the class from which on a box counts, in [0, 1].
+        min_quality: Quality from which on a box counts, in [0, 1].
 
     Raises:
         ConfigurationError: The run has no such method, or made no boxes of labels or predictions.
@@ -56,7 +68,7 @@ def boxes_of(run: RunDir, method: str | None, min_score: float) -> Boxes:
     found = _rows(run, method, rank)
     failed = {image for part in run.errors() for image in part["image_id"].to_pylist()}
     classes, index_of = _categories(run, rank, found)
-    images, small, improbable, boxless = [], 0, 0, 0
+    images, small, improbable, doubtful, boxless = [], 0, 0, 0, 0
     source = run.config().data.format
     for group in read_records(run.manifest):
         for record in group:
@@ -64,12 +76,17 @@ def boxes_of(run: RunDir, method: str | None, min_score: float) -> Boxes:
                 continue
             index, labels = index_of.get(record.label, -1), []
             if record.image_id in found:
-                output, prob, edges = found[record.image_id]
-                box = edges and _clipped(edges, record.width, record.height)
-                small += box is None
-                improbable += box is not None and prob < min_score
-                if box is not None and prob >= min_score:
-                    labels = [Label(record.image_id, index_of[output], box, prob, None, method, "pseudo")]
+                row = found[record.image_id]
+                box = _clipped(row.box, record.width, record.height)
+                if box is None or row.quality is None:
+                    small += 1
+                elif row.prob < min_score:
+                    improbable += 1
+                elif row.quality < min_quality:
+                    doubtful += 1
+                else:
+                    own = index_of[row.output]
+                    labels = [Label(record.image_id, own, box, row.prob, row.quality, method, "pseudo")]
             if index >= 0 and not labels:
                 labels = [Label(record.image_id, index, None, None, None, source, "given")]
             boxless += all(label.box is None for label in labels)
@@ -78,6 +95,7 @@ def boxes_of(run: RunDir, method: str | None, min_score: float) -> Boxes:
         "images failed in the run: left out": len(failed),
         "boxes are empty or narrower than a pixel: left out": small,
         f"boxes are of classes less probable than {min_score:g}: left out": improbable,
+        f"boxes are of a quality below {min_quality:g}: left out": doubtful,
         "images have no box": boxless,
     }
     what = "of the label" if rank == 0 else "of the first prediction, since no image has a label"
@@ -100,23 +118,21 @@ def _rank(run: RunDir) -> int:
     raise ConfigurationError(f"{run} has no boxes of it: run with explain.targets=[{need}]", about="targets")
 
 
-def _rows(run: RunDir, method: str, rank: int) -> dict[int, tuple[int, float, Box | None]]:
-    """Class, probability and box by image."""
-    found: dict[int, tuple[int, float, Box | None]] = {}
-    for part in run.predictions(_COLUMNS):
-        own = part.filter(pc.and_(pc.equal(part["method"], method), pc.equal(part["target_rank"], rank)))
-        columns = (own[name].to_pylist() for name in ("image_id", "class_index", "prob", "box"))
-        for image, output, prob, box in zip(*columns, strict=True):
-            found[image] = output, prob, tuple(box) if box else None
+def _rows(run: RunDir, method: str, rank: int) -> dict[int, _Row]:
+    """The rows of a method and rank by image."""
+    found: dict[int, _Row] = {}
+    model = quality_model(run)
+    for part, cues in boxes_with_cues(run, method, rank, _COLUMNS):
+        columns = (part[name].to_pylist() for name in _COLUMNS)
+        for image, output, prob, box, quality in zip(*columns, model.quality(cues).tolist(), strict=True):
+            found[image] = _Row(output, prob, tuple(box), None if math.isnan(quality) else quality)
     return found
 
 
-def _categories(
-    run: RunDir, rank: int, found: dict[int, tuple[int, float, Box | None]]
-) -> tuple[list[ClassInfo], dict[int, int]]:
+def _categories(run: RunDir, rank: int, found: dict[int, _Row]) -> tuple[list[ClassInfo], dict[int, int]]:
     """The classes of the labels, and their index by network output."""
     named = run.classes()
-    used = {output for output, _, _ in found.values()}
+    used = {row.output for row in found.values()}
     if rank == 0:
         used |= {record.label for group in read_records(run.manifest) for record in group} - {-1}
     order = sorted(used)

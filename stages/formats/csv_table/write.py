@@ -21,6 +21,7 @@ _HEADER = [
     "x1",
     "y1",
     "score",
+    "quality",
     "source",
     "status",
 ]
@@ -44,8 +45,8 @@ def _rows(splits: Sequence[Split], classes: Sequence[ClassInfo]) -> Iterable[byt
             about = [image.file_name, image.image_id, image.width, image.height, split.name]
             for label in labels:
                 edges = ["", "", "", ""] if label.box is None else [round(edge, 4) for edge in label.box]
-                score = "" if label.score is None else round(label.score, 6)
-                yield _line([*about, classes[label.class_index].name, *edges, score, label.source, label.status])
+                numbers = ["" if value is None else round(value, 6) for value in (label.score, label.quality)]
+                yield _line([*about, classes[label.class_index].name, *edges, *numbers, label.source, label.status])
             if not labels:
                 yield _line([*about, *[""] * (len(_HEADER) - len(about))])
 

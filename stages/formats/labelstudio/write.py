@@ -20,7 +20,9 @@ def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: st
     """``tasks.json``, a file for each part, and ``label_config.xml``, the labelling interface.
 
     An image is ``/data/local-files/?d=images/...``, relative to the document root that Label Studio is started with.
-    Each task keeps our ``image_id`` in its data, by which corrections find their image.
+    Each task keeps our ``image_id`` in its data, by which corrections find their image. Label Studio sorts tasks by the
+    score of their prediction: that is the quality of the worst box, or the probability of its class where no quality is
+    known. A region's score is the probability.
 
     Args:
         splits: The parts of the dataset, in the order in which the tasks are to be looked at.
@@ -46,10 +48,11 @@ def _task(one: Labelled, classes: Sequence[ClassInfo], split: str, version: str)
     image, labels = one
     boxed = [label for label in labels if label.box is not None]
     regions = [_region(image, label, classes, number) for number, label in enumerate(boxed)]
-    scores = [region["score"] for region in regions if "score" in region]
+    trust = [label.score if label.quality is None else label.quality for label in boxed]
+    known = [value for value in trust if value is not None]
     data = {"image": f"/data/local-files/?d=images/{quote(image.file_name)}", "image_id": image.image_id}
     about = {"file_name": image.file_name, **({"split": split} if split else {})}
-    prediction = {"model_version": version, **({"score": min(scores)} if scores else {}), "result": regions}
+    prediction = {"model_version": version, **({"score": round(min(known), 6)} if known else {}), "result": regions}
     return {"data": data | about, "predictions": [prediction] if regions else []}
 
 

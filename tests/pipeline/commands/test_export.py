@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -73,6 +74,24 @@ def test_boxes_of_improbable_classes_are_left_out_and_their_images_stay(finished
     assert len(texts) == COUNT - 1 and sum(bool(text) for text in texts) == len(boxed) - 2
 
 
+def test_doubtful_boxes_come_first_and_bad_ones_can_be_left_out(finished, tmp_path):
+    export(finished, "csv", tmp_path / "all", order="doubtful", images="none")
+    with (tmp_path / "all" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    qualities = [float(row["quality"]) for row in rows if row["quality"]]
+    boxless = len(rows) - len(qualities)
+    assert qualities == sorted(qualities) and len(set(qualities)) > 5
+    assert [bool(row["quality"]) for row in rows] == [False] * boxless + [True] * len(qualities)
+    found = export(finished, "csv", tmp_path / "good", min_quality=qualities[2], images="none")
+    assert found["boxes"] == len(qualities) - 2 and found["images"] == len(rows)
+    assert any(note.startswith("2 boxes are of a quality below") for note in found["notes"])
+    export(finished, "labelstudio", tmp_path / "queue", order="doubtful", limit=boxless + 2, images="none")
+    tasks = json.loads((tmp_path / "queue" / "tasks.json").read_text())
+    assert [len(task["predictions"]) for task in tasks] == [0] * boxless + [1, 1]
+    scores = [task["predictions"][0]["score"] for task in tasks[boxless:]]
+    assert scores == pytest.approx(qualities[:2], abs=1e-6)
+
+
 def test_without_labels_the_first_prediction_is_the_label(tiny, tiny_data, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -90,6 +109,7 @@ def test_without_labels_the_first_prediction_is_the_label(tiny, tiny_data, tmp_p
         ({"format": "voc2"}, "--format: unknown format 'voc2'; did you mean voc"),
         ({"method": "gradcamm"}, "--method: unknown method 'gradcamm'; did you mean gradcam"),
         ({"images": "links"}, "--images: unknown way 'links'; did you mean link"),
+        ({"order": "doubt"}, "--order: unknown order 'doubt'; did you mean doubtful"),
         ({"split": "train=0.5"}, "--split: the parts of train=0.5 add up to 0.5, not to 1"),
         ({"dest": "s3://bucket/x"}, "--dest: s3://bucket/x is not on this machine"),
     ],
