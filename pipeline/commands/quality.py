@@ -8,8 +8,11 @@ import numpy as np
 
 from pipeline.config.keys import named_keys
 from pipeline.scores.quality import MODEL, boxes_with_cues, quality_model
+from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
+from stages.boxes.iou import iou
 from stages.errors import DataError, unknown
+from stages.formats.reviews.review import Review
 from stages.quality.model import cross_fitted, fit
 from stages.quality.scores import judged
 
@@ -64,7 +67,7 @@ def quality(run: RunDir, fit_on: RunDir | None = None, method: str | None = None
 
 
 def _boxes(run: RunDir, method: str | None) -> _Boxes:
-    """The boxes of a run whose image has ground truth of its label."""
+    """The boxes of a run whose image has ground truth of its label, or was reviewed, which counts instead."""
     if not run.complete:
         raise DataError(f"{run} is not complete; run its command again, which goes on with it")
     methods = run.config().explain.methods
@@ -72,10 +75,20 @@ def _boxes(run: RunDir, method: str | None) -> _Boxes:
     if method not in methods:
         raise unknown("method", method, methods, about="method")
     ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, 6))], [np.zeros(0)]
-    for part, found in boxes_with_cues(run, method, 0, ["image_id", "iou"]):
-        overlap = part["iou"].to_numpy(zero_copy_only=False)
+    reviews = read_stored(run)
+    for part, found in boxes_with_cues(run, method, 0, ["image_id", "iou", "class_name", "box"]):
+        overlap = part["iou"].to_numpy(zero_copy_only=False).copy()
+        for row, image in enumerate(part["image_id"].to_pylist()):
+            if image in reviews:
+                overlap[row] = _overlap(part["class_name"][row].as_py(), part["box"][row].as_py(), reviews[image])
         known = np.isfinite(overlap) & np.isfinite(found).all(1)
         ids.append(part["image_id"].to_numpy()[known])
         cues.append(found[known])
         overlaps.append(overlap[known])
     return _Boxes(np.concatenate(ids), np.concatenate(cues), np.concatenate(overlaps) >= RIGHT)
+
+
+def _overlap(name: str, box: list[float], review: Review) -> float:
+    """IoU of a box with the best one that a person drew around an object of its class."""
+    drawn = [own for known, own in review.boxes if known == name]
+    return max((float(iou(np.array(box), np.array(own))) for own in drawn), default=0.0)

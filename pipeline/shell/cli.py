@@ -315,6 +315,20 @@ def export(
     print_table(found, as_json)
 
 
+@app.command()
+def import_review(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of Label Studio or FiftyOne, XML of CVAT.")],
+    method: Annotated[str | None, typer.Option(help="Whose boxes were exported; default the run's first.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take what people corrected in another tool: exports use it instead of the run's boxes."""
+    from pipeline.commands.import_review import import_review as take
+    from pipeline.store.rundir import RunDir
+
+    print_table(take(RunDir(run), file, method), as_json)
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[
