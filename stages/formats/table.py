@@ -84,7 +84,7 @@ FORMATS: dict[str, Format] = {
     ),
     "csv": Format(
         "A table with a row for each box, and one for each image without a box.",
-        write="stages.formats.csv_table.write",
+        write="stages.formats.csv.write",
         images="images",
     ),
     "cvat": Format(
