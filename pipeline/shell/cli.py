@@ -315,7 +315,7 @@ def export(
     print_table(found, as_json)
 
 
-@app.command()
+@app.command(name="import-review")
 def import_review(
     run: RunArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of Label Studio or FiftyOne, XML of CVAT.")],

@@ -79,7 +79,7 @@ FORMATS: dict[str, Format] = {
     ),
     "coco-results": Format(
         "COCO results: boxes with scores, to be compared with a ground truth of the same images.",
-        write="stages.formats.coco.write_results",
+        write="stages.formats.coco_results.write",
         loses="Images without a box do not occur, classes only by their number, from 1 in the order of classes.txt.",
     ),
     "csv": Format(
