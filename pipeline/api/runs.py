@@ -228,6 +228,30 @@ class Run:
             relocalize(self.uri, changes, out, watch)
         return Run(RunDir(out))
 
+    def export(self, format: str, dest: str | Path, **options: Any) -> dict[str, Any]:
+        """Write the boxes of the images' labels as a dataset that other tools read.
+
+        Args:
+            format: Such as ``coco``, ``voc``, ``yolo`` or ``labelstudio``.
+            dest: New folder.
+            **options: As for :func:`pipeline.commands.export.export`, such as ``split="train=0.8,val=0.2"``.
+
+        Returns:
+            Numbers of images, boxes and classes, and findings.
+
+        Raises:
+            UserError: This run is not complete, an option is wrong, or the folder is not empty.
+
+        Example:
+            >>> import pipeline as wsl
+            >>> found = wsl.load("runs/tiny").export("yolo", "dataset", images="copy")
+            >>> found["images"], found["notes"][0]
+            (22, 'boxes by cam, of the label')
+        """
+        from pipeline.commands.export import export
+
+        return export(self.uri, format, dest, **options)
+
     def _method(self, name: str | None) -> str:
         known = self._files.config().explain.methods
         if name is not None and name not in known:

@@ -144,6 +144,23 @@ def show_differences(found: dict[str, Any]) -> None:
         console.print(f"up to {left_out} images a pair are left out: only one of the two was scored on them")
 
 
+def show_quality(found: dict[str, Any]) -> None:
+    """Print the result of :func:`pipeline.commands.quality.quality`: a table for each judgement."""
+    meaning = "a probability" if found["calibrated"] else "a rank, no probability: it was not fitted on such images"
+    console.print(f"quality by {printable(found['model'])}; it is {meaning}", soft_wrap=True)
+    for name, title in (("fitted", "on the boxes of the fit, each by a model of others"), ("judged", "on this run")):
+        if name in found:
+            table = Table("best share", "mean quality of its worst tenth", "right [95 %]", title=title, box=SIMPLE)
+            curve = found[name]["reliability"][::-1]
+            for (share, right), own in zip(found[name]["kept"].items(), curve, strict=False):
+                table.add_row(share, f"{own['quality']:.3f}", _cell(right))
+            console.print(table)
+            area = found[name].get("auroc")
+            console.print(f"AUROC {_cell(area)}, " * bool(area) + f"calibration error {found[name]['ece']:.3f}")
+    if "note" in found:
+        console.print(found["note"], soft_wrap=True)
+
+
 def _difference(score: dict[str, Any]) -> list[str]:
     low, high = score["ci95"]
     identical = not (score["difference"] or low or high)

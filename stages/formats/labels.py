@@ -51,6 +51,19 @@ class Labelled(NamedTuple):
 Images = Callable[[], Iterable[Labelled]]
 """Function that iterates over the images; may be called repeatedly, since some formats store images and boxes apart."""
 
+
+class Split(NamedTuple):
+    """A part of a dataset, such as ``train``.
+
+    Attributes:
+        name: Its name; empty where the dataset is not divided.
+        images: Its images, whose ``file_name`` is relative to the format's folder of images.
+    """
+
+    name: str
+    images: Images
+
+
 Files = Iterator[tuple[str, Iterable[bytes]]]
 """Output of a writer: relative POSIX names and pieces of the contents. The caller decides where they are stored."""
 

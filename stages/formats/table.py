@@ -10,15 +10,20 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
 from stages.formats import coco, digits, imagefolder, imagenet, photos
-from stages.formats.labels import Files, Images
+from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
 
 Reader = Callable[[str, Any], Source]
 """Function from a root ("" where the format needs none) and the format's options to the dataset."""
 
-Writer = Callable[[Images, Sequence[ClassInfo], str], Files]
-"""Function from images with their labels, the classes and a description of the data to files."""
+Writer = Callable[[Sequence[Split], Sequence[ClassInfo], str], Files]
+"""Function from the parts of a dataset, its classes and a description of the data to files."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of a format that has none."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,22 @@ class Format:
         read: Module with a function ``read`` that is a :data:`Reader`, imported when it is used; None where the
             format is only written.
         write: Module with a function ``write`` that is a :data:`Writer`; None where the format is only read.
+        images: Folder of the images beside the files of the writer, in which ``{split}`` is the name of the part; None
+            where the files need no images.
+        undivided: Name of the only part of a dataset that is not divided.
+        loses: Sentences on what the files cannot hold, and on what readers make of them.
         frame: Frame of the boxes of an image whose stated size does not tell, because it is not stated or both frames
             have it; None where the images come with a package, upright.
         needs_root: Whether it is read from a folder or archive; otherwise its images come with a package.
     """
 
     title: str
-    options: type[Any]
-    read: str | None
+    options: type[Any] = NoOptions
+    read: str | None = None
     write: str | None = None
+    images: str | None = None
+    undivided: str = ""
+    loses: str = ""
     frame: Frame | None = "displayed"
     needs_root: bool = True
 
@@ -62,6 +74,24 @@ FORMATS: dict[str, Format] = {
         coco.Options,
         read="stages.formats.coco.read",
         write="stages.formats.coco.write",
+        images="images",
+        loses="Coordinates have two decimals. torchvision ignores the EXIF orientation of photographs.",
+    ),
+    "coco-results": Format(
+        "COCO results: boxes with scores, to be compared with a ground truth of the same images.",
+        write="stages.formats.coco_results.write",
+        loses="Images without a box do not occur, classes only by their number, from 1 in the order of classes.txt.",
+    ),
+    "csv": Format(
+        "A table with a row for each box, and one for each image without a box.",
+        write="stages.formats.csv.write",
+        images="images",
+    ),
+    "cvat": Format(
+        "CVAT for images 1.1: XML for its import of annotations.",
+        write="stages.formats.cvat.write",
+        images="images",
+        loses="Coordinates have two decimals; FiftyOne rounds them to whole pixels. The score is an attribute.",
     ),
     "digits": Format(
         "The demo's dataset: handwritten digits on larger canvases, with exact boxes.",
@@ -69,6 +99,19 @@ FORMATS: dict[str, Format] = {
         read="stages.formats.digits.read",
         frame=None,
         needs_root=False,
+    ),
+    "fiftyone": Format(
+        "FiftyOneImageDetectionDataset: labels.json beside the images.",
+        write="stages.formats.fiftyone.write",
+        images="{split}/data",
+        loses="Images are named without their extension. A sample without objects has no detections.",
+    ),
+    "hf": Format(
+        "Hugging Face imagefolder: images with metadata.jsonl, as datasets.load_dataset reads it.",
+        write="stages.formats.hf.write",
+        images="{split}",
+        undivided="train",
+        loses="bbox is x, y, width, height in pixels, which nothing in the files says.",
     ),
     "imagefolder": Format(
         "Class folders, a flat folder with or without a table of labels, an image, a pattern, a list (labels only).",
@@ -81,6 +124,12 @@ FORMATS: dict[str, Format] = {
         read="stages.formats.imagenet.read",
         frame="stored",
     ),
+    "labelstudio": Format(
+        "Label Studio: tasks with predictions to accept or correct, and the labelling interface.",
+        write="stages.formats.labelstudio.write",
+        images="images",
+        loses="Label Studio's own exports in COCO, VOC and YOLO lose scores and parts of boxes: take its JSON back.",
+    ),
     "photos": Format(
         "A handful of photographs that scikit-image carries, with boxes drawn by hand.",
         photos.Options,
@@ -88,12 +137,32 @@ FORMATS: dict[str, Format] = {
         frame=None,
         needs_root=False,
     ),
+    "voc": Format(
+        "Pascal VOC: an XML file for each image, whole pixels counted from 1, both edges inside.",
+        write="stages.formats.voc.write",
+        images="JPEGImages",
+        loses="Coordinates are whole pixels, rounded outwards. FiftyOne and datumaro do not subtract the 1 with which "
+        "pixels are counted, so their boxes begin a pixel further right and below. supervision reads no sub-folders.",
+    ),
+    "yolo": Format(
+        "YOLO: a text file for each image, and data.yaml, as ultralytics trains on.",
+        write="stages.formats.yolo.write",
+        images="images/{split}",
+        undivided="train",
+        loses="Scores are in labels_conf/, since training allows five columns only. An undivided dataset is its own "
+        "validation set, since data.yaml must name one. supervision and datumaro read no sub-folders.",
+    ),
 }
 
 
 def readable() -> dict[str, Format]:
     """The formats that can be read."""
     return {name: one for name, one in FORMATS.items() if one.read}
+
+
+def writable() -> dict[str, Format]:
+    """The formats that can be written."""
+    return {name: one for name, one in FORMATS.items() if one.write}
 
 
 def defaults(format: str) -> dict[str, Any]:

@@ -11,21 +11,23 @@ import numpy as np
 
 from stages.batch import Batch
 from stages.classes import ClassInfo
-from stages.formats.labels import Box, Files, Images, Labelled
+from stages.formats.labels import Box, Files, Images, Labelled, Split
 from stages.ingest.records import ImageRecord
 
 _PIECE = 1024
 
 
-def write(images: Images, classes: Sequence[ClassInfo], description: str) -> Files:
-    """A COCO dataset that :func:`stages.formats.coco.read.read` reads: one file, ``annotations.json``.
+def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: str) -> Files:
+    """A COCO dataset that :func:`stages.formats.coco.read.read` reads: a file for each part.
 
     Args:
-        images: Images, as for :func:`ground_truth_text`.
+        splits: Parts, whose images are as for :func:`ground_truth_text`.
         classes: Classes in label order.
         description: Description of the data, for ``info``.
     """
-    yield "annotations.json", ground_truth_text(images, classes, description)
+    for split in splits:
+        name = f"annotations/instances_{split.name}.json" if split.name else "annotations.json"
+        yield name, ground_truth_text(split.images, classes, description)
 
 
 def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description: str) -> Iterator[bytes]:
@@ -42,9 +44,9 @@ def ground_truth_text(images: Images, classes: Sequence[ClassInfo], description:
         description: Description of the data, for ``info``. No date is written, so that equal data give equal files.
     """
     yield _compact(_header(classes, description))[:-1] + b',"images":'
-    yield from json_list(_pieces(_image(image) for image, _ in images()))
+    yield from json_list(in_pieces(_image(image) for image, _ in images()))
     yield b',"annotations":'
-    yield from json_list(_pieces(_numbered(images())))
+    yield from json_list(in_pieces(_numbered(images())))
     yield b"}"
 
 
@@ -66,7 +68,8 @@ def json_list(batches: Iterable[list[Any]]) -> Iterator[bytes]:
     yield b"]"
 
 
-def _pieces(entries: Iterator[Any]) -> Iterator[list[Any]]:
+def in_pieces(entries: Iterator[Any]) -> Iterator[list[Any]]:
+    """Parts of a list for :func:`json_list`."""
     return iter(lambda: list(islice(entries, _PIECE)), [])
 
 
@@ -99,7 +102,7 @@ def _numbered(images: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
             if label.box is None or label.class_index < 0:
                 continue
             number += 1
-            bbox = _xywh(label.box)
+            bbox = rounded_xywh(label.box)
             mask = {"size": [image.height, image.width], "counts": label.mask.decode()} if label.mask else []
             yield {
                 "id": number,
@@ -109,11 +112,11 @@ def _numbered(images: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
                 "area": round(bbox[2] * bbox[3], 2),
                 "iscrowd": 0,
                 "segmentation": mask,
-            }
+            } | ({} if label.score is None else {"score": round(label.score, 6)})
 
 
-def _xywh(box: Box) -> list[float]:
-    """A box as x, y, width, height, rounded to 2 decimals."""
+def rounded_xywh(box: Box) -> list[float]:
+    """A half-open xyxy box as x, y, width, height, rounded to 2 decimals."""
     x0, y0, x1, y1 = box
     # Python rounds decimally; numpy's division by 100 could differ in the last digit.
     return [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
@@ -126,7 +129,7 @@ def xywh(boxes: np.ndarray) -> np.ndarray:
     [[1.23, 2.5, 2.22, 7.5]]
     """
     edges = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.array([_xywh((x0, y0, x1, y1)) for x0, y0, x1, y1 in edges.tolist()], np.float64).reshape(-1, 4)
+    return np.array([rounded_xywh((x0, y0, x1, y1)) for x0, y0, x1, y1 in edges.tolist()], np.float64).reshape(-1, 4)
 
 
 def results(rows: Batch) -> list[dict[str, Any]]:

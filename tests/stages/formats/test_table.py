@@ -22,7 +22,7 @@ def test_every_row_has_what_it_says(name: str) -> None:
     for module, function in ((row.read, "reader"), (row.write, "writer")):
         assert module is None or callable(getattr(row, function)())
     for half in ("read", "write"):
-        assert bool(getattr(row, half)) == bool(find_spec(f"stages.formats.{name}.{half}"))
+        assert bool(getattr(row, half)) == bool(find_spec(f"stages.formats.{name.replace('-', '_')}.{half}"))
     assert row.title.endswith(".") and "\n" not in row.title
     assert row.options.__dataclass_params__.frozen
     assert row.read is None or row.options() == options_of(name, {})

@@ -1,0 +1,1 @@
+"""A run's boxes as a dataset that other tools read."""

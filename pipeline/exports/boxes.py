@@ -1,0 +1,166 @@
+"""A run's boxes as labels of its images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.scores.quality import boxes_with_cues, quality_model
+from pipeline.store.manifest import read_records
+from pipeline.store.review import read_stored
+from pipeline.store.rundir import RunDir
+from stages.classes import ClassInfo
+from stages.errors import ConfigurationError, DataError, unknown
+from stages.formats.labels import Box, Label, Labelled
+from stages.formats.reviews.review import Review
+from stages.formats.source import Notes
+from stages.ingest.records import ImageRecord
+
+_COLUMNS = ["image_id", "class_index", "prob", "box"]
+
+
+class _Row(NamedTuple):
+    """A row of the predictions."""
+
+    output: int
+    prob: float
+    box: Box
+    quality: float | None
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The images of a run with a label each.
+
+    Attributes:
+        images: Images that ended without an error, by ``image_id``, with the boxes of a method.
+        classes: The classes of the labels, in the order of the dataset.
+        notes: Findings, one line each, with counts.
+    """
+
+    images: list[Labelled]
+    classes: list[ClassInfo]
+    notes: list[str]
+
+
+def boxes_of(
+    run: RunDir, method: str | None, min_score: float = 0.0, min_quality: float = 0.0, reviewed: bool = True
+) -> Boxes:
+    """The boxes of the images' labels; where no image has a label, those of the first prediction.
+
+    A box is clipped to its image. One that is narrower than a pixel then is left out, as is one of a class that is
+    less probable, or of a quality that is lower than asked for; the image and its label stay. What a person said of an
+    image counts instead of its box.
+
+    Args:
+        run: A finished run.
+        method: Entry of ``explain.methods``; None takes the first.
+        min_score: Probability of the class from which on a box counts, in [0, 1].
+        min_quality: Quality from which on a box counts, in [0, 1].
+        reviewed: Whether the run's reviews count.
+
+    Raises:
+        ConfigurationError: The run has no such method, or made no boxes of labels or predictions.
+        DataError: The run is not complete.
+    """
+    if not run.complete:
+        raise DataError(f"{run} is not complete; run its command again, which goes on with it")
+    methods = run.config().explain.methods
+    method = methods[0] if method is None else method
+    if method not in methods:
+        raise unknown("method", method, methods, about="method")
+    rank, notes = _rank(run), Notes()
+    what = "of the label" if rank == 0 else "of the first prediction, since no image has a label"
+    notes.say(f"boxes by {method}, {what}")
+    rows, reviews = _rows(run, method, rank), read_stored(run) if reviewed else {}
+    failed = {image for part in run.errors() for image in part["image_id"].to_pylist()}
+    notes.count("images failed in the run: left out", len(failed))
+    records = [one for group in read_records(run.manifest) for one in group if one.image_id not in failed]
+    classes, index_of = _categories(run, rows, {one.label for one in records} if rank == 0 else set(), reviews)
+    by_name = {info.name: index for index, info in enumerate(classes)}
+    source, images = run.config().data.format, []
+    for record in records:
+        index = index_of.get(record.label, -1)
+        if record.image_id in reviews:
+            labels = _reviewed(reviews[record.image_id], record, by_name, notes)
+        else:
+            labels = [Label(record.image_id, index, None, None, None, source, "given")] if index >= 0 else []
+            if record.image_id in rows:
+                row = rows[record.image_id]
+                box = clipped(row.box, record.width, record.height)
+                reason = _reason(row, box, min_score, min_quality)
+                notes.count(f"{reason}: left out", bool(reason))
+                if not reason:
+                    own = index_of[row.output]
+                    labels = [Label(record.image_id, own, box, row.prob, row.quality, method, "pseudo")]
+        notes.count("images have no box", all(label.box is None for label in labels))
+        images.append(Labelled(replace(record, label=index), labels))
+    notes.count("images were reviewed by a person", sum(one.image_id in reviews for one in records))
+    return Boxes(images, classes, [line for line in notes.lines() if not line.startswith("0 ")])
+
+
+def _reason(row: _Row, box: Box | None, min_score: float, min_quality: float) -> str:
+    """Why a row's box does not count; empty where it does."""
+    if box is None or row.quality is None:
+        return "boxes are empty or narrower than a pixel"
+    if row.prob < min_score:
+        return f"boxes are of classes less probable than {min_score:g}"
+    return f"boxes are of a quality below {min_quality:g}" if row.quality < min_quality else ""
+
+
+def _reviewed(review: Review, record: ImageRecord, by_name: dict[str, int], notes: Notes) -> list[Label]:
+    """The labels that a person gave an image."""
+    labels = []
+    for name, edges in review.boxes:
+        box = clipped(edges, record.width, record.height)
+        notes.count("reviewed boxes are outside their image or narrower than a pixel: left out", box is None)
+        if box is not None:
+            labels.append(Label(record.image_id, by_name[name], box, None, 1.0, review.by or "review", "reviewed"))
+    return labels
+
+
+def _rank(run: RunDir) -> int:
+    """Rank of the target whose boxes are the labels: 0, the label, or 1 where no image has one.
+
+    Raises:
+        ConfigurationError: The run has no boxes of either.
+    """
+    targets, labelled = run.config().explain.targets, run.info().labelled
+    if "label" in targets and labelled:
+        return 0
+    if not labelled and any(target.startswith("top") for target in targets):
+        return 1
+    need = "label" if labelled else "top1"
+    raise ConfigurationError(f"{run} has no boxes of it: run with explain.targets=[{need}]", about="targets")
+
+
+def _rows(run: RunDir, method: str, rank: int) -> dict[int, _Row]:
+    """The rows of a method and rank by image."""
+    found: dict[int, _Row] = {}
+    model = quality_model(run)
+    for part, cues in boxes_with_cues(run, method, rank, _COLUMNS):
+        columns = (part[name].to_pylist() for name in _COLUMNS)
+        for image, output, prob, box, quality in zip(*columns, model.quality(cues).tolist(), strict=True):
+            found[image] = _Row(output, prob, tuple(box), None if math.isnan(quality) else quality)
+    return found
+
+
+def _categories(
+    run: RunDir, rows: dict[int, _Row], labels: set[int], reviews: dict[int, Review]
+) -> tuple[list[ClassInfo], dict[int, int]]:
+    """The classes of the boxes and labels, and their index by network output."""
+    named = run.classes()
+    output_of = {info.name: output for output, info in reversed(list(enumerate(named)))}
+    used = {row.output for row in rows.values()} | labels - {-1}
+    used |= {output_of[name] for one in reviews.values() for name, _ in one.boxes}
+    order = sorted(used)
+    return [named[output] for output in order], {output: index for index, output in enumerate(order)}
+
+
+def clipped(box: Box, width: int, height: int) -> Box | None:
+    """A box without what is outside its image; None where less than a pixel remains."""
+    x0, y0, x1, y1 = np.clip(np.array(box, np.float64), 0, [width, height, width, height]).tolist()
+    return (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= 1 else None

@@ -1,0 +1,1 @@
+"""COCO results: a list of boxes with scores."""

@@ -1,0 +1,1 @@
+"""How far a box can be trusted where nobody says what is right."""

@@ -1,0 +1,161 @@
+"""What other tools read in our exports: every box where it was, whatever the tool.
+
+They want versions of their own of many packages, so this file is for an environment beside the usual one; where a tool
+is not installed, its tests are skipped::
+
+    python -m venv peers && peers/bin/pip install . pytest defusedxml supervision datumaro datasets label-studio-sdk
+    peers/bin/pytest -q -o addopts= tests/peers/test_exports.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.stages.formats.exported import CLASSES, FLAT, IMAGES, write
+
+pytestmark = pytest.mark.slow
+
+NAMES = [info.name for info in CLASSES]
+
+
+def expected(shift: float = 0, whole: bool = False) -> dict[str, list[tuple[str, list[float]]]]:
+    """Names and boxes by the name of the file, without its folder.
+
+    Args:
+        shift: What the peer does not subtract from the first edges.
+        whole: Whether the format rounds outwards to whole pixels.
+    """
+    found = {}
+    for image, labels in IMAGES:
+        boxes = []
+        for one in labels:
+            x0, y0, x1, y1 = np.array(one.box)
+            edges = [np.floor(x0), np.floor(y0), np.ceil(x1), np.ceil(y1)] if whole else [x0, y0, x1, y1]
+            boxes.append((NAMES[one.class_index], [edges[0] + shift, edges[1] + shift, *edges[2:]]))
+        found[image.file_name.rpartition("/")[2]] = boxes
+    return found
+
+
+def check(found: dict[str, list[tuple[str, list[float]]]], wanted: dict[str, list[tuple[str, list[float]]]]) -> None:
+    assert set(found) == set(wanted)
+    for name, boxes in wanted.items():
+        assert sorted(label for label, _ in found[name]) == sorted(label for label, _ in boxes), name
+        for (_, box), (_, truth) in zip(sorted(found[name]), sorted(boxes), strict=True):
+            np.testing.assert_allclose(box, truth, atol=0.02)
+
+
+@pytest.mark.parametrize("format", ["coco", "voc", "yolo"])
+def test_supervision(tmp_path: Path, format: str) -> None:
+    supervision = pytest.importorskip("supervision")
+    root = write(tmp_path, format, IMAGES if format == "coco" else FLAT)
+    data = {
+        "coco": lambda: supervision.DetectionDataset.from_coco(str(root / "images"), str(root / "annotations.json")),
+        "voc": lambda: supervision.DetectionDataset.from_pascal_voc(
+            str(root / "JPEGImages"), str(root / "Annotations")
+        ),
+        "yolo": lambda: supervision.DetectionDataset.from_yolo(
+            str(root / "images" / "train"), str(root / "labels" / "train"), str(root / "data.yaml")
+        ),
+    }[format]()
+    found = {
+        Path(name).name: [
+            (data.classes[index], box.tolist()) for index, box in zip(boxes.class_id, boxes.xyxy, strict=True)
+        ]
+        for name, boxes in data.annotations.items()
+    }
+    check(found, expected(whole=format == "voc"))
+
+
+@pytest.mark.parametrize("format", ["coco", "cvat", "voc", "yolo"])
+def test_datumaro(tmp_path: Path, format: str) -> None:
+    components = pytest.importorskip("datumaro")
+    if format == "cvat":
+        root = write(tmp_path, format)
+        data = components.Dataset.import_from(str(root), "cvat")
+    elif format == "coco":
+        root = write(tmp_path, format)
+        (root / "annotations").mkdir()
+        (root / "annotations.json").rename(root / "annotations" / "instances_train.json")
+        data = components.Dataset.import_from(str(root), "coco")
+    else:
+        data = components.Dataset.import_from(str(write(tmp_path, format, FLAT)), format)
+    names = [label.name for label in data.categories()[components.AnnotationType.label]]
+    files = {image.file_name.rpartition(".")[0].rpartition("/")[2]: image.file_name for image, _ in IMAGES}
+    found = {
+        files[item.id.rpartition("/")[2]].rpartition("/")[2]: [
+            (names[one.label], list(one.points)) for one in item.annotations if one.type.name == "bbox"
+        ]
+        for item in data
+    }
+    check(found, expected(shift=format == "voc", whole=format == "voc"))
+    if format in ("coco", "cvat"):
+        scores = [float(one.attributes["score"]) for item in data for one in item.annotations]
+        assert sorted(scores) == [0.25, 0.5, 0.75, 0.9]
+
+
+def test_hugging_face_datasets(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    datasets = pytest.importorskip("datasets")
+    root = write(tmp_path / "data", "hf")
+    data = datasets.load_dataset("imagefolder", data_dir=str(root), split="train", cache_dir=str(tmp_path / "cache"))
+    rows = sorted(data, key=lambda row: row["image_id"])
+    assert [row["image"].size for row in rows] == [(image.width, image.height) for image, _ in IMAGES]
+    found = {
+        image.file_name.rpartition("/")[2]: [
+            (name, [x, y, x + w, y + h])
+            for name, (x, y, w, h) in zip(row["objects"]["name"], row["objects"]["bbox"], strict=True)
+        ]
+        for (image, _), row in zip(IMAGES, rows, strict=True)
+    }
+    check(found, expected())
+
+
+def test_label_studio_accepts_tasks_and_interface(tmp_path: Path) -> None:
+    interface = pytest.importorskip("label_studio_sdk.label_interface")
+    root = write(tmp_path, "labelstudio")
+    label_interface = interface.LabelInterface((root / "label_config.xml").read_text())
+    tasks = json.loads((root / "tasks.json").read_text())
+    for task in tasks:
+        for prediction in task["predictions"]:
+            assert label_interface.validate_prediction(prediction)
+    found = {}
+    for task in tasks:
+        regions = [region for prediction in task["predictions"] for region in prediction["result"]]
+        found[task["data"]["file_name"].rpartition("/")[2]] = [
+            (one["value"]["rectanglelabels"][0], _pixels(one)) for one in regions
+        ]
+    check(found, expected())
+
+
+def _pixels(region: dict) -> list[float]:
+    value, width, height = region["value"], region["original_width"], region["original_height"]
+    x0, y0 = value["x"] * width / 100, value["y"] * height / 100
+    return [x0, y0, x0 + value["width"] * width / 100, y0 + value["height"] * height / 100]
+
+
+def test_ultralytics_trains_on_all_of_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "settings"))
+    pytest.importorskip("ultralytics")
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    root = write(tmp_path / "data", "yolo")
+    data = check_det_dataset(str(root / "data.yaml"), autodownload=False)
+    assert list(data["names"].values()) == NAMES
+    read = YOLODataset(img_path=data["train"], data=data, task="detect", augment=False)
+    cached = read.get_labels()
+    assert len(cached) == len(IMAGES)
+    found = {}
+    for one in cached:
+        height, width = one["shape"]
+        boxes = [
+            [(x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height]
+            for x, y, w, h in one["bboxes"].tolist()
+        ]
+        labels = [NAMES[int(index)] for index in one["cls"].ravel()]
+        found[Path(one["im_file"]).name] = list(zip(labels, boxes, strict=True))
+    check(found, expected())

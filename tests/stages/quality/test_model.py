@@ -1,0 +1,90 @@
+"""The logistic model of quality, and what it is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from stages.errors import DataError
+from stages.quality.cues import CUES
+from stages.quality.model import cross_fitted, fit, read_model, shipped
+from stages.quality.scores import auroc, judged
+
+
+def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cues, whether each box is right, and the probability that it is: a logistic of two of the cues."""
+    rng = np.random.default_rng(seed)
+    cues = rng.normal([0.5, -1, 0.9, 0.6, 0.1, 0.4], [0.2, 0.5, 0.1, 0.3, 0.1, 0.2], (n, len(CUES)))
+    probs = 1 / (1 + np.exp(-(4 * (cues[:, 0] - 0.5) - 3 * (cues[:, 5] - 0.4))))
+    return cues, rng.random(n) < probs, probs
+
+
+def test_a_logistic_is_found_again() -> None:
+    cues, right, probs = drawn(20_000, 0)
+    model = fit(cues, right, "drawn")
+    assert np.abs(model.quality(cues) - probs).max() < 0.05 and model.calibrated
+    assert read_model(model.text(), "x") == model
+
+
+def test_what_is_judged_was_not_seen() -> None:
+    cues, _, _ = drawn(200, 1)
+    chance = np.random.default_rng(2).random(200) < 0.5
+    ids = np.arange(200)
+    seen = auroc(fit(cues, chance, "").quality(cues), chance)["value"]
+    held_out = auroc(cross_fitted(cues, chance, ids), chance)["value"]
+    assert seen > 0.54 > held_out
+    np.testing.assert_array_equal(cross_fitted(cues, chance, ids), cross_fitted(cues, chance, ids))
+
+
+def test_boxes_of_one_image_are_in_one_fold() -> None:
+    cues, right, _ = drawn(100, 3)
+    twice = np.concatenate([cues, cues])
+    quality = cross_fitted(twice, np.concatenate([right, ~right]), np.tile(np.arange(100), 2))
+    np.testing.assert_allclose(quality[:100], quality[100:])
+
+
+def test_the_area_and_its_interval() -> None:
+    rng = np.random.default_rng(4)
+    quality, right = np.round(rng.random(300), 2), rng.random(300) < 0.4
+    pairs = quality[right][:, None] - quality[~right][None]
+    found = auroc(quality, right)
+    assert found["value"] == pytest.approx((pairs > 0).mean() + (pairs == 0).mean() / 2, abs=1e-6)
+    drawn = [rng.integers(0, 300, 300) for _ in range(1000)]
+    low, high = np.percentile([auroc(quality[own], right[own])["value"] for own in drawn], [2.5, 97.5])
+    assert found["ci95"] == pytest.approx([low, high], abs=0.02)
+
+
+def test_judgement_of_a_perfect_order_and_of_probabilities() -> None:
+    right = np.arange(100) >= 40
+    found = judged(np.linspace(0, 1, 100), right)
+    assert found["auroc"]["value"] == 1 and found["right"]["value"] == 0.6
+    assert found["kept"]["0.5"]["value"] == 1 and found["kept"]["1"]["value"] == 0.6
+    probs = np.random.default_rng(5).random(50_000)
+    assert judged(probs, np.random.default_rng(6).random(50_000) < probs)["ece"] < 0.02
+    assert judged(np.full(10, 0.9), np.zeros(10, bool))["ece"] == pytest.approx(0.9)
+    assert "auroc" not in judged(np.full(10, 0.9), np.zeros(10, bool))
+
+
+def test_all_right_or_all_wrong_teaches_nothing() -> None:
+    cues, _, _ = drawn(10, 7)
+    with pytest.raises(DataError, match="of 10 boxes none are right"):
+        fit(cues, np.zeros(10, bool), "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cues": ["area"]}', "null"])
+def test_a_damaged_model_is_named(text: str) -> None:
+    with pytest.raises(DataError, match=r"run/quality\.json is no model of quality: .*; fit it again"):
+        read_model(text, "run/quality.json")
+
+
+def test_the_shipped_model_is_a_rank_and_says_where_it_is_from() -> None:
+    model = shipped()
+    assert not model.calibrated and "333 photographs" in model.fitted_on
+    assert json.loads(model.text())["cues"] == list(CUES)
+    # Small boxes along the border are worse than large ones in the middle.
+    small, large = [0.3, np.log(0.3), 0.9, 0.7, 0.2, 0.5], [0.7, np.log(0.7), 0.9, 0.7, 0.05, 0.25]
+    quality = dataclasses.replace(model).quality(np.array([small, large]))
+    assert 0 < quality[0] < quality[1] < 1
