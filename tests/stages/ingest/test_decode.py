@@ -8,8 +8,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from stages.errors import ConfigurationError
-from stages.ingest.decode import Decode, DecodeError, decode, read_header
+from stages.ingest.decode import Decode, DecodeError, decode
 from stages.ingest.geometry import FITS
+from stages.ingest.header import read_header
 
 BLACK = (0, 0, 0)
 
@@ -40,7 +41,7 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
     with Image.open(BytesIO(data)) as image:
         expected = ImageOps.exif_transpose(image).convert("RGB")
     assert np.array_equal(shown, expected)
-    assert read_header(data) == (shown.size, (20, 12), orientation)
+    assert read_header(BytesIO(data)) == (shown.size, (20, 12), orientation, False)
     assert shown.size == ((12, 20) if orientation > 4 else (20, 12))
 
 
@@ -49,7 +50,7 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_cost_the_image(encode, format: str, block: bytes) -> None:
     data = encode(format, exif=b"Exif\0\0" + block)
-    assert decode(data).size == read_header(data).displayed == (20, 12)
+    assert decode(data).size == read_header(BytesIO(data)).displayed == (20, 12)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,8 @@ def test_codes(encode) -> None:
     assert code(b"<html>not found</html>") == "NotAnImage"
     assert code(encode("JPEG")[:300]) == "Truncated"
     assert code(encode("JPEG")[:20]) == "Truncated"
-    assert code(encode(), max_pixels=239) == "TooManyPixels"
-    assert decode(encode(), max_pixels=240).size == (20, 12)
+    assert code(encode(), max_bytes=959) == "TooManyPixels"
+    assert decode(encode(), max_bytes=960).size == (20, 12)
     broken = bytearray(encode())
     broken[45:60] = bytes(15)
     assert code(bytes(broken)) in {"Unreadable", "Truncated"}
@@ -146,7 +147,7 @@ def test_a_bomb_is_refused_before_its_pixels(encode) -> None:
 
 def test_setup_lets_pillow_open_what_the_limit_allows(monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    Decode(8, "squash", "bilinear", 1.0, BLACK, max_pixels=5000).setup()
+    Decode(8, "squash", "bilinear", 1.0, BLACK, max_bytes=20_000).setup()
     assert Image.MAX_IMAGE_PIXELS == 5000
 
 

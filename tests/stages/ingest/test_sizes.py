@@ -44,7 +44,7 @@ def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_pat
         ImageRecord(row, str(path), path.name, 0, 7 * (path.stem == "known"), 5, boxes, np.array([3, 4], np.int32))
         for row, path in enumerate(files)
     ]
-    filled = fill_sizes(Dataset([], records, ["before"]), threads=2)
+    filled = fill_sizes(Dataset([], records, ["before"]))
     sizes = [(record.width, record.height) for record in filled.records]
     assert sizes == [(20, 12), *[(12, 20)] * 4, (300, 400), (0, 0), (0, 0), (7, 5)]
     for path, size in zip(files[:6], sizes, strict=False):
@@ -52,5 +52,5 @@ def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_pat
     assert filled.records[0].boxes.tolist() == [[0, 0, 20, 8]]
     assert filled.records[0].box_labels.tolist() == [3]
     assert filled.records[6].boxes.tolist() == boxes.tolist()
-    clipped = "5 boxes clipped: they end outside their image"
+    clipped = "5 boxes clipped: they end outside their image, whose size is read from its file"
     assert filled.notes == ["before", "5 boxes dropped: outside their image", clipped]
