@@ -72,7 +72,7 @@ def evaluate(
         ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
-        overrides: Those of ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        overrides: Those of ``box``, ``evaluate``, ``seed``, ``data.annotation_limit`` and ``model.size``.
         box_format: Convention of the predicted boxes, and of the ground truth where its boxes show the same one.
         ground_truth_box_format: Convention of the boxes of the ground truth.
 

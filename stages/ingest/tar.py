@@ -6,7 +6,7 @@ import io
 import os
 import tarfile
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 from urllib.parse import parse_qs, quote, unquote
 
 from stages.errors import DataError
@@ -14,6 +14,7 @@ from stages.ingest import uris
 from stages.ingest.outage import answering
 from stages.ingest.unzipped import MAGIC, open_unzipped
 
+_MOST_OF_HEADER = 1 << 20
 # First bytes of what has no random access.
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
 
@@ -41,7 +42,7 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                 raise DataError(f"{archive} is compressed by {name}, in which no image can be reached; unpack it")
         zipped = start.startswith(MAGIC)
         # Iterating reads headers only; "r:" takes the offsets as they are in the content.
-        with _open(archive, zipped) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with _open(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if member.isdir():
@@ -58,6 +59,23 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
     return members, left_out
+
+
+class _Headers:
+    """A tar whose headers alone are read; tarfile reads one as long as it claims to be, into memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            OSError: They are more than any header has.
+        """
+        if size > _MOST_OF_HEADER:
+            raise OSError(f"it has a name or header of {size:,} bytes")
+        return self._file.read(size)
 
 
 def read_bytes(uri: str, limit: int | None) -> bytes:
