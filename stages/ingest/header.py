@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 from PIL import Image
 
 from stages.errors import UserError
-from stages.ingest.opening import PNG, open_image
+from stages.ingest.opening import PNG, SIGNATURES, open_image
 from stages.ingest.samples import kind_of, may_be_deep
 from stages.ingest.uris import open_file, read_bytes
 
@@ -69,6 +69,18 @@ def header_at(uri: str) -> Header | None:
     # Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
     except Exception:
         return None
+
+
+def seems_an_image(uri: str) -> bool:
+    """Whether a file is or begins like an image, though it may be broken; true where it cannot be read.
+
+    Raises:
+        UserError: As for :func:`header_at`.
+    """
+    try:
+        return read_bytes(uri, _HEAD).startswith(SIGNATURES) or header_at(uri) is not None
+    except OSError:
+        return True
 
 
 def read_header(file: IO[bytes]) -> Header:
