@@ -41,9 +41,10 @@ def test_a_hang_ends(monkeypatch) -> None:
         list(each(ACT, ["fine", "hang", "hang", "fine"]))
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_replaced(monkeypatch) -> None:
-    monkeypatch.setattr(children, "SECONDS", 0)
-    monkeypatch.setattr(children, "_GRACE", 0.4)
+    monkeypatch.setattr(children, "SECONDS", 5)  # In which another must have started.
+    monkeypatch.setattr(children, "_GRACE", 0)
     lost, fine = each(ACT, ["stop", "fine"])
     assert isinstance(lost, Lost) and not isinstance(fine, Lost)
 
