@@ -50,7 +50,7 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
 
     Args:
         function: ``module:name`` of a function from a uri to what JSON can hold.
-        uris: Arguments of the calls.
+        uris: Arguments of the calls; local paths are absolute, because a process may have begun in another folder.
 
     Yields:
         The value of each call, or an instance of :class:`Lost`.
