@@ -35,6 +35,7 @@ from stages.evaluate.stage import Evaluate
 from stages.formats.coco.box_format import named_format
 from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
+from stages.formats.content import annotations_within
 from stages.formats.heat_maps import LoadMaps, find_maps
 from stages.formats.source import Notes
 from stages.ingest.geometry import fit_transforms
@@ -72,7 +73,7 @@ def evaluate(
         ground_truth: A COCO annotation file; its images need not exist.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
-        overrides: Those of ``box``, ``evaluate``, ``seed`` and ``model.size``.
+        overrides: Those of ``box``, ``evaluate``, ``seed``, ``data.annotation_limit`` and ``model.size``.
         box_format: Convention of the predicted boxes, and of the ground truth where its boxes show the same one.
         ground_truth_box_format: Convention of the boxes of the ground truth.
 
@@ -89,7 +90,8 @@ def evaluate(
     predicted = named_format(box_format, "predictions_box_format")
     true = named_format(ground_truth_box_format, "ground_truth_box_format")
     # Without predictions there is nothing else that the one option could be about.
-    truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
+    with annotations_within(config.data.annotation_limit):
+        truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
     recipe = rules.with_network(facts).with_classes(truth.dataset.classes)
@@ -106,7 +108,8 @@ def evaluate(
         return _score_maps(recipe, records, maps)
     assert predictions is not None
     sizes = {record.image_id: (record.width, record.height) for record in truth.dataset.records}
-    results = read_results(predictions, truth.listed, sizes, predicted)
+    with annotations_within(config.data.annotation_limit):
+        results = read_results(predictions, truth.listed, sizes, predicted)
     _warn(results.notes)
     judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
     metrics = _score(recipe, records, [judge], BoxJob, results=results)

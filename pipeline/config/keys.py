@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from stages.errors import UserError
 
 KEYS = {
+    "annotation_limit": "data.annotation_limit",
     "blacklist": "evaluate.blacklist",
     "box_format": "data.box_format",
     "class_map": "data.class_map",

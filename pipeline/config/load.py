@@ -118,16 +118,18 @@ def scoring_config(method: str, overrides: Overrides) -> Config:
 
     Args:
         method: Name of the results.
-        overrides: Keys of ``box``, ``evaluate`` and ``seed``, and ``model.size``, the side of the frame that maps
-            are resized to; 224 where not given.
+        overrides: Keys of ``box``, ``evaluate`` and ``seed``, ``data.annotation_limit``, and ``model.size``, the side
+            of the frame that maps are resized to; 224 where not given.
 
     Raises:
         ConfigurationError: A key is unknown or has a bad value.
     """
     changes = parsed(overrides)
     for key, value in changes:
-        if not key.startswith(("box.", "evaluate.")) and key not in ("seed", "model.size"):
-            raise ConfigurationError(f"{key}={value}: only box, evaluate, seed and model.size can be set here")
+        if not key.startswith(("box.", "evaluate.")) and key not in ("seed", "data.annotation_limit", "model.size"):
+            raise ConfigurationError(
+                f"{key}={value}: only box, evaluate, seed, data.annotation_limit and model.size can be set"
+            )
     foreign: Tree = {
         "data": {"format": "coco"},
         "model": {"spec": "foreign", "size": 224},

@@ -23,6 +23,7 @@ from pipeline.config.kinds import is_only_list
 from stages.boxes import protocols
 from stages.classify.class_map import ClassMap, read_class_map
 from stages.errors import ConfigurationError, unknown
+from stages.formats.content import ANNOTATION_LIMIT
 from stages.formats.table import defaults, options_of, readable
 
 Count = Annotated[int, Field(ge=1)]
@@ -98,6 +99,8 @@ class DataConfig(Section):
     """Bits per sample that the data of 16-bit, 32-bit and float images have, whatever their container; 1 stands for
     values from 0 to 1. auto: what the files say, or else the values of all such images of the run, for which each is
     decoded once more before it."""
+    annotation_limit: Count = ANNOTATION_LIMIT
+    """Largest annotation file in MiB, unpacked where it is packed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +132,8 @@ class DataConfig(Section):
         Old configurations store the default split for every format, so the default does not count as set.
         """
         own = defaults(self.format)
-        values = self.model_dump(exclude={"format", "root", "sample", "limit", "class_map", "depth"}, exclude_none=True)
+        own_keys = {"format", "root", "sample", "limit", "class_map", "depth", "annotation_limit"}
+        values = self.model_dump(exclude=own_keys, exclude_none=True)
         return {key: value for key, value in values.items() if key in own or (key, value) != ("split", "val")}
 
 

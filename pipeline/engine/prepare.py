@@ -96,7 +96,8 @@ def survey(recipe: Recipe, levels: Levels | None = None) -> Survey:
     """
     config = recipe.config
     # Data first: a wrong path is found in milliseconds, a network takes seconds to load.
-    dataset = read_dataset(config.data.format, config.data.root, **config.data.options)
+    data = config.data
+    dataset = read_dataset(data.format, data.root, data.annotation_limit, **data.options)
     chosen = select(dataset.records, config.data.sample, config.data.limit, config.seed)
     dataset = fill_sizes(replace(dataset, records=chosen))
     network, full, outputs = load_checked(recipe)

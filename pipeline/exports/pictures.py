@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -11,14 +11,15 @@ from pathlib import Path
 from PIL import ImageOps
 
 from stages.errors import ConfigurationError
-from stages.ingest.decode import open_image, read_header
+from stages.ingest.children import each
+from stages.ingest.header import ORIENTATIONS
+from stages.ingest.opening import open_image
 from stages.ingest.paths import local_path
 from stages.ingest.uris import read_bytes
 
 PICTURES = ("link", "copy", "none")
 """What may become of the images: links to the files of the dataset, copies, or nothing."""
 
-_HEADER = 1 << 16
 _LIKE = {"MPO": "JPEG"}
 _BEST: dict[str, dict[str, object]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -47,42 +48,35 @@ def place_pictures(pairs: Iterable[tuple[str, Path]], how: str) -> list[str]:
     """
     if how == "none":
         return []
-    turn: Callable[[tuple[str, Path]], bool] = _link if how == "link" else _copy
+    pairs = list(pairs)
+    headers = each("stages.ingest.header:header_at", [uri for uri, _ in pairs])
+    turned = [isinstance(header, list) and header[2] in ORIENTATIONS for header in headers]
+    place = _link if how == "link" else _copy
     with ThreadPoolExecutor(8) as pool:
-        turned = sum(pool.map(turn, pairs))
+        list(pool.map(place, pairs, turned))
     what = {
         "link": "images have an EXIF orientation, which some readers ignore; --images copy applies it",
         "copy": "images were turned as their EXIF orientation says, and encoded again",
     }
-    return [f"{turned:,} {what[how]}"] if turned else []
+    return [f"{sum(turned):,} {what[how]}"] if any(turned) else []
 
 
-def _link(pair: tuple[str, Path]) -> bool:
+def _link(pair: tuple[str, Path], _: bool) -> None:
     uri, target = pair
     path = local_path(uri)
     if path is None or not os.path.isfile(path):
         raise ConfigurationError(f"{uri} is no file that can be linked to; use --images copy or none", about="images")
     target.symlink_to(os.path.abspath(path))
-    return _is_turned(read_bytes(uri, _HEADER))
 
 
-def _copy(pair: tuple[str, Path]) -> bool:
+def _copy(pair: tuple[str, Path], turned: bool) -> None:
     uri, target = pair
     data = read_bytes(uri)
-    turned = _is_turned(data)
     target.write_bytes(_upright(data) if turned else data)
-    return turned
-
-
-def _is_turned(data: bytes) -> bool:
-    try:
-        return read_header(data).orientation != 1
-    except Exception:  # It was decoded during the run; here it is cut off.
-        return False
 
 
 def _upright(data: bytes) -> bytes:
-    with open_image(data) as image:
+    with open_image(BytesIO(data)) as image:
         format, profile = image.format or "", image.info.get("icc_profile")
         upright = ImageOps.exif_transpose(image)
     facts = {"icc_profile": profile} if profile else {}

@@ -10,17 +10,19 @@ import os
 from dataclasses import replace
 
 from stages.errors import DataError, UserError
+from stages.formats.content import ANNOTATION_LIMIT, annotations_within
 from stages.formats.table import FORMATS, check_root, options_of
 from stages.ingest.paths import local_path
 from stages.ingest.records import Dataset
 
 
-def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
+def read_dataset(format: str, root: str | None, annotation_limit: int = ANNOTATION_LIMIT, **options: object) -> Dataset:
     """Read a dataset's records; no image is decoded and nothing is written.
 
     Args:
         format: A name in :data:`stages.formats.table.FORMATS`.
         root: Local path or uri; ignored by formats that come with a package.
+        annotation_limit: Most MiB of an annotation file, unpacked.
         **options: Options of the format, such as ``split``.
 
     Returns:
@@ -40,7 +42,8 @@ def read_dataset(format: str, root: str | None, **options: object) -> Dataset:
         # The uris go to workers that may have another working directory.
         place = root if path is None else os.path.abspath(path)
     try:
-        return replace(row.reader()(place, chosen).collect(), frame=row.frame)
+        with annotations_within(annotation_limit):
+            return replace(row.reader()(place, chosen).collect(), frame=row.frame)
     except UserError as error:
         error.about = error.about or "root"
         raise

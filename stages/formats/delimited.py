@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from typing import Any
 
-from stages.errors import DataError, StorageError, first_line
+from stages.errors import DataError, first_line
+from stages.formats.content import content_of
 from stages.formats.source import Notes
 from stages.ingest.paths import basename
+from stages.ingest.unzipped import MAGIC
 from stages.ingest.uris import read_bytes
 
 _SEPARATOR = re.compile(r"\Asep=(.)\s*?(?:\r\n?|\n)", re.IGNORECASE)
@@ -27,11 +27,10 @@ def text_of(uri: str, notes: Notes) -> str:
         DataError: It is not there, cannot be read, or is not what its name says.
     """
     try:
-        data = read_bytes(uri)
-        data = gzip.decompress(data) if uri.lower().endswith(".gz") else data
-    except StorageError:
-        raise
-    except (zlib.error, EOFError, OSError) as error:
+        data = content_of(uri)
+        if uri.lower().endswith(".gz") and read_bytes(uri, len(MAGIC)) != MAGIC:
+            raise OSError("it is not gzipped")
+    except OSError as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"cannot read {uri}: {reason}") from error
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 from typing import NamedTuple
 
@@ -12,22 +11,14 @@ from PIL import Image, UnidentifiedImageError
 from stages.batch import Answer, Batch, ImageError, Resources, length
 from stages.errors import UserError, unknown
 from stages.ingest.geometry import FITS, fit_transform, resized_shape
-from stages.ingest.image_formats import FORMATS
+from stages.ingest.header import orientation_of
 from stages.ingest.levels import Levels
+from stages.ingest.opening import SIGNATURES, open_image
 from stages.ingest.rgb import scaled_to_rgb, to_rgb
-from stages.ingest.samples import kind_of
-from stages.ingest.uris import read_bytes
-from stages.ingest.wide_tiff import WideTiff
+from stages.ingest.samples import MAX_BYTES, decoded_bytes, kind_of
+from stages.ingest.scans import MOST_SCANS, has_too_many_scans
+from stages.ingest.uris import read_file
 
-# Pillow's own limit, above which it suspects a decompression bomb: a quarter of 2^30 bytes of RGB.
-MAX_PIXELS = 89_478_485
-
-# The causes (too many pixels, damaged metadata) become an error row or do not affect the pixels; without the
-# name of the image the warnings would only be noise.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-_ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,10 +31,6 @@ _UPRIGHT = {
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Beyond this aspect ratio only the crop is resized: the whole resized image would need 4 GB at 20000 x 1.
 _LONGEST_ASPECT = 32
-# Where a PNG may carry its orientation: its own chunk, or a text chunk of older writers.
-_PNG_ORIENTATION = (b"eXIf", b"Raw profile type exif")
-_TIFF = (b"II*\0", b"MM\0*")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", *_TIFF, b"RIFF")
 
 
 class DecodeError(Exception):
@@ -60,7 +47,7 @@ class DecodeError(Exception):
         self.message = message
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
+def decode(data: bytes, max_bytes: int = MAX_BYTES, levels: Levels | None = None) -> Image.Image:
     """The displayed image: orientation applied, first frame, mode RGB.
 
     The format is detected from the content. Transparency is composed over white; samples of more than 8 bits are
@@ -68,58 +55,37 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, levels: Levels | None = No
 
     Args:
         data: The whole encoded file.
-        max_pixels: Largest width x height, checked before any pixel is decoded.
+        max_bytes: Most bytes of its decoded values, see :func:`stages.ingest.samples.decoded_bytes`; checked before
+            any pixel is decoded.
         levels: Black and white of its dataset's images with more than 8 bits, as
             :func:`stages.ingest.depth.find_levels` gives them; found from this image alone where they are missing.
 
     Raises:
-        DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels`` or ``Unreadable``.
+        DecodeError: ``Empty``, ``NotAnImage``, ``Truncated``, ``TooManyPixels``, ``TooManyScans`` or ``Unreadable``.
     """
     if not data:
         raise DecodeError("Empty", "the file is empty; fetch it again")
     try:
-        with open_image(data) as image:
-            if image.width * image.height > max_pixels:
-                raise DecodeError(
-                    "TooManyPixels", f"{image.width} x {image.height} pixels, over the limit of {max_pixels}"
-                )
+        with open_image(BytesIO(data)) as image:
+            needed = decoded_bytes(image, kind_of(image, data))
+            if needed > max_bytes:
+                what = f"{image.width} x {image.height} pixels take {needed:,} bytes"
+                raise DecodeError("TooManyPixels", f"{what}, over the limit of {max_bytes:,}")
+            if has_too_many_scans(data):
+                raise DecodeError("TooManyScans", f"a JPEG of more than {MOST_SCANS} scans; save it again")
             return displayed(image, levels, data)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
         raise DecodeError("TooManyPixels", _one_line(error)) from error
     except UnidentifiedImageError as error:
-        if data.startswith(_SIGNATURES):
+        if data.startswith(SIGNATURES):
             raise DecodeError("Truncated", "the file ends within its header; fetch it again") from error
         raise DecodeError("NotAnImage", "the bytes are in no image format that Pillow knows") from error
     # Pillow's plugins may raise anything for broken files: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
         cut_off = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise DecodeError("Truncated" if cut_off else "Unreadable", _one_line(error)) from error
-
-
-def open_image(data: bytes) -> Image.Image:
-    """Open an image from its header, in any of the formats that are read.
-
-    Args:
-        data: The file, at least its header.
-
-    Raises:
-        UnidentifiedImageError: It is in none of them.
-        ValueError: It is a TIFF of a kind that is not read.
-        Exception: Whatever else Pillow raises for bytes that are cut off.
-    """
-    try:
-        return Image.open(BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if not data.startswith(_TIFF):
-            raise
-        try:
-            return WideTiff(BytesIO(data))
-        except ValueError:
-            raise
-        except Exception:  # The directory is broken, for which Pillow may raise anything.
-            raise error from None
 
 
 def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | None = None) -> Image.Image:
@@ -136,55 +102,19 @@ def displayed(image: Image.Image, levels: Levels | None = None, data: bytes | No
     kind = kind_of(image, data)
     image.load()
     # After load(): Pillow itself applies a TIFF's orientation and then drops the tag.
-    method = _UPRIGHT.get(_orientation(image))
+    method = _UPRIGHT.get(orientation_of(image))
     rgb = to_rgb(image) if kind is None else scaled_to_rgb(image, kind, levels, data)
     return rgb.transpose(method) if method is not None else rgb
 
 
-def read_image(uri: str, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image.Image:
+def read_image(uri: str, max_bytes: int = MAX_BYTES, levels: Levels | None = None) -> Image.Image:
     """The displayed image behind a path or uri, see :func:`decode`.
 
     Raises:
         DecodeError: ``Missing``, or as :func:`decode`.
         UserError: The disk or store does not answer, or a package that the uri needs is not installed.
     """
-    return decode(_read(uri), max_pixels, levels)
-
-
-class Header(NamedTuple):
-    """What the header of an image says about its frame.
-
-    Attributes:
-        displayed: Width and height with the orientation applied.
-        stored: Width and height of the pixels as they are stored.
-        orientation: EXIF orientation, 1 to 8.
-    """
-
-    displayed: tuple[int, int]
-    stored: tuple[int, int]
-    orientation: int
-
-
-def read_header(data: bytes) -> Header:
-    """Sizes and orientation of an image, from its header where the format allows it.
-
-    A PNG must be given whole: its orientation may be at its end.
-
-    Raises:
-        Exception: Whatever Pillow raises for bytes that are cut off or not an image.
-    """
-    with open_image(data) as image:
-        size, turned = image.size, image.size[::-1]
-        if image.format == "PNG":
-            large = image.width * image.height > MAX_PIXELS
-            if large or not any(mark in data for mark in _PNG_ORIENTATION):
-                return Header(size, size, 1)
-            image.load()  # it may be after the pixels
-        orientation = _orientation(image)
-        if orientation < 5:
-            return Header(size, size, orientation)
-        # Pillow reports the size of a TIFF upright, but keeps the tag until the pixels are loaded.
-        return Header(size, turned, orientation) if image.format == "TIFF" else Header(turned, size, orientation)
+    return decode(_read(uri), max_bytes, levels)
 
 
 class _Row(NamedTuple):
@@ -211,7 +141,7 @@ class Decode:
         resample: ``bilinear`` or ``bicubic``, as Pillow does them: antialiased, on the full resolution.
         crop_ratio: Share of the short side that ``center_crop`` keeps.
         fill: RGB around a letterboxed image.
-        max_pixels: Largest image, width x height.
+        max_bytes: Most bytes of the decoded values of an image, as in :func:`decode`.
         levels: Black and white of images with more than 8 bits, as in :func:`decode`.
 
     Raises:
@@ -229,7 +159,7 @@ class Decode:
         resample: str,
         crop_ratio: float,
         fill: tuple[int, int, int],
-        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
         levels: Levels | None = None,
     ) -> None:
         if fit not in FITS:
@@ -238,12 +168,12 @@ class Decode:
             raise unknown("resample", resample, list(_RESAMPLE))
         self.size, self.fit, self.crop_ratio, self.fill = size, fit, crop_ratio, fill
         self.resample = _RESAMPLE[resample]
-        self.max_pixels, self.levels = max_pixels, levels
+        self.max_bytes, self.levels = max_bytes, levels
 
     def setup(self) -> None:
-        """Let Pillow open what ``max_pixels`` allows: by default it refuses more than twice its own limit."""
+        """Let Pillow open what ``max_bytes`` allows: by default it refuses more than twice its own limit."""
         if Image.MAX_IMAGE_PIXELS is not None:
-            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_pixels)
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, self.max_bytes // 4)
 
     def __call__(self, batch: Batch) -> Answer:
         """Decode one batch; the order of its rows is kept."""
@@ -264,7 +194,7 @@ class Decode:
 
     def _row(self, uri: str, width: int, height: int) -> _Row:
         try:
-            image = read_image(uri, self.max_pixels, self.levels)
+            image = read_image(uri, self.max_bytes, self.levels)
             if width and height and image.size != (width, height):
                 raise DecodeError(
                     "SizeMismatch",
@@ -312,22 +242,13 @@ def _read(uri: str) -> bytes:
         UserError: A requirement of the whole run is missing.
     """
     try:
-        return read_bytes(uri)
+        return read_file(uri)
     except UserError:
         raise
     except FileNotFoundError as error:
         raise DecodeError("Missing", "no such file; restore it or remove it from the dataset") from error
     except Exception as error:
         raise DecodeError("Unreadable", _one_line(error)) from error
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. A broken EXIF block does not affect the pixels, so it counts as 1."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
-        return 1
-    return value if value in _UPRIGHT else 1
 
 
 def _one_line(error: Exception) -> str:

@@ -7,17 +7,18 @@ tags of TIFF, or else follows from the values of the whole dataset, so that ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from PIL import Image
 
 from stages.errors import UserError
-from stages.ingest.decode import MAX_PIXELS, open_image
+from stages.ingest.children import Lost, each
 from stages.ingest.levels import EVERY, Look, Range, beyond, decide, look, white_of
+from stages.ingest.opening import open_image
 from stages.ingest.records import ImageRecord
-from stages.ingest.samples import kind_of, may_be_deep, samples_of
-from stages.ingest.uris import read_bytes
+from stages.ingest.samples import MAX_BYTES, Kind, decoded_bytes, kind_of, may_be_deep, samples_of
+from stages.ingest.uris import read_bytes, read_file
 
 # Names of formats that have 8 bits.
 _SHALLOW = {".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp"}
@@ -26,9 +27,7 @@ _HEADER_BYTES = 1 << 16
 _CHECKED = 64
 
 
-def find_levels(
-    records: Sequence[ImageRecord], depth: int | None = None, threads: int = 8
-) -> tuple[dict[str, Range], list[str]]:
+def find_levels(records: Sequence[ImageRecord], depth: int | None = None) -> tuple[dict[str, Range], list[str]]:
     """Decide what is black and what is white in the images with more than 8 bits per sample.
 
     Every such image is decoded, unless the depth is given; of the others at most the header is read. Images that cannot
@@ -37,7 +36,6 @@ def find_levels(
     Args:
         records: The dataset.
         depth: Bits per sample that the data are known to have; 1 stands for values from 0 to 1.
-        threads: Number of images read at a time.
 
     Returns:
         Ranges for :class:`stages.ingest.decode.Decode`, none where no image has more than 8 bits; and notes.
@@ -48,8 +46,8 @@ def find_levels(
     chosen = [record for record in records if _in_question(record)]
     if depth is not None:
         chosen = chosen[:: -(-len(chosen) // _CHECKED) or 1]
-    with ThreadPoolExecutor(threads) as pool:
-        looks = [found for found in pool.map(lambda record: look_at(record.uri), chosen) if found]
+    answers = each("stages.ingest.depth:look_at", [record.uri for record in chosen])
+    looks = [Look(Kind(*one[0]), *one[1:]) for one in answers if one is not None and not isinstance(one, Lost)]
     if depth is None:
         return decide(looks)
     given = (0.0, white_of(depth))
@@ -73,8 +71,8 @@ def look_at(uri: str) -> Look | None:
         data = read_bytes(uri, _HEADER_BYTES)
         if not may_be_deep(data) or _is_shallow(data):
             return None
-        data = data if len(data) < _HEADER_BYTES else read_bytes(uri)
-        return look_into(open_image(data), data)
+        data = data if len(data) < _HEADER_BYTES else read_file(uri)
+        return look_into(open_image(BytesIO(data)), data)
     except UserError:
         raise
     # As in decode(), Pillow's plugins may raise anything.
@@ -83,7 +81,7 @@ def look_at(uri: str) -> Look | None:
 
 
 def look_into(image: Image.Image, data: bytes | None = None) -> Look | None:
-    """Range of the values of an opened image; None where it has at most 8 bits or too many pixels.
+    """Range of the values of an opened image; None where it has at most 8 bits, or more bytes than are decoded.
 
     Args:
         image: The image, which is loaded.
@@ -93,30 +91,16 @@ def look_into(image: Image.Image, data: bytes | None = None) -> Look | None:
         Exception: Whatever Pillow raises for pixels that it cannot decode.
     """
     kind = kind_of(image, data)
-    if kind is None or image.width * image.height > MAX_PIXELS:
+    if kind is None or decoded_bytes(image, kind) > MAX_BYTES:
         return None
     image.load()
     return look(kind, samples_of(image, kind, data))
 
 
-def is_deep(data: bytes) -> bool:
-    """Whether a file has more than 8 bits per sample.
-
-    Args:
-        data: The file, at least its header.
-
-    Raises:
-        Exception: Whatever Pillow raises for bytes that are cut off or not an image.
-    """
-    if not may_be_deep(data):
-        return False
-    with open_image(data) as image:
-        return kind_of(image, data) is not None
-
-
 def _is_shallow(head: bytes) -> bool:
     try:
-        return not is_deep(head)
+        with open_image(BytesIO(head)) as image:
+            return kind_of(image, head) is None
     except Exception:  # What says it may lie at the end of the file.
         return False
 

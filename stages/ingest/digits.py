@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
@@ -113,6 +115,11 @@ def read_bytes(uri: str, limit: int | None) -> bytes:
     parts = urlsplit(uri)
     canvas, _, _ = render(parts.netloc, int(parts.path[1:]), int(parse_qs(parts.query)["seed"][0]))
     return cv2.imencode(".png", canvas)[1].tobytes()
+
+
+def open_file(uri: str) -> BinaryIO:
+    """The same as a file."""
+    return BytesIO(read_bytes(uri, None))
 
 
 def _scaled_ink(digit: np.ndarray, scale: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ EVERY = "every"
 """Name of the range of all kinds."""
 WHOLE: Range = (0.0, 65535.0)
 """Range of 16 bits."""
+
+_BLOCK = 1 << 20
 
 
 class Look(NamedTuple):
@@ -45,10 +47,14 @@ def look(kind: Kind, samples: Samples) -> Look:
     """The extremes of an image's values."""
     values = samples.values
     fractions = bool(np.issubdtype(values.dtype, np.floating))
-    seen = values[np.isfinite(values)] if fractions else values
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    ends: list[float] = []
+    finite = True
+    for rows in _blocks(values):
+        seen = rows[np.isfinite(rows)] if fractions else rows
+        finite &= seen.size == rows.size
+        ends += [float(seen.min()), float(seen.max())] if seen.size else []
     alpha = None if samples.alpha is None else float(samples.alpha.max())
-    return Look(kind, low, high, fractions, alpha, seen.size == values.size)
+    return Look(kind, min(ends, default=0.0), max(ends, default=0.0), fractions, alpha, finite)
 
 
 def white_of(bits: int) -> float:
@@ -121,12 +127,24 @@ def ranges_for(kind: Kind, samples: Samples, levels: Levels | None) -> tuple[Ran
 
 def in_8_bits(values: np.ndarray, levels: Range) -> np.ndarray:
     """Values as uint8: black is 0, white is 255, and what lies beyond is clipped. What is not finite becomes black."""
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # A table of all values is much faster.
-        table = in_8_bits(np.arange(65536.0), levels)
-        return np.take(table, values)
+    shown = np.empty(values.shape, np.uint8)
+    # A table of all values is much faster.
+    table = _shown(np.arange(65536.0), levels) if values.dtype.kind == "u" and values.dtype.itemsize == 2 else None
+    for rows, target in zip(_blocks(values), _blocks(shown), strict=True):
+        target[:] = _shown(rows, levels) if table is None else np.take(table, rows)
+    return shown
+
+
+def _shown(values: np.ndarray, levels: Range) -> np.ndarray:
     black, white = levels
     share = (np.where(np.isfinite(values), values, black).astype(np.float64) - black) / (white - black or 1.0)
     return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time, as views: what is computed of them would take several times the memory of the image."""
+    rows = max(1, _BLOCK // max(1, values[:1].size))
+    return (values[at : at + rows] for at in range(0, len(values), rows))
 
 
 def beyond(looks: Iterable[Look], levels: Range) -> int:

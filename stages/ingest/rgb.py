@@ -9,6 +9,8 @@ from stages.ingest.levels import WHOLE, Levels, alpha_of, in_8_bits, ranges_for
 from stages.ingest.samples import Kind, samples_of
 from stages.ingest.wide_tiff import WideTiff
 
+_BLOCK = 1 << 22
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image whose values Pillow gives in 8 bits, or as a share of 16: transparency is composed over white."""
@@ -17,8 +19,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray(in_8_bits(np.asarray(image), WHOLE)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+        return _over_white(image)
     return image.convert("RGB")
 
 
@@ -42,3 +43,14 @@ def scaled_to_rgb(image: Image.Image, kind: Kind, levels: Levels | None, data: b
     if samples.alpha is not None:
         channels = np.dstack([channels, in_8_bits(samples.alpha, alpha)])
     return to_rgb(Image.fromarray(channels))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """An image with transparency, composed some rows at a time: the whole would take four more copies."""
+    rgb = Image.new("RGB", image.size)
+    width, height = image.size
+    rows = max(1, _BLOCK // width)
+    for top in range(0, height, rows):
+        rgba = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        rgb.paste(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), (0, top))
+    return rgb

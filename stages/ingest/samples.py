@@ -9,22 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from stages.ingest.wide_tiff import WideTiff
 
-# What OpenCV warns of without the image's name are oddities in the tags of a file that Pillow has read before.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+MAX_BYTES = 4 * 89_478_485
+"""Most bytes of an image's decoded values: Pillow's own limit, above which it suspects a decompression bomb."""
 
 _LARGEST = 65535
+_BLOCK = 1 << 22
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Header of a JPEG 2000 codestream, and where in it the precision of the first component is.
 _CODESTREAM, _PRECISION = b"\xff\x4f\xff\x51", 42
 # First bytes of TIFF, PNM and JPEG 2000, which may have more than 8 bits.
 _DEEP = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"P2", b"P3", b"P5", b"P6", b"Pf", b"\0\0\0\x0cjP", _CODESTREAM)
 _BITS, _FORMAT, _LOW, _HIGH, _SIGNED_LOW, _SIGNED_HIGH = 258, 339, 280, 281, 340, 341  # TIFF tags
+_TILE = 322, 323
 
 
 class Kind(NamedTuple):
@@ -72,6 +73,26 @@ def kind_of(image: Image.Image, data: bytes | None = None) -> Kind | None:
     return reader(image, data or b"") if reader is not None else _of_mode(image)
 
 
+def decoded_bytes(image: Image.Image, kind: Kind | None) -> int:
+    """Bytes of the values of an image that is opened but not loaded, or of a tile of it where these are larger.
+
+    Pillow holds four bytes a pixel, or makes them for RGB in the end; more are those of deep colours and of 64 bits.
+
+    Args:
+        image: The opened image.
+        kind: Its kind; None for 8 bits.
+    """
+    of_sample = 1
+    if isinstance(image, WideTiff):
+        of_sample = max(image.tag_v2[_BITS]) // 8
+    elif kind is not None and kind.colour:
+        of_sample = 2
+    of_pixel = max(4, of_sample * len(image.getbands()))
+    tags = getattr(image, "tag_v2", {})
+    tile = [max(1, int(tags.get(side, 1))) for side in _TILE]
+    return max(image.width * image.height, tile[0] * tile[1]) * of_pixel
+
+
 def samples_of(image: Image.Image, kind: Kind, data: bytes | None = None) -> Samples:
     """Values of a loaded image as its file stores them.
 
@@ -87,17 +108,29 @@ def samples_of(image: Image.Image, kind: Kind, data: bytes | None = None) -> Sam
         values = image.values
         return Samples(values[..., :3], values[..., 3]) if image.mode == "RGBA" else Samples(values)
     if not kind.colour:
-        values = np.asarray(image)
+        values = _array(image)
         if image.format == "TIFF":
             bits, number = _sample(image)
             if (bits, number) in _REREAD:
                 values = values.view(_REREAD[bits, number])
         return Samples(values)
-    found = cv2.imdecode(np.frombuffer(data or b"", np.uint8), cv2.IMREAD_UNCHANGED)
+    from stages.ingest.opencv import decode_unchanged
+
+    found = decode_unchanged(data or b"")
     if found is None or found.dtype != np.uint16 or found.ndim != 3 or found.shape[1::-1] != image.size:
         raise ValueError("its 16-bit colours cannot be read; save it as PNG")
     alpha = found[..., 3] if found.shape[2] == 4 and image.has_transparency_data else None
     return Samples(found[..., 2::-1], alpha)
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    """The values of a loaded image, (H, W), copied some rows at a time: numpy's own way takes two more copies."""
+    width, height = image.size
+    values = np.empty((height, width), np.asarray(image.crop((0, 0, 1, 1))).dtype)
+    rows = max(1, _BLOCK // width)
+    for top in range(0, height, rows):
+        values[top : top + rows] = np.asarray(image.crop((0, top, width, min(top + rows, height))))
+    return values
 
 
 # What Pillow gives in another type than the file's, by bits and sample format.

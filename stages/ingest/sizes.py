@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
-from stages.errors import UserError
 from stages.ingest import run_lengths
+from stages.ingest.children import Lost, each
 from stages.ingest.clip import clip_boxes, count_clipped
-from stages.ingest.decode import Header, read_header
-from stages.ingest.depth import is_deep
 from stages.ingest.geometry import upright_boxes, upright_mask
+from stages.ingest.header import Header
 from stages.ingest.records import Dataset, Frame, ImageRecord
-from stages.ingest.uris import read_bytes
 
-# Enough for the header of nearly every file; the others are read whole.
-_HEADER_BYTES = 1 << 16
+_HEADER_AT = "stages.ingest.header:header_at"
 
 _TURNED = "images are stored turned or mirrored, and so are their boxes: these are turned with them"
+_LOST = "images end or hang the process that reads their headers"
 _OTHER_SIZE = "images have neither as stored nor as displayed the size that is stated for them"
 
 
-def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
+def fill_sizes(dataset: Dataset) -> Dataset:
     """Bring sizes and boxes to the displayed images, by the headers of these, and clip the boxes.
 
     Where an image's stated size is that of the stored image alone or of the displayed one alone, its boxes are in
     that frame, and else in that of all such images, or in the dataset's where there are none or they differ. An image
     that cannot be read keeps its stated size, or 0; decoding it later reports what is wrong. Without a frame, images
-    with a size are left alone.
+    with a size are left alone. Headers are read in processes of their own: this one outlives whatever is in them.
 
     Args:
         dataset: Dataset as its format returned it.
-        threads: Number of headers read at a time.
 
     Returns:
         The dataset with displayed sizes; notes count the images whose boxes were turned or whose stated size is
@@ -42,10 +38,9 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
     Raises:
         UserError: A package that the images need is not installed.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        seen = list(pool.map(partial(_seen, frame=dataset.frame), dataset.records))
-        frame = _frame([one for one in seen if one[1]]) or dataset.frame
-        filled = list(pool.map(partial(_filled, frame=frame), *zip(*seen, strict=True))) if seen else []
+    seen, notes = _headers(dataset)
+    frame = _frame(seen) or dataset.frame
+    filled = [_filled(record, header, frame) for record, header in seen]
     records, found = [record for record, _, _ in filled], [finding for _, finding, _ in filled]
     lost = sum(len(old.boxes) - len(new.boxes) for old, new in zip(dataset.records, records, strict=True))
     counts = {
@@ -56,19 +51,24 @@ def fill_sizes(dataset: Dataset, threads: int = 8) -> Dataset:
             clipped for _, _, clipped in filled
         ),
     }
-    notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+    notes += [f"{count:,} {what}" for what, count in counts.items() if count]
     return replace(dataset, records=records, notes=[*dataset.notes, *notes], frame=None)
 
 
-def _seen(record: ImageRecord, frame: Frame | None) -> tuple[ImageRecord, Header | None]:
-    """The record with what its header says, and the header where it is needed and can be read."""
-    stated = all((record.width, record.height))
-    if frame is None and stated:
-        return record, None
-    header, deep = _header(record.uri)
-    if header is None:
-        return record if stated else replace(record, width=0, height=0), None
-    return replace(record, deep=deep), header
+def _headers(dataset: Dataset) -> tuple[list[tuple[ImageRecord, Header | None]], list[str]]:
+    """Each record with what its header says, and the header where it is needed and can be read; and notes."""
+    asked = [one for one in dataset.records if dataset.frame is not None or not (one.width and one.height)]
+    found = dict(zip(map(id, asked), each(_HEADER_AT, [one.uri for one in asked]), strict=True))
+    lost = [one.file_name for one in asked if isinstance(found[id(one)], Lost)]
+    notes = [f"{len(lost):,} {_LOST}, such as: {lost[0]}"] if lost else []
+    return [_seen(one, found.get(id(one))) for one in dataset.records], notes
+
+
+def _seen(record: ImageRecord, answer: Any) -> tuple[ImageRecord, Header | None]:
+    if answer is None or isinstance(answer, Lost):
+        return record if record.width and record.height else replace(record, width=0, height=0), None
+    displayed, stored, orientation, deep = answer
+    return replace(record, deep=deep), Header(tuple(displayed), tuple(stored), orientation, deep)
 
 
 def _frame(seen: Sequence[tuple[ImageRecord, Header | None]]) -> Frame | None:
@@ -112,22 +112,3 @@ def _upright(record: ImageRecord, header: Header) -> ImageRecord:
         masks=tuple(mask and turned(mask) for mask in record.masks),
         ignore=record.ignore and turned(record.ignore),
     )
-
-
-def _header(uri: str) -> tuple[Header | None, bool]:
-    """Sizes and orientation, and whether the samples have more than 8 bits, from the first bytes or else from all.
-
-    None where neither gives them.
-    """
-    for limit in (_HEADER_BYTES, None):
-        try:
-            data = read_bytes(uri, limit)
-            if data.startswith(b"\x89PNG") and len(data) == limit:
-                continue  # its orientation may be at its end
-            return read_header(data), is_deep(data)
-        except UserError:
-            raise
-        # As in decode(), Pillow's plugins may raise anything; an unreadable image is reported when it is decoded.
-        except Exception:
-            continue
-    return None, False

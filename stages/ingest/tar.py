@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 import tarfile
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO, cast
 from urllib.parse import parse_qs, quote, unquote
 
 from stages.errors import DataError
+from stages.ingest import uris
 from stages.ingest.outage import answering
 from stages.ingest.unzipped import MAGIC, open_unzipped
-from stages.ingest.uris import open_file
 
+_MOST_OF_HEADER = 1 << 20
 # First bytes of what has no random access.
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
 
@@ -29,17 +32,17 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
     Raises:
         DataError: The file is no tar, is cut off, or is compressed in another way.
     """
-    uris: dict[str, str] = {}
+    members: dict[str, str] = {}
     left_out = 0
     try:
-        with open_file(archive) as file:
+        with uris.open_file(archive) as file:
             start = file.read(8)
         for magic, name in _OTHERS.items():
             if start.startswith(magic):
                 raise DataError(f"{archive} is compressed by {name}, in which no image can be reached; unpack it")
         zipped = start.startswith(MAGIC)
         # Iterating reads headers only; "r:" takes the offsets as they are in the content.
-        with _open(archive, zipped) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with _open(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if member.isdir():
@@ -48,14 +51,31 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                     left_out += 1
                     continue
                 where = f"offset={member.offset_data}&size={member.size}" + ("&gzip=1" if zipped else "")
-                uris[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
+                members[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
             file.seek(tar.offset)
             # tarfile takes the end of the file for the end of the archive, which is a block of zeros.
             if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
                 raise DataError(f"the tar file {archive} is cut off; fetch it again")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
-    return uris, left_out
+    return members, left_out
+
+
+class _Headers:
+    """A tar whose headers alone are read; tarfile reads one as long as it claims to be, into memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            OSError: They are more than any header has.
+        """
+        if size > _MOST_OF_HEADER:
+            raise OSError(f"it has a name or header of {size:,} bytes")
+        return self._file.read(size)
 
 
 def read_bytes(uri: str, limit: int | None) -> bytes:
@@ -65,13 +85,59 @@ def read_bytes(uri: str, limit: int | None) -> bytes:
         uri: ``tar:ARCHIVE?offset=N&size=M#MEMBER``, with ``&gzip=1`` where the archive is gzipped.
         limit: Maximum number of bytes to read; None for all.
     """
-    archive, _, where = uri.removeprefix("tar:").partition("?")
-    span = parse_qs(where.partition("#")[0])
-    size = int(span["size"][0])
-    with answering(unquote(archive)), _open(unquote(archive), "gzip" in span) as file:
-        file.seek(int(span["offset"][0]))
+    archive, zipped, start, size = _parse(uri)
+    with answering(archive), _open(archive, zipped) as file:
+        file.seek(start)
         return file.read(size if limit is None else min(size, limit))
 
 
+def open_file(uri: str) -> BinaryIO:
+    """One member as a seekable file, as :func:`stages.ingest.uris.open_file`."""
+    return io.BufferedReader(_Member(uri))
+
+
+class _Member(io.RawIOBase):
+    """See :func:`open_file`."""
+
+    def __init__(self, uri: str) -> None:
+        self._archive, zipped, self._start, self._size = _parse(uri)
+        self._position = 0
+        with answering(self._archive):
+            self._file = _open(self._archive, zipped)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        with answering(self._archive):
+            self._file.seek(self._start + self._position)
+            data = self._file.read(max(0, min(len(buffer), self._size - self._position)))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _parse(uri: str) -> tuple[str, bool, int, int]:
+    """The archive, whether it is gzipped, and the member's place and size in its content."""
+    archive, _, where = uri.removeprefix("tar:").partition("?")
+    span = parse_qs(where.partition("#")[0])
+    return unquote(archive), "gzip" in span, int(span["offset"][0]), int(span["size"][0])
+
+
 def _open(archive: str, zipped: bool) -> BinaryIO:
-    return open_unzipped(archive) if zipped else open_file(archive)
+    return open_unzipped(archive) if zipped else uris.open_file(archive)

@@ -22,6 +22,9 @@ MAGIC = b"\x1f\x8b"
 BLOCK = 8 << 20
 """Bytes of content in a block."""
 
+MOST_RATIO, FREE = 100, 64 << 20
+"""Bytes of content for each byte of a gzipped file, beyond those that any may have. Texts and images have up to 50."""
+
 _KEPT_BLOCKS = 4
 _READ = 1 << 18
 _GZIP = 16 + zlib.MAX_WBITS
@@ -66,12 +69,27 @@ class _Blocks:
             return self._recent[index]
         with open_file(self._uri) as file:
             content, after = _decompress(file, self._points[index])
+        check_ratio(index * BLOCK + len(content), after.offset)
         if index + 1 == len(self._points) and len(content) == BLOCK:
             self._points.append(after)
         self._recent[index] = content
         if len(self._recent) > _KEPT_BLOCKS:
             self._recent.popitem(last=False)
         return content
+
+
+def check_ratio(content: int, packed: int) -> None:
+    """Check that a compressed file is none that was made to fill the memory.
+
+    Args:
+        content: Bytes of its content so far.
+        packed: Bytes of the file that they were in.
+
+    Raises:
+        OSError: The content is too large for that.
+    """
+    if content > FREE + MOST_RATIO * packed:
+        raise OSError(f"it unpacks to more than {MOST_RATIO} times its size; unpack it yourself if it is right")
 
 
 def _decompress(file: BinaryIO, point: _Point) -> tuple[bytes, _Point]:

@@ -13,11 +13,13 @@ Functions that need only a uri's text are in :mod:`stages.ingest.paths`.
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from typing import Any, BinaryIO
 
 from stages.errors import ConfigurationError, unknown
+from stages.ingest.outage import answering
 
 SCHEMES = {
     "abfs://": "remote",
@@ -37,6 +39,9 @@ A module for files and folders also has the other functions of this file. A uri 
 is a local path, unless ``://`` follows its first word.
 """
 
+MAX_FILE = 1 << 30
+"""Most bytes of an encoded image."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(//)?", re.IGNORECASE)
 
 
@@ -55,8 +60,22 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     return data
 
 
+def read_file(uri: str) -> bytes:
+    """The whole of what is at a uri, unless it has more than :data:`MAX_FILE` bytes, of which none is read then.
+
+    Raises:
+        OSError: It has more, or as for :func:`read_bytes`.
+    """
+    with answering(uri), open_file(uri) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size <= MAX_FILE:
+            file.seek(0)
+            return file.read()
+    raise OSError(f"a file of {size:,} bytes, over the limit of {MAX_FILE:,}")
+
+
 def open_file(uri: str) -> BinaryIO:
-    """A seekable binary file for a path, a ``file://`` or a remote uri.
+    """A seekable binary file for any uri but that of a folder.
 
     Raises:
         FileNotFoundError: Nothing is there.

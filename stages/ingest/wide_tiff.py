@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -47,12 +46,17 @@ class WideTiff(ImageFile.ImageFile):
             OSError: OpenCV cannot read them.
         """
         if self.fp is not None:
+            from stages.ingest.opencv import decode_unchanged
+
             self.fp.seek(0)
-            found = cv2.imdecode(np.frombuffer(self.fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+            found = decode_unchanged(self.fp.read())
             channels = len(self.getbands())
             if found is None or found.dtype == np.uint8 or found.shape[1::-1] != self.size:
                 raise OSError("its values cannot be read; the file is damaged, or of a kind of TIFF that is not known")
-            self.values = found if channels == 1 else found[..., [2, 1, 0, 3][:channels]]
+            if channels > 1:  # In place: the values may take most of the memory that an image may have.
+                blue = found[..., 0].copy()
+                found[..., 0], found[..., 2] = found[..., 2], blue
+            self.values = found
             self.im = Image.new(self.mode, self.size).im
             self.fp = None
         return Image.Image.load(self)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from typing import Any
 
-from stages.ingest.uris import read_bytes
+from stages.formats.content import content_of
 
 ENDINGS = (".json", ".json.gz")
 
@@ -21,22 +19,9 @@ def parse(uri: str) -> Any:
     Raises:
         OSError: It cannot be read.
         ValueError: It is not JSON.
+        DataError: It is packed and damaged, or too large.
     """
     try:
-        return json.loads(text(uri))
+        return json.loads(content_of(uri))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def text(uri: str) -> bytes:
-    """The text of a JSON file, not parsed.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is compressed and broken.
-    """
-    data = read_bytes(uri)
-    try:
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"broken gzip: {error}") from None

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from stages.errors import DataError
-from stages.formats.coco.file import ENDINGS, text
+from stages.formats.coco.file import ENDINGS
+from stages.formats.content import UnpackError, content_of
 from stages.formats.folder import require_folder
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
@@ -149,8 +150,8 @@ def _synonyms(split: str) -> tuple[str, ...]:
 def _is_dataset(uri: str) -> bool:
     """Whether a file seems to be a COCO dataset of boxes: an object with images, which results lists are not."""
     try:
-        data = text(uri)
-    except (OSError, ValueError):
+        data = content_of(uri)
+    except (OSError, UnpackError):
         return False
     return bool(_DATASET.match(data)) and b'"segments_info"' not in data
 

@@ -16,7 +16,7 @@ from stages.formats.delimited import text_of
 from stages.formats.folder import find_images
 from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, merged
 from stages.formats.source import Notes
-from stages.ingest.decode import DecodeError, read_image
+from stages.ingest.children import each
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.paths import basename, join, local_path, parent
 from stages.ingest.uris import is_folder, list_folder, walk
@@ -67,16 +67,14 @@ def check_picture(uri: str) -> None:
     """
     if PurePosixPath(basename(uri)).suffix.lower() in EXTENSIONS:
         return
-    try:
-        read_image(uri)
-    except DecodeError as error:
-        if error.code not in ("Empty", "NotAnImage"):
-            return  # A run says what is wrong with it.
+    path = local_path(uri)
+    (seems,) = each("stages.ingest.header:seems_an_image", [uri if path is None else os.path.abspath(path)])
+    if not seems:  # Of an image that is broken, a run says what is wrong with it.
         known = ", ".join((*LISTS, *SUFFIXES))
         raise DataError(
             f"{uri} is neither an image nor a list of images ({known}); name a folder, an image or a list",
             about="root",
-        ) from error
+        )
 
 
 def listed(uri: str, notes: Notes) -> list[tuple[str, str, str]]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 
 from stages.classes import ilsvrc_ids, imagenet_classes
 from stages.errors import DataError, StorageError, first_line
+from stages.formats.content import opened
 from stages.formats.delimited import encoding_of, text_of
 from stages.formats.folder import wnid_of
 from stages.formats.imagenet.places import Places
 from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join
-from stages.ingest.uris import open_file, read_bytes
+from stages.ingest.uris import read_bytes
 
 _FOLDERS = (
     "",
@@ -71,7 +71,7 @@ def _texts(places: Places, notes: Notes) -> Iterator[tuple[str, str]]:
                     yield from _texts_of(name, uri, notes)
             except StorageError:
                 raise
-            except (DataError, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            except (DataError, tarfile.TarError, OSError) as error:
                 what = "files that may list labels cannot be read: they are left out"
                 notes.count(what, example=f"{places.name(uri)}: {first_line(error)}")
 
@@ -80,7 +80,7 @@ def _texts_of(name: str, uri: str, notes: Notes) -> Iterator[tuple[str, str]]:
     if _TEXT.fullmatch(name) and _is_list(name, _start(uri, notes)):
         yield uri, text_of(uri, notes)
     if _DEVKIT.fullmatch(name):
-        with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+        with opened(uri) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 content = tar.extractfile(member) if _IN_ORDER.fullmatch(basename(member.name)) else None
                 if content is not None:

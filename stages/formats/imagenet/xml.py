@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
@@ -13,13 +12,17 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from stages.errors import DataError
+from stages.formats.content import opened
 from stages.formats.imagenet.row import STEM, Row, box_label, number, stem_of, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import join
-from stages.ingest.uris import open_file, read_bytes
+from stages.ingest.uris import read_bytes
 
 Files = Iterable[tuple[str, bytes]]
 """Names and contents of XML files."""
+
+_MOST = 16 << 20
+"""Most bytes of an XML file, which is about one image."""
 
 
 def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
@@ -41,6 +44,11 @@ def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
         yield stem_of(name), Row(boxes[0][0] if boxes else -1, boxes, width, height)
 
 
+def _within(content: bytes) -> bytes:
+    """The content of a file, empty where it is too large."""
+    return content if len(content) <= _MOST else b""
+
+
 def is_annotation(name: str) -> bool:
     """Whether a file annotates an image of the validation set."""
     path = PurePosixPath(name)
@@ -52,7 +60,7 @@ def files_of_folder(folder: str, names: list[str]) -> Files:
 
     def content(name: str) -> bytes:
         try:
-            return read_bytes(join(folder, name))
+            return _within(read_bytes(join(folder, name), _MOST + 1))
         except OSError:
             return b""
 
@@ -67,10 +75,10 @@ def files_of_tar(uri: str) -> Files:
         DataError: The tar cannot be read.
     """
     try:
-        with open_file(uri) as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+        with opened(uri) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() and is_annotation(member.name) else None
                 if content is not None:
-                    yield member.name, content.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+                    yield member.name, _within(content.read(_MOST + 1))
+    except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error

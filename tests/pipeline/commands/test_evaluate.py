@@ -252,7 +252,7 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
         evaluate(foreign / "truth.json", tmp_path / "none.json", None, [])
     with pytest.raises(ConfigurationError, match="either --predictions or --maps"):
         evaluate(foreign / "truth.json", None, None, [])
-    with pytest.raises(ConfigurationError, match=r"data\.root=/x: only box, evaluate, seed and model\.size"):
+    with pytest.raises(ConfigurationError, match=r"data\.root=/x: only box, evaluate, seed, data"):
         evaluate(foreign / "truth.json", predictions, None, ["data.root=/x"])
     with pytest.raises(ConfigurationError, match="did you mean cam2016"):
         evaluate(foreign / "truth.json", predictions, None, ["box.protocol=cam2061"])

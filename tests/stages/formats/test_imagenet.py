@@ -192,7 +192,7 @@ def test_unusable_roots(put, tmp_path) -> None:
     ("name", "content", "message"),
     [
         ("LOC_val_solution.csv", "a,b\n", "line 1 is not ImageId,PredictionString"),
-        ("image_sizes.txt.gz", "not gzip", "cannot read .*: Not a gzipped file"),
+        ("image_sizes.txt.gz", "not gzip", r"cannot read .*image_sizes\.txt\.gz: it is not gzipped"),
     ],
 )
 def test_annotations_that_are_not_what_their_name_says(put, tmp_path, name: str, content: str, message: str) -> None:

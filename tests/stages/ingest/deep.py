@@ -30,7 +30,8 @@ def tiff(values: np.ndarray, order: str = "<", **tags: float) -> bytes:
     Args:
         values: The values.
         order: ``<`` or ``>``.
-        tags: By name: ``orientation``, ``minimum`` and ``maximum`` (280, 281), ``smallest`` and ``largest`` (340, 341).
+        tags: By name: ``orientation``, ``minimum`` and ``maximum`` (280, 281), ``smallest`` and ``largest`` (340, 341),
+            and of an image of one channel ``tile_width`` and ``tile_length`` (322, 323).
     """
     height, width = values.shape[:2]
     channels = values.size // (height * width)
@@ -50,6 +51,7 @@ def tiff(values: np.ndarray, order: str = "<", **tags: float) -> bytes:
         339: ("H", [number] * channels),
     }
     codes = {"orientation": (274, "H"), "minimum": (280, "H"), "maximum": (281, "H")}
+    codes |= {"tile_width": (322, "I"), "tile_length": (323, "I")}
     codes |= {"smallest": (340, kind.char), "largest": (341, kind.char)}
     for name, value in tags.items():
         code, letter = codes[name]

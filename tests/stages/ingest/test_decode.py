@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -8,8 +9,14 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from stages.errors import ConfigurationError
-from stages.ingest.decode import Decode, DecodeError, decode, read_header
+from stages.ingest import levels, rgb, samples
+from stages.ingest.decode import Decode, DecodeError, decode, read_image
 from stages.ingest.geometry import FITS
+from stages.ingest.header import read_header
+from stages.ingest.scans import MOST_SCANS
+from stages.ingest.uris import MAX_FILE
+from tests.stages.ingest.bombs import icon, png, scans
+from tests.stages.ingest.deep import tiff
 
 BLACK = (0, 0, 0)
 
@@ -40,7 +47,7 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
     with Image.open(BytesIO(data)) as image:
         expected = ImageOps.exif_transpose(image).convert("RGB")
     assert np.array_equal(shown, expected)
-    assert read_header(data) == (shown.size, (20, 12), orientation)
+    assert read_header(BytesIO(data)) == (shown.size, (20, 12), orientation, False)
     assert shown.size == ((12, 20) if orientation > 4 else (20, 12))
 
 
@@ -49,7 +56,7 @@ def test_orientation_is_applied(encode, format: str, orientation: int) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_not_cost_the_image(encode, format: str, block: bytes) -> None:
     data = encode(format, exif=b"Exif\0\0" + block)
-    assert decode(data).size == read_header(data).displayed == (20, 12)
+    assert decode(data).size == read_header(BytesIO(data)).displayed == (20, 12)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +138,8 @@ def test_codes(encode) -> None:
     assert code(b"<html>not found</html>") == "NotAnImage"
     assert code(encode("JPEG")[:300]) == "Truncated"
     assert code(encode("JPEG")[:20]) == "Truncated"
-    assert code(encode(), max_pixels=239) == "TooManyPixels"
-    assert decode(encode(), max_pixels=240).size == (20, 12)
+    assert code(encode(), max_bytes=959) == "TooManyPixels"
+    assert decode(encode(), max_bytes=960).size == (20, 12)
     broken = bytearray(encode())
     broken[45:60] = bytes(15)
     assert code(bytes(broken)) in {"Unreadable", "Truncated"}
@@ -144,9 +151,92 @@ def test_a_bomb_is_refused_before_its_pixels(encode) -> None:
     assert code(bytes(data)) == "TooManyPixels"
 
 
+@pytest.mark.parametrize(
+    ("data", "of_pixel"),
+    [
+        (png(30, 20, 8, 0), 4),
+        (png(30, 20, 8, 2), 4),
+        (png(30, 20, 8, 6), 4),
+        (png(30, 20, 16, 0), 4),
+        (png(30, 20, 16, 2), 6),
+        (png(30, 20, 16, 4), 8),
+        (png(30, 20, 16, 6), 8),
+        (icon(png(30, 20)), 4),
+        (tiff(np.zeros((20, 30), np.float32)), 4),
+        (tiff(np.zeros((20, 30), np.float64)), 8),
+        (tiff(np.zeros((20, 30, 3), np.uint16)), 6),
+        (tiff(np.zeros((20, 30, 3), np.float32)), 12),
+        (tiff(np.zeros((20, 30, 3), np.float64)), 24),
+    ],
+)
+def test_the_limit_counts_the_bytes_of_what_is_decoded(data: bytes, of_pixel: int) -> None:
+    needed = 30 * 20 * of_pixel
+    assert code(data, max_bytes=needed - 1) == "TooManyPixels"
+    with pytest.raises(DecodeError, match=f"30 x 20 pixels take {needed:,} bytes, over the limit of {needed - 1:,}"):
+        decode(data, max_bytes=needed - 1)
+    try:
+        assert decode(data, max_bytes=needed).size == (30, 20)
+    except DecodeError as error:  # Those of bombs have no pixels.
+        assert error.code in ("Truncated", "Unreadable")
+
+
+def test_a_tile_that_is_larger_than_its_image_counts() -> None:
+    grey = np.zeros((20, 30), np.uint8)
+    assert decode(tiff(grey, tile_width=32, tile_length=32)).size == (30, 20)
+    assert code(tiff(grey, tile_width=40_000, tile_length=40_000)) == "TooManyPixels"
+
+
+def test_an_icon_is_its_picture_whatever_its_directory_says(encode, pixels) -> None:
+    for side in (0, 7, 20):
+        assert np.array_equal(decode(icon(encode(), side)), pixels)
+    shown = decode(encode("ICO", Image.fromarray(pixels).resize((64, 64)), bitmap_format="bmp"))
+    assert np.array_equal(shown, Image.fromarray(pixels).resize((64, 64)))
+    assert code(icon(png(13_304, 13_304))) == "TooManyPixels" and code(icon(b"")) != "TooManyPixels"
+
+
+def test_images_are_converted_some_rows_at_a_time_with_the_same_values(monkeypatch) -> None:
+    noise = np.random.default_rng(0)
+    rgba = Image.fromarray(noise.integers(0, 256, (50, 70, 4), dtype=np.uint8))
+    palette = rgba.convert("RGB").quantize(16)
+    palette.info["transparency"] = 3
+    keyed = rgba.convert("RGB")
+    keyed.info["transparency"] = keyed.getpixel((3, 4))
+    floats = noise.normal(size=(50, 70)).astype(np.float32)
+    floats[3:9, 5] = np.nan
+    colours = noise.normal(size=(50, 70, 3))
+    files = [tiff(floats), tiff(colours), tiff(noise.integers(0, 2**31, (50, 70)).astype(np.int32))]
+
+    def found() -> list[np.ndarray]:
+        composed = [rgb.to_rgb(one) for one in (rgba, rgba.convert("LA"), palette, keyed)]
+        return [np.asarray(one) for one in [*composed, *map(decode, files)]]
+
+    whole = found()
+    expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.array_equal(whole[0], expected)
+    for module in (rgb, levels, samples):
+        monkeypatch.setattr(module, "_BLOCK", 7 * 70)
+    for one, other in zip(whole, found(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_scans_have_an_end() -> None:
+    assert decode(scans(MOST_SCANS)).getpixel((5, 5)) == decode(scans(11)).getpixel((5, 5))
+    assert code(scans(MOST_SCANS + 1)) == "TooManyScans"
+    hidden = b"\xff\xda\0\2" * 2 * MOST_SCANS
+    assert decode(scans(11, preview=hidden)).size == (64, 64)
+    assert code(scans(MOST_SCANS + 1, preview=hidden)) == "TooManyScans"
+
+
+def test_a_file_larger_than_any_image_is_not_read(put) -> None:
+    path = put("a.jpg")
+    os.truncate(path, MAX_FILE + 1)
+    with pytest.raises(DecodeError, match="a file of 1,073,741,825 bytes, over the limit of 1,073,741,824"):
+        read_image(str(path))
+
+
 def test_setup_lets_pillow_open_what_the_limit_allows(monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    Decode(8, "squash", "bilinear", 1.0, BLACK, max_pixels=5000).setup()
+    Decode(8, "squash", "bilinear", 1.0, BLACK, max_bytes=20_000).setup()
     assert Image.MAX_IMAGE_PIXELS == 5000
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.ingest.decode import Decode, DecodeError, decode, read_header
-from stages.ingest.depth import find_levels, look_at
+from stages.ingest.children import each
+from stages.ingest.decode import Decode, DecodeError, decode
+from stages.ingest.depth import find_levels
+from stages.ingest.header import read_header
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
 from tests.stages.ingest.deep import png16, tiff, tiff12
@@ -123,7 +125,7 @@ def test_the_dataset_decides_not_the_image(dataset) -> None:
 def test_images_of_8_bits_are_not_looked_at(dataset, monkeypatch, encode) -> None:
     import stages.ingest.depth as module
 
-    monkeypatch.setattr(module, "look_at", lambda uri: pytest.fail(uri))
+    monkeypatch.setattr(module, "each", lambda _, uris: list(map(pytest.fail, uris)))
     eight = [encode("PNG"), encode("JPEG"), encode("TIFF"), encode("WEBP")]
     assert find_levels(dataset(*eight)) == ({}, [])
     named = [ImageRecord(1, "absent/a.jpg", "absent/A.JPG", width=9, height=9)]
@@ -302,7 +304,7 @@ def test_orientation_of_deep_images(format: str, colour: bool, orientation: int)
     content = png16(deep, exif=exif) if format == "PNG" else tiff(deep.astype(kind), orientation=orientation)
     plain = pillow(Image.fromarray(pixels.astype(np.uint8)), "PNG", exif=exif)
     assert np.array_equal(decode(content), decode(plain))
-    assert read_header(content).displayed == decode(content).size
+    assert read_header(BytesIO(content)).displayed == decode(content).size
 
 
 def test_a_white_that_the_header_names_is_left_to_pillow(dataset) -> None:
@@ -342,7 +344,7 @@ class TestGivenDepth:
 
         (record,) = dataset(png16(in_bits(GREY, 12)))
         seen = []
-        monkeypatch.setattr(module, "look_at", lambda uri: seen.append(uri) or look_at(uri))
+        monkeypatch.setattr(module, "each", lambda name, uris: seen.extend(uris) or each(name, uris))
         find_levels([record] * 1000, depth=12)
         assert len(seen) == 63
         find_levels([record] * 100)
@@ -364,8 +366,8 @@ def test_wide_tiffs_that_are_cut_off_or_too_large_never_pass() -> None:
         with pytest.raises(DecodeError) as caught:
             decode(content[: int(len(content) * share)])
         assert caught.value.code in {"Truncated", "Unreadable"} and "\n" not in caught.value.message
-    with pytest.raises(DecodeError, match="16 x 16 pixels, over the limit of 255"):
-        decode(content, max_pixels=255)
+    with pytest.raises(DecodeError, match="16 x 16 pixels take 6,144 bytes, over the limit of 6,143"):
+        decode(content, max_bytes=6143)
     with pytest.raises(
         DecodeError, match="a TIFF of 2 x 16 bits in sample format 1, which is not read; save it as PNG"
     ):
