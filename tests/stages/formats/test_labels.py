@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.classes import ClassInfo
 from stages.formats import read_dataset
-from stages.formats.labels import Label, given, labelled
+from stages.formats.labels import Label, Split, given, labelled
 from stages.formats.table import FORMATS
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.run_lengths import encode
@@ -39,7 +39,9 @@ def test_coco_is_read_written_and_read_again(put, tmp_path: Path) -> None:
         [],
     )
     for folder in ("one", "two"):
-        files = FORMATS["coco"].writer()(lambda read=data: labelled(read.records, "coco"), data.classes, "a test")
+        files = FORMATS["coco"].writer()(
+            [Split("", lambda read=data: labelled(read.records, "coco"))], data.classes, "a test"
+        )
         for name, pieces in files:
             put(f"{folder}/{name}", b"".join(pieces))
         for record in data.records:
