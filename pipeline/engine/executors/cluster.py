@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.job_config import JobConfig
 
+from pipeline.engine.executors.patience import bounded_start
 from pipeline.engine.executors.reach import check_reachable, reason
 from pipeline.engine.import_path import import_path
 from pipeline.engine.interrupt import handling, interrupt
@@ -43,7 +44,7 @@ def connect() -> None:
     path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        with handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
+        with bounded_start(), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, job_config=path, **options)
     except Exception as error:  # Ray raises whatever it meets, and bare exceptions of its own.
         ray.shutdown()

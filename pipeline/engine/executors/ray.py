@@ -16,6 +16,7 @@ from pipeline.engine.executors.cluster import check_cluster, connect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
+from pipeline.engine.executors.patience import ClusterLostError, living_nodes
 from pipeline.engine.job import Committed, Culprits, Job, advance
 from pipeline.engine.journal import journal
 from pipeline.engine.plan import Group, Outcome, total
@@ -225,7 +226,11 @@ class _Pool:
     def _look(self) -> None:
         """Determine how many workers the cluster has room for, and how many shards keep the cores of one busy."""
         self.looked = time.monotonic()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        try:
+            nodes = [node["Resources"] for node in living_nodes()]
+        except ClusterLostError:
+            self.load, self.starting = {}, {}  # Nobody is there to release them.
+            raise
         kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
         room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
         if room > self.room:
