@@ -99,18 +99,18 @@ class Process:
     """A living process."""
 
     pid: int
-    parent: int
     command: str
 
     @property
     def kind(self) -> str:
-        """Which of :data:`TARGETS` it is, if it is no driver."""
+        """Which of :data:`TARGETS` it is, if it is no driver; whatever helps Ray is an agent."""
+        if self.command.startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent")):
+            return "agent"
         program = self.command.split("\0", 1)[0]
-        if program.endswith(("/raylet", "/gcs_server")):
-            return program.rsplit("/", 1)[1].removesuffix("_server")
-        return (
-            "worker" if "ray::" in program and "Agent" not in program or "default_worker" in self.command else "agent"
-        )
+        names = {"/raylet": "raylet", "/gcs_server": "gcs"}
+        named = next((kind for ending, kind in names.items() if program.endswith(ending)), None)
+        working = program.startswith("ray::") or "/workers/" in self.command
+        return named or ("worker" if working else "agent")
 
 
 class Run:
@@ -132,13 +132,13 @@ class Run:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 after = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-                state, parent, session = after[0], int(after[1]), int(after[3])
+                state, session = after[0], int(after[3])
                 command = (folder / "cmdline").read_bytes()
                 ours = session == self.process.pid or mark in command or mark in (folder / "environ").read_bytes()
             except OSError:
                 continue
             if ours and state not in "ZX" and int(folder.name) != self.process.pid:
-                found.append(Process(int(folder.name), parent, command.decode(errors="replace")))
+                found.append(Process(int(folder.name), command.decode(errors="replace")))
         return sorted(found, key=lambda one: one.pid)
 
     def target(self, kill: Kill) -> int | None:
