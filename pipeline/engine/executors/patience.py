@@ -17,8 +17,11 @@ log = logging.getLogger("wsl_pipeline")
 
 START = 90.0
 """Seconds that a cluster may take to start."""
-ANSWER = 30.0
-"""Seconds that a cluster may take to list its nodes; after 60, Ray would end this process with a trace."""
+ANSWER = {"local": 20.0, "joined": 50.0}
+"""Seconds that a cluster may take to list its nodes; after 60, Ray would end this process with a trace.
+
+The server of a cluster that others run may be restarted meanwhile.
+"""
 
 
 class ClusterLostError(UserError):
@@ -40,8 +43,9 @@ def living_nodes() -> list[dict[str, Any]]:
         done.set()
 
     Thread(target=ask, daemon=True).start()
-    if _overdue(done, ANSWER):
-        raise ClusterLostError(f"the Ray cluster does not answer within {ANSWER:.0f} s{_WAY_OUT}")
+    seconds = ANSWER["joined" if os.environ.get("RAY_ADDRESS") else "local"]
+    if _overdue(done, seconds):
+        raise ClusterLostError(f"the Ray cluster does not answer within {seconds:.0f} s{_WAY_OUT}")
     if not nodes:
         raise ClusterLostError(f"no node of the Ray cluster is alive{_WAY_OUT}")
     return nodes
