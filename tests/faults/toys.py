@@ -138,16 +138,17 @@ class Deadly:
 
 
 class Killer:
-    """Kills the process that it is in once for each of some numbers of commits.
+    """Kills or stops the process that it is in once for each of some numbers of commits.
 
     Args:
         run: The run directory.
         moments: Numbers of commits from which on a kill is due.
-        notes: Folder for what was done, one file a kill.
+        notes: Folder for what was done, one file a kill, which holds the process's id.
+        signum: What is sent.
     """
 
-    def __init__(self, run: Path, moments: Iterable[int], notes: Path) -> None:
-        self.run, self.moments, self.notes = run, list(moments), notes
+    def __init__(self, run: Path, moments: Iterable[int], notes: Path, signum: int = signal.SIGKILL) -> None:
+        self.run, self.moments, self.notes, self.signum = run, list(moments), notes, signum
         notes.mkdir(exist_ok=True)
 
     def __call__(self, batch: Batch | None = None) -> None:
@@ -157,10 +158,12 @@ class Killer:
             note = self.notes / str(number)
             if count >= moment and not note.exists():
                 try:
-                    note.touch(exist_ok=False)
+                    with note.open("x") as file:
+                        file.write(str(os.getpid()))
                 except FileExistsError:
                     continue
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.signum)
+                return
 
     @property
     def kills(self) -> int:
