@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from stages.errors import UserError
 
@@ -26,6 +27,18 @@ The server of a cluster that others run may be restarted meanwhile.
 
 class ClusterLostError(UserError):
     """The cluster that a run is on has died or hangs."""
+
+
+def check_alive() -> None:
+    """Check the processes without which a cluster that this process has started does nothing; it costs no call of Ray.
+
+    Raises:
+        ClusterLostError: One has died. Ray would end this process without a word, or with a trace after a minute.
+    """
+    node = ray._private.worker._global_node
+    ended = {kind: process.returncode for kind, process in (node.dead_processes() if node else [])}
+    for kind in _VITAL & ended.keys():
+        raise ClusterLostError(f"Ray's process {kind} has died (exit code {ended[kind]}){_WAY_OUT}")
 
 
 def living_nodes() -> list[dict[str, Any]]:
@@ -51,6 +64,7 @@ def living_nodes() -> list[dict[str, Any]]:
     return nodes
 
 
+_VITAL = {ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET}
 _WAY_OUT = "; committed shards are safe; run the same command to resume"
 
 

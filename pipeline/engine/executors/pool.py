@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from pipeline.engine.executors.deadline import GRACE, START
 from pipeline.engine.executors.ledger import ATTEMPTS, Lost, Result, ShardFailedError, Task
-from pipeline.engine.executors.patience import ClusterLostError, living_nodes
+from pipeline.engine.executors.patience import ClusterLostError, check_alive, living_nodes
 from pipeline.engine.executors.pulse import EVERY, Actor, Clock, Pulse, Sign
 from pipeline.engine.executors.worker import Worker, finish, load
 from pipeline.engine.job import Job
@@ -123,9 +123,15 @@ class Pool:
         """Finished tasks with their reports or findings, or with why their workers died or were given up.
 
         Raises:
+            ClusterLostError: The cluster has died or does not answer.
             Exception: A stage or a worker's set-up raised it; a retry would raise it again.
         """
-        self._hire()
+        try:
+            check_alive()
+            self._hire()
+        except ClusterLostError:
+            self.pulses.clear()  # Nobody is there to release the workers.
+            raise
         ready, _ = ray.wait([*self.busy, *self.starting], num_returns=1, timeout=1)
         for ref in ready:
             if ref in self.starting:
@@ -211,11 +217,7 @@ class Pool:
     def _look(self) -> None:
         """Determine how many workers the cluster has room for, and how many shards keep the cores of one busy."""
         self.looked = time.monotonic()
-        try:
-            nodes = [node["Resources"] for node in living_nodes()]
-        except ClusterLostError:
-            self.pulses.clear()  # Nobody is there to release the workers.
-            raise
+        nodes = [node["Resources"] for node in living_nodes()]
         kind, share = ("GPU", self.model.resources.gpus) if self.model.resources.gpus else ("CPU", self._cpus)
         room = max(sum(math.floor(node.get(kind, 0) / share + 1e-9) for node in nodes), 1)
         if room > self.room:
