@@ -43,7 +43,7 @@ ENDINGS = {
     ("driver", signal.SIGSTOP): (0,),
     **{("worker", signum): (0,) for signum in SIGNALS},
 }
-"""Exit codes; after all other kills 0, or 1 where the run cannot go on without the process."""
+"""Exit codes; after other kills 0, 1 where a run cannot go on without the process, or 2 where Ray does not start."""
 
 
 class Slow(torch.nn.Module):
@@ -166,7 +166,7 @@ class Chain:
         checks = {
             "finished shards are computed again": before.items() <= commits(self.out).items(),
             "committed parts differ": committed.items() <= _parts(self.out).items(),
-            f"exit code {code}\n{said[-2000:]}": code in ENDINGS.get((kill.target, kill.signum), (0, 1)),
+            f"exit code {code}\n{said[-2000:]}": code in ENDINGS.get((kill.target, kill.signum), (0, 1, 2)),
             f"a trace: {said}": "Traceback" not in said,
             f"left behind: {left}": not left,
         }
