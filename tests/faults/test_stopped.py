@@ -9,13 +9,16 @@ import threading
 import time
 from contextlib import suppress
 
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.executors import pulse
+from pipeline.engine.executors import inline, pulse
 from pipeline.engine.executors import ray as executor
+from pipeline.engine.executors.ledger import ShardFailedError
 from pipeline.store.manifest import cut_into_shards
-from tests.faults.toys import Killer, begin, job, toy_plan, undisturbed
-from tests.runs import files
+from pipeline.store.rundir import RunDir
+from tests.faults.toys import Deadly, Killer, begin, job, toy_plan, undisturbed
+from tests.runs import commits, files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -26,6 +29,7 @@ TIMEOUT = 3.0
 
 @pytest.fixture(autouse=True)
 def grace(monkeypatch):
+    """Less patience than real disks need. Workers have the real one: it is the driver that is tried."""
     monkeypatch.setattr(pulse, "GRACE", 2.0)
 
 
@@ -117,3 +121,59 @@ def test_a_worker_that_goes_on_again(cluster, calm, caplog, tmp_path, after):
     thread.join()
     assert files(run.path) == calm
     assert bool(lost(caplog)) == (after == 9)
+
+
+def test_an_image_that_stops_its_process_is_left_out(cluster, calm, tmp_path):
+    run = begin(tmp_path / "run", IMAGES)
+    carry_out(toy_plan(0, {0: Deadly({22: "stop"})}), run, timeout=1.0)
+    (error,) = (row for row in pq.read_table(run.path / "errors").to_pylist() if row["image_id"] == 22)
+    assert (error["error_code"], error["stage"], error["attempts"]) == ("TimedOut", "around", 2)
+    found = files(run.path)
+    assert [name for name in calm if found[name] != calm[name]] == [
+        "errors/part-000002.parquet",
+        "predictions/part-000002.parquet",
+    ]
+
+
+class Waits:
+    """Holds the batch of an image, or the storage of a part, until it is let go."""
+
+    def __init__(self):
+        self.go = threading.Event()
+
+    def __call__(self, batch):
+        if 22 in batch["image_id"]:
+            self.go.wait(60)
+
+
+class WaitingRun(RunDir):
+    """A run directory on a disk that does not answer when the third part is written."""
+
+    def write(self, name, data):
+        if name.endswith("predictions/part-000002.parquet"):
+            self.waits.go.wait(60)
+        super().write(name, data)
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("batch", "the batch from /none/21 to /none/23 is"), ("storage", "the storage of shard 2 is")],
+)
+def test_threads_that_hang_end_the_run_in_one_line_and_the_same_command_resumes(calm, tmp_path, where, what):
+    waits, run = Waits(), begin(tmp_path / "run", IMAGES)
+    if where == "storage":
+        run = WaitingRun(run.path)
+        run.waits = waits
+    plan = toy_plan(0, {1: waits} if where == "batch" else {})
+    shards, limited = cut_into_shards(IMAGES, SIZE), job(run, 1.0)
+    with pytest.raises(ShardFailedError, match=f"{what} not done after runtime.timeout=1 s"):
+        list(inline.execute(plan, shards, limited, 2, lambda: None))
+    done = commits(run.path)
+    assert len(done) == 2
+    waits.go.set()
+    while where == "storage" and len(commits(run.path)) < 3:
+        time.sleep(0.05)
+    todo = [shard for shard in shards if shard.index not in run.committed()]
+    list(inline.execute(toy_plan(), todo, limited, 2, lambda: None))
+    assert done.items() <= commits(run.path).items()
+    assert files(run.path) == calm

@@ -117,7 +117,7 @@ class Deadly:
     """What images do to the process that holds them.
 
     Args:
-        images: Their ids and what they do: ``segfault``, ``hang``, ``exit`` or ``raise``.
+        images: Their ids and what they do: ``segfault``, ``hang``, ``stop``, ``exit`` or ``raise``.
     """
 
     def __init__(self, images: dict[int, str]) -> None:
@@ -131,6 +131,8 @@ class Deadly:
                     ctypes.string_at(0)
                 case "hang":
                     time.sleep(3600)
+                case "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 case "exit":
                     os._exit(0)
                 case "raise":

@@ -194,8 +194,9 @@ def _serve(notes: int) -> None:
     stages: list[Stage]
     job: Job
     stages, job, shard = pickle.load(sys.stdin.buffer)
-    with deadline(job.timeout):
+    with deadline(job.timeout + START):  # The first reading imports libraries.
         batch = read_shard(job.run.manifest, shard)
+    with deadline(job.timeout):
         for stage in stages:
             stage.setup()
     _say(notes, "ready")

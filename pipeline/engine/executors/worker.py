@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import ray
 
-from pipeline.engine.executors.deadline import deadline, under_way
+from pipeline.engine.executors.deadline import START, deadline, under_way
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.pulse import Beats, Step
 from pipeline.engine.job import Committed, Culprits, Job, advance
@@ -80,7 +80,7 @@ def finish(group: Group, job: Job, shard: Shard, outcomes: list[Outcome], announ
 
 
 def _read(job: Job, shard: Shard, culprits: Culprits) -> list[Outcome]:
-    with deadline(job.timeout):
+    with deadline(job.timeout + START):  # The first reading imports libraries.
         return job.load(shard, culprits)
 
 
