@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from pipeline.engine.executors.cluster import check_cluster, connect
+from pipeline.engine.executors.cluster import check_cluster, connect, disconnect
 from pipeline.engine.executors.deadline import deadline
 from pipeline.engine.executors.examine import examine
 from pipeline.engine.executors.ledger import ATTEMPTS, Ledger, Lost, Result, ShardFailedError, Task, drive
@@ -97,7 +97,7 @@ def trial() -> Iterator[None]:
         yield
     finally:
         if not before:
-            ray.shutdown()
+            disconnect()
 
 
 def capacity() -> tuple[int, float]:
