@@ -87,6 +87,15 @@ def shown(name: str) -> str:
     return "".join(f"\\u{ord(one):04x}" if unicodedata.combining(one) else one for one in quoted)
 
 
+def some(names: Sequence[str]) -> str:
+    """The first five names, in one line.
+
+    >>> some(["cat", "dog"]), some("abcdef")
+    ('cat, dog', 'a, b, c, d, e ...')
+    """
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
 class Names:
     """Finds names in a list: as they stand, or else by their comparable form.
 

@@ -109,9 +109,8 @@ def preview(config: Config, out: str | Path | None = None, retry_failed: bool = 
     Raises:
         UserError: Anything that a run would raise before its first image.
     """
-    recipe_of_config = resolve_run(config)
-    before = None if out is None else RunDir(out)
-    found = survey(recipe_of_config, before.info().levels if before and before.begun else None)
+    begun = RunDir(out) if out is not None and RunDir(out).begun else None
+    found = survey(resolve_run(config), begun.info().levels if begun else None)
     if out is not None:
         with executor_of(config).trial(), holding(out, config) as directory:
             _check(directory, retry_failed, found.recipe, *examine(directory, found))

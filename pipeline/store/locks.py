@@ -113,10 +113,7 @@ def _await_death(run: str, name: str) -> None:
         return
     deadline = time.monotonic() + STALE
     while not _is_dead(first) and time.monotonic() < deadline:
-        try:
-            now = _read(run, name)
-        except StorageError:  # A store may cut an answer off while the claim is removed.
-            now = first
+        now = _read(run, name)
         if now is None:
             return
         if now != first:
@@ -148,13 +145,18 @@ def _boot() -> str:
         return ""
 
 
-def _read(run: str, name: str) -> dict[str, Any] | None:
+def _read(run: str, name: str, again: int = 2) -> dict[str, Any] | None:
+    """What a claim says; None where it is gone."""
     try:
         owner = json.loads(read_bytes(join(run, name)))
     except FileNotFoundError:
         return None
     except ValueError:
         return {}
+    except StorageError:  # A store may cut its answer off while the claim is renewed or removed.
+        if not again:
+            raise
+        return _read(run, name, again - 1)
     return owner if isinstance(owner, dict) else {}
 
 

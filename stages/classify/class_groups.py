@@ -28,6 +28,11 @@ def grouped(
     >>> probs, outputs = grouped(torch.tensor([[0.125, 0.5, 0.25, 0.125]]), [(0, 2, 3)])
     >>> probs.tolist(), outputs.tolist()
     ([[0.5, 0.5, -1.0, -1.0]], [[2, 1, 2, 3]])
+
+    Rounding makes no class more probable than 1:
+
+    >>> grouped(torch.tensor([[0.6, 0.4, 2e-7]]), [(0, 1, 2)])[0][0, 0].item()
+    1.0
     """
     import torch
 

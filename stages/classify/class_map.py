@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stages.classes import Names, comparable, shown
+from stages.classes import Names, comparable, shown, some
 from stages.errors import ConfigurationError
 from stages.ingest.uris import is_file, read_bytes
 
@@ -78,15 +78,11 @@ def mapped_outputs(
         meant = [
             f"{shown(dataset.names[label])} ({network.listed(outputs) or 'none'})" for label, outputs in found.items()
         ]
-        notes.append(f"the class map says: {_some(meant)}")
+        notes.append(f"the class map says: {some(meant)}")
     if absent:
         of = f"{len(absent)} of {len(class_map)}"
-        notes.append(f"{of} entries of the class map name no class of the dataset: {_some(absent)}")
+        notes.append(f"{of} entries of the class map name no class of the dataset: {some(absent)}")
     return found, notes
-
-
-def _some(parts: list[str]) -> str:
-    return ", ".join(parts[:5]) + (" ..." if len(parts) > 5 else "")
 
 
 def _output(value: str, key: str, network: Names, wnids: Mapping[str, int]) -> int:

@@ -35,10 +35,15 @@ def text_of(uri: str, notes: Notes) -> str:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"cannot read {uri}: {reason}") from error
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError:
         notes.say(f"{basename(uri)} is not in UTF-8: it is read as Windows-1252")
         return data.decode("cp1252", errors="replace")
+
+
+def encoding_of(start: bytes) -> str:
+    """The Unicode encoding that a file of this beginning is in, if it is in Unicode."""
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def dialect_of(text: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from posixpath import splitext
 
-from stages.classes import ClassInfo, comparable
+from stages.classes import ClassInfo, comparable, some
 from stages.errors import DataError
 from stages.formats.system_files import system_kind
 from stages.ingest.image_formats import EXTENSIONS
@@ -103,8 +103,7 @@ def wnid_of(name: str) -> str:
 
 def _only_folders(root: str) -> str:
     folders = list_folder(root)[0]
-    listed = ", ".join(folders[:5]) + (" ..." if len(folders) > 5 else "")
-    return f"it has only folders: {listed}" if folders else ""
+    return f"it has only folders: {some(folders)}" if folders else ""
 
 
 def _is_text(name: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.engine.executors.cluster import check_cluster, connect
+from pipeline.engine.executors.cluster import check_cluster, connect, disconnect
 from pipeline.engine.executors.ledger import Ledger, drive
 from pipeline.engine.executors.pool import Pool
 from pipeline.engine.job import Committed, Job
@@ -32,7 +32,7 @@ def trial() -> Iterator[None]:
         yield
     finally:
         if not before:
-            ray.shutdown()
+            disconnect()
 
 
 def capacity() -> tuple[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from stages.classes import some
 from stages.errors import DataError, StorageError
 from stages.formats.folder import sub_folders
 from stages.formats.imagefolder.parts import is_container, unwrapped
@@ -121,13 +122,9 @@ def _note_oddities(notes: Notes, classes: list[str], folders: list[str]) -> None
     if classes:
         notes.count("images lie next to the class folders: they have no label", folders.count(""))
     if empty := [name for name in classes if name not in used]:
-        notes.say(f"{len(empty):,} of {len(classes):,} class folders have no images: {_some(empty)}")
+        notes.say(f"{len(empty):,} of {len(classes):,} class folders have no images: {some(empty)}")
     if classes and all(name.isdecimal() for name in classes) and classes != sorted(classes, key=int):
         notes.say(
-            f"the class folders are numbers, taken in the order of their text: {_some(classes)}; "
+            f"the class folders are numbers, taken in the order of their text: {some(classes)}; "
             "pad them with zeros if the network counts them as numbers"
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

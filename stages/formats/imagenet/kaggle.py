@@ -58,8 +58,8 @@ def read_csv(uri: str, notes: Notes) -> dict[str, Row]:
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of each line. A quote that is not closed ends with its line: no field has line ends in it."""
-    text, dialect = dialect_of(text)
-    for position, line in enumerate(_LINE_END.split(text), start=1):
+    table, dialect = dialect_of(text)
+    for position, line in enumerate(_LINE_END.split(table), start=1 if table == text else 2):
         try:
             yield position, next(csv.reader([line], **dialect), [])
         except csv.Error:  # A field without end.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from stages.classes import ilsvrc_ids, imagenet_classes
 from stages.errors import DataError, StorageError, first_line
-from stages.formats.delimited import text_of
+from stages.formats.delimited import encoding_of, text_of
 from stages.formats.folder import wnid_of
 from stages.formats.imagenet.places import Places
 from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, whole
@@ -91,7 +91,8 @@ def _start(uri: str, notes: Notes) -> str:
     """The first lines of a file, or all of a gzipped one."""
     if uri.lower().endswith(".gz"):
         return text_of(uri, notes)
-    return read_bytes(uri, _SNIFFED).decode("utf-8-sig", errors="replace")
+    start = read_bytes(uri, _SNIFFED)
+    return start.decode(encoding_of(start), errors="replace")
 
 
 def _is_list(name: str, text: str) -> bool:
@@ -142,7 +143,7 @@ def _labels(name: str, text: str, notes: Notes) -> Iterator[tuple[str, int]]:
 def _unusable(rows: list[list[str]], numbers: set[str], in_order: bool) -> str:
     """Why the numbers of a list are not those that its form has; empty where they may be."""
     if in_order and not all(len(row) == 2 for row in rows):
-        return "has blank lines, so that they cannot be counted off against the images"
+        return "has blank lines, so that its lines are not counted off as the images are"
     if in_order:
         return "numbers the classes from 0, as no ILSVRC ids do" if "0" in numbers else ""
     if all(len(row) == 2 and _is_own_number(*row) for row in rows):

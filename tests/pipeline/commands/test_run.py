@@ -211,6 +211,17 @@ def test_failed_images_are_tried_again_where_that_is_asked_for(tiny, tiny_data, 
     assert not failed.exists()
 
 
+def test_a_retry_that_is_refused_leaves_the_run_complete(tiny, finished, tmp_path):
+    copy = Path(shutil.copytree(finished[0], tmp_path / "copy"))
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(info | {"device": "cuda"}))
+    for retry in (lambda: preview(tiny(), copy, retry_failed=True), lambda: run(tiny(), copy, retry_failed=True)):
+        with pytest.raises(ConfigurationError, match="was begun on cuda, this would go on with cpu"):
+            retry()
+        assert (copy / "_SUCCESS").exists()
+    assert run(tiny(), copy) == finished[1]
+
+
 def test_without_boxes_or_labels_there_are_boxes_but_no_scores(tiny, tiny_data, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()

@@ -41,6 +41,8 @@ def test_paths_are_relative_to_whoever_wrote_them(file, tmp_path, monkeypatch):
     assert load_config(str(file), [])[1].data.root == str(tmp_path / "pictures")
     assert load_config(str(file), ["data.root=pictures"])[1].data.root == str(elsewhere / "pictures")
     assert load_config(str(file), ["data.root=s3://bucket/pictures"])[1].data.root == "s3://bucket/pictures"
+    spec = load_config(str(file), ["model.spec=file:../a?/m.pt?classes=n.txt&arch=lite0"])[1].model.spec
+    assert spec == f"file:{tmp_path}/a?/m.pt?classes={elsewhere}/n.txt&arch=lite0"
 
 
 def test_overrides_are_yaml(file):

@@ -102,6 +102,23 @@ def test_of_many_at_once_never_two_hold_it(monkeypatch):
     assert claims() == []
 
 
+def test_a_claim_that_cannot_be_read_at_once_is_asked_for_again(store):
+    refused = []
+
+    def fail(method: str, path: str) -> int | None:
+        refused.append(method == "GET" and path.endswith(".json"))
+        return 403 if refused[-1] and sum(refused) < 3 else None
+
+    with locked(RUN):
+        store.fail = fail
+        try:
+            with pytest.raises(ConfigurationError, match="another process works on this run"), locked(RUN):
+                pass
+        finally:
+            store.fail = lambda method, path: None
+    assert sum(refused) > 2
+
+
 def test_a_store_that_refuses_some_renewals_does_not_lose_the_run(store):
     seen = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from stages.classify.network import Preprocess
 from stages.classify.sources import check_spec
-from stages.classify.sources.file_spec import FileSpec, parse, place
+from stages.classify.sources.file_spec import FileSpec, moved, parse, place
 from stages.errors import ConfigurationError
 
 
@@ -30,6 +30,19 @@ def test_what_it_says(text, expected):
         if type(expected) is tuple
         else found == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("w.pt?arch=lite0", "/of/w.pt?arch=lite0"),
+        ("m?v=2.pt?arch=lite0&classes=n.txt", "/of/m?v=2.pt?arch=lite0&classes=/of/n.txt"),
+        ("what?/w=1.pt?classes=R&D/n=1.txt&arch=lite0", "/of/what?/w=1.pt?classes=/of/R&D/n=1.txt&arch=lite0"),
+        ("w.pt", "/of/w.pt"),
+    ],
+)
+def test_its_files_have_other_names_from_elsewhere(text, expected):
+    assert moved(text, lambda name: f"/of/{name}") == expected
 
 
 def test_the_preprocessing_of_the_architecture_is_changed_where_it_is_given():

@@ -167,6 +167,21 @@ def test_tables_without_labels(text: str, note: str, put, tmp_path) -> None:
     assert found == {"a.png": ""} and any(line.startswith(note) for line in notes)
 
 
+def test_tables_that_cannot_be_read_cost_no_image(put, tmp_path) -> None:
+    for name in ("cat/a.png", "dog/b.png"):
+        put(name)
+    (tmp_path / "labels.csv").symlink_to(tmp_path / "gone")
+    (tmp_path / "folder.csv").mkdir()
+    put("deep.jsonl", b"[" * 200_000)
+    found, notes = read(tmp_path)
+    assert found == {"cat/a.png": "cat", "dog/b.png": "dog"}
+    assert any(
+        line.startswith("1 files that may list labels cannot be read: they are left out, such as: cannot read ")
+        and "labels.csv" in line
+        for line in notes
+    )
+
+
 def test_a_table_as_root_names_the_images(put, tmp_path) -> None:
     for name in ("images/a.png", "images/b.png", "images/c.png", "2020/d.png"):
         put(name)

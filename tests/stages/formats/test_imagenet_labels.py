@@ -82,6 +82,8 @@ LISTS = {
     ),
     "blanks in folders": ("val.txt", CAFFE.replace("ILSVRC", "/my data/val/ILSVRC")),
     "backslashes": ("val.txt", CAFFE.replace("ILSVRC", "val\\ILSVRC")),
+    "blank lines": ("val.txt", CAFFE.replace("\n", "\n\n", 3)),
+    "UTF-16": ("val.txt", CAFFE),
     "names behind": ("val.txt", CAFFE.replace("\n", " great white shark\n")),
     "TensorFlow": ("imagenet_2012_validation_synset_labels.txt", "\n".join(map(str, WNIDS))),
 }
@@ -90,7 +92,8 @@ LISTS = {
 @pytest.mark.parametrize("form", LISTS)
 def test_lists_of_labels(put, ten: Path, form: str) -> None:
     name, text = LISTS[form]
-    put(name, gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    content = text.encode("utf-16" if form == "UTF-16" else "utf-8")
+    put(name, gzip.compress(content) if name.endswith(".gz") else content)
     assert labels(ten) == INDICES
     numbers = form not in ("wnids", "TensorFlow")
     taken = f"the numbers of {name} are taken as indices from 0 in the order of the wnids"
@@ -115,6 +118,11 @@ def test_lists_of_labels(put, ten: Path, form: str) -> None:
             "\n".join(["0", *map(str, INDICES)]),
             f"{GROUND_TRUTH} numbers the classes from 0, as no ILSVRC ids do: it is not used",
         ),
+        (
+            GROUND_TRUTH,
+            "\n".join(["490", "", *map(str, IDS[1:])]),
+            f"{GROUND_TRUTH} has blank lines, so that its lines are not counted off as the images are: it is not used",
+        ),
     ],
 )
 def test_lists_that_say_something_else(put, ten: Path, name: str, text: str, note: str) -> None:
@@ -129,6 +137,16 @@ def test_lines_that_say_no_class_or_two(put, ten: Path) -> None:
     assert "1 labels differ within val.txt: the former is used" in found
     # The highest number is 1000, but the numbers begin with 0.
     assert "3 lines of val.txt have no class of the 1000: left out, such as: line 11" in found
+
+
+@pytest.mark.parametrize("place", ["beside the images", "the devkit's archive"])
+def test_an_empty_list_says_nothing_of_any_image(put, ten: Path, place: str) -> None:
+    name = DEVKIT_FILES[place][0]
+    if name == GROUND_TRUTH:
+        put(name, b"\n")
+    else:
+        write_tar(ten / name, {f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}": b""}, "w:gz")
+    assert labels(ten) == [-1] * 10
 
 
 def test_a_list_is_the_last_to_be_asked(put, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ PER_BOX = {
     "semicolons": table(NAMES, lambda _, image, box: [image, box], delimiter=";"),
     "tabs": table(NAMES, lambda _, image, box: [image, box], delimiter="\t"),
     "a spreadsheet's first line": b"sep=;\r\n" + table(NAMES, lambda _, image, box: [image, box], delimiter=";"),
+    "bars, said by the first line": b"sep=|\n" + table(NAMES, lambda _, image, box: [image, box], delimiter="|"),
+    "UTF-16": table(NAMES, lambda _, image, box: [image, box], delimiter="\t").decode().encode("utf-16"),
     "blanks behind commas": table(
         NAMES, lambda _, image, box: [image, f'"{box}"'], quoting=csv.QUOTE_NONE, quotechar=None
     ).replace(b",", b", "),
@@ -97,6 +99,18 @@ def test_a_row_that_cannot_be_read_leaves_the_others_of_its_image(put) -> None:
     assert annotations[stem(4)].boxes.tolist() == EXPECTED[4]
     assert notes.lines() == [
         "3 lines of LOC_val_solution.csv are not 'image,wnid x y x y ...': left out, such as: line 8"
+    ]
+
+
+@pytest.mark.parametrize("first", ["", "sep=,\n"])
+def test_a_quote_that_is_not_closed_costs_its_own_line_at_most(put, first: str) -> None:
+    rows = PER_BOX["pandas"].decode() + f'{stem(7)},"{TENCH} 1 1 2 2\n"{stem(8)},{TENCH} 1 1 2 2\n'
+    rows += "".join(f"{stem(number)},{TENCH} 1 1 2 2\n" for number in range(9, 9000))
+    annotations, notes = read_annotations(str(put("LOC_val_solution.csv", (first + rows).encode()).parent))
+    expected = EXPECTED | {number: [[1, 1, 3, 3]] for number in (7, 9, 8999)}
+    assert {number: annotations[stem(number)].boxes.tolist() for number in expected} == expected
+    assert notes.lines() == [
+        f"1 lines of LOC_val_solution.csv are not 'image,wnid x y x y ...': left out, such as: line {9 + bool(first)}"
     ]
 
 

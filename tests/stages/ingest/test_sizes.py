@@ -52,5 +52,5 @@ def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_pat
     assert filled.records[0].boxes.tolist() == [[0, 0, 20, 8]]
     assert filled.records[0].box_labels.tolist() == [3]
     assert filled.records[6].boxes.tolist() == boxes.tolist()
-    clipped = "5 boxes clipped: they end outside their image"
+    clipped = "5 boxes clipped: they end outside their image, whose size is read from its file"
     assert filled.notes == ["before", "5 boxes dropped: outside their image", clipped]
