@@ -72,7 +72,9 @@ def commits(run: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (run / "predictions").glob("part-*.parquet")}
 
 
-def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.Popen[str]:
+def start(
+    *arguments: object, prelude: str = "", environment: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
     """``wsl-pipeline`` with these arguments as a process group of its own.
 
     As the installed command, it does not begin with the current folder on its path.
@@ -80,13 +82,14 @@ def start(*arguments: object, prelude: str = "", **options: Any) -> subprocess.P
     Args:
         *arguments: Of the command line.
         prelude: Python to run in the process first.
+        environment: Variables beside this process's.
         **options: Of ``subprocess.Popen``.
     """
     path = os.pathsep.join(entry for entry in sys.path if entry)
     code = f"{prelude}\nfrom pipeline.shell.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         start_new_session=True,
         text=True,
         **options,

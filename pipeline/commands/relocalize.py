@@ -97,7 +97,8 @@ def rescore(
     recipe = rules.with_network(made_by.network).with_classes(origin.classes()).with_levels(made_by.levels)
     with holding(out, config) as directory:
         session = Session(directory, _begun(directory, recipe, origin), watch)
-        job = StoredJob(directory, BATCH_ROWS, recipe.class_names, source=origin, recipe=recipe)
+        limit = config.runtime.timeout
+        job = StoredJob(directory, BATCH_ROWS, recipe.class_names, limit, source=origin, recipe=recipe)
         groups = [Group(scoring_stages(recipe), Resources())]
         workers = cores() if config.runtime.workers == "auto" else config.runtime.workers
 

@@ -258,7 +258,9 @@ class RuntimeConfig(Section):
     """Share of a GPU that one model worker occupies."""
     timeout: Annotated[float, Field(gt=0)] = 1800
     """Seconds that a batch, a single image or the loading of the network may take in a Ray worker before the worker
-    counts as hung."""
+    counts as hung; one that stands still as a whole, stopped or on a dead disk, is replaced 15 s later. With inline,
+    seconds that a batch or the storage of a shard may take before the run ends; there, the loading of the network and
+    native code that keeps Python's lock have no bound."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; fixed once a run has begun."""
     max_failures: Share = 0.01

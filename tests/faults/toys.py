@@ -117,7 +117,7 @@ class Deadly:
     """What images do to the process that holds them.
 
     Args:
-        images: Their ids and what they do: ``segfault``, ``hang``, ``exit`` or ``raise``.
+        images: Their ids and what they do: ``segfault``, ``hang``, ``stop``, ``exit`` or ``raise``.
     """
 
     def __init__(self, images: dict[int, str]) -> None:
@@ -131,6 +131,8 @@ class Deadly:
                     ctypes.string_at(0)
                 case "hang":
                     time.sleep(3600)
+                case "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 case "exit":
                     os._exit(0)
                 case "raise":
@@ -138,16 +140,17 @@ class Deadly:
 
 
 class Killer:
-    """Kills the process that it is in once for each of some numbers of commits.
+    """Kills or stops the process that it is in once for each of some numbers of commits.
 
     Args:
         run: The run directory.
         moments: Numbers of commits from which on a kill is due.
-        notes: Folder for what was done, one file a kill.
+        notes: Folder for what was done, one file a kill, which holds the process's id.
+        signum: What is sent.
     """
 
-    def __init__(self, run: Path, moments: Iterable[int], notes: Path) -> None:
-        self.run, self.moments, self.notes = run, list(moments), notes
+    def __init__(self, run: Path, moments: Iterable[int], notes: Path, signum: int = signal.SIGKILL) -> None:
+        self.run, self.moments, self.notes, self.signum = run, list(moments), notes, signum
         notes.mkdir(exist_ok=True)
 
     def __call__(self, batch: Batch | None = None) -> None:
@@ -157,10 +160,12 @@ class Killer:
             note = self.notes / str(number)
             if count >= moment and not note.exists():
                 try:
-                    note.touch(exist_ok=False)
+                    with note.open("x") as file:
+                        file.write(str(os.getpid()))
                 except FileExistsError:
                     continue
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.signum)
+                return
 
     @property
     def kills(self) -> int:

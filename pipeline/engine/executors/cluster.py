@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
+from pipeline.engine.executors.patience import bounded_start
 from pipeline.engine.executors.reach import check_reachable, reason
+from pipeline.engine.executors.session import Session
 from pipeline.engine.import_path import import_path
 from pipeline.engine.interrupt import handling, interrupt
 from stages.errors import ConfigurationError
@@ -31,6 +38,8 @@ class _OwnPath(JobConfig):
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a quiet one here, unless this process has one.
 
+    Only processes of this user on this machine can reach one that is started here.
+
     Raises:
         ConfigurationError: The cluster cannot be reached or started.
     """
@@ -38,16 +47,76 @@ def connect() -> None:
         return
     check_cluster()
     address = _address()
+    try:
+        with bounded_start(), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
+            if address == "local":
+                _start()
+            else:
+                _init(address)
+    except Exception as error:  # Ray raises whatever it meets, and bare exceptions of its own.
+        disconnect()
+        raise ConfigurationError(f"runtime.executor ray: {_failure(address, error)}") from None
+
+
+@atexit.register  # It runs before Ray's own, which leaves things behind.
+def disconnect() -> None:
+    """Leave the cluster, and end one that was started here with all that belongs to it."""
+    for session in _sessions:
+        session.wake()
+    ray.shutdown()
+    while _sessions:
+        _sessions.pop().close()
+
+
+_sessions: list[Session] = []
+"""That of the cluster that was started here; of earlier ones, too, where somebody else has shut down Ray."""
+
+
+def _init(address: str, **options: Any) -> None:
     # With Ray's client the driver is a process on the cluster, which reads the configuration before any path is set.
     config = JobConfig if address.startswith("ray://") else _OwnPath
     path = config(_py_driver_sys_path=import_path()[::-1])  # Workers put each before those that they have.
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, job_config=path, **options)
+
+
+def _start() -> None:
+    disconnect()
+    session = Session()
+    _sessions.append(session)
+    with _private(session):
+        _init("local", include_dashboard=False, _temp_dir=str(session.temporary))
+
+
+@contextmanager
+def _private(session: Session) -> Iterator[None]:
+    """Let Ray listen on the loopback interface only, and serve only who knows the session's token.
+
+    The processes that Ray starts learn it from the environment, this one from Ray's settings.
+    """
+    ours = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(session.token),
+        # Ray binds to the loopback interface where it believes that there is no other node.
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+    }
+    names = [*ours, "RAY_AUTH_TOKEN"]  # The last goes before a file.
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(ours)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    _read_settings()
     try:
-        with handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, job_config=path, **options)
-    except Exception as error:  # Ray raises whatever it meets, and bare exceptions of its own.
-        ray.shutdown()
-        raise ConfigurationError(f"runtime.executor ray: {_failure(address, error)}") from None
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def _read_settings() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def check_cluster() -> None:

@@ -10,11 +10,14 @@ or a call that never returns, cannot be caught inside it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +26,7 @@ from types import TracebackType
 
 import numpy as np
 
-from pipeline.engine.executors.deadline import deadline
+from pipeline.engine.executors.deadline import GRACE, START, deadline
 from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job
 from pipeline.engine.plan import Group, process
@@ -123,15 +126,15 @@ class _Child:
             self._end(self.process)
 
     def __call__(self, rows: list[int]) -> ImageError | None:
-        """Try some rows together."""
+        """Try some rows together; a child that is stopped, and cannot end itself at the time limit, is given up."""
         child = self.process = self.process or self._start()
         started = time.monotonic()
         _send(child, json.dumps(rows).encode() + b"\n")
         step = "setup"
-        for note in iter(self.notes.readline, ""):
-            if note == "done\n":
+        while note := self._note(started + self.timeout + GRACE):
+            if note == "done":
                 return None
-            step = note.strip()
+            step = note
         self.process = None
         code = self._end(child)
         if time.monotonic() - started >= self.timeout:
@@ -140,25 +143,42 @@ class _Child:
         return ImageError(step, "WorkerCrashed", f"ended its process with {how}; remove it from the dataset")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        reading, writing = os.pipe()
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(writing)],  # -P: not from the current folder
-            stdin=subprocess.PIPE,
-            pass_fds=[writing],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
-        )
-        os.close(writing)
-        self.notes = os.fdopen(reading, encoding="utf-8")
-        _send(child, self.parcel)
-        if self.notes.readline() != "ready\n":
-            raise ExaminationError(f"a process cannot set up the stages (exit code {self._end(child)})")
-        return child
+        for _ in range(TRIES):
+            reading, writing = os.pipe()
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(writing)],  # -P: not from the current folder
+                stdin=subprocess.PIPE,
+                pass_fds=[writing],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
+            )
+            os.close(writing)
+            self.notes, self.unread = reading, b""
+            # In a thread, because a child that is stopped before it has read the parcel would block this one.
+            threading.Thread(target=_send, args=(child, self.parcel), daemon=True).start()
+            if self._note(time.monotonic() + self.timeout + START) == "ready":
+                return child
+            code = self._end(child)
+        raise ExaminationError(f"a process cannot set up the stages (exit code {code})")
+
+    def _note(self, until: float) -> str:
+        """The child's next line; empty once it has ended, or when it has written none until then."""
+        while b"\n" not in self.unread:
+            left = None if math.isinf(until) else max(until - time.monotonic(), 0)
+            data = os.read(self.notes, 4096) if select.select([self.notes], [], [], left)[0] else b""
+            if not data:
+                return ""
+            self.unread += data
+        line, _, self.unread = self.unread.partition(b"\n")
+        return line.decode()
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:
-        self.notes.close()
-        child.kill()  # Harmless if it is already dead.
-        with child:
-            return child.wait()
+        """Kill the child if it is not dead yet, and return its exit code."""
+        os.close(self.notes)
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):  # It may wait for a disk that does not answer.
+            child.wait(GRACE)
+            child.communicate()  # Close its stdin.
+        return child.poll() or 0
 
 
 def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
@@ -174,7 +194,8 @@ def _serve(notes: int) -> None:
     stages: list[Stage]
     job: Job
     stages, job, shard = pickle.load(sys.stdin.buffer)
-    batch = read_shard(job.run.manifest, shard)
+    with deadline(job.timeout + START):  # The first reading imports libraries.
+        batch = read_shard(job.run.manifest, shard)
     with deadline(job.timeout):
         for stage in stages:
             stage.setup()

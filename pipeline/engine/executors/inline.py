@@ -2,19 +2,28 @@
 
 An image that kills or hangs its process ends this run; the Ray executor, with the same command, finds the image,
 leaves it out and goes on.
+
+``runtime.timeout`` bounds the wait for a batch and for the storage of a shard, but not the loading of the network, nor
+native code that keeps the interpreter's lock, nor a process that is stopped as a whole: a thread cannot end another,
+nor look at a clock without that lock. The thread that hangs lives on until the process ends, which the command line
+does at once; a Python program waits for it when it ends.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
+from pipeline.engine.executors.ledger import ShardFailedError
 from pipeline.engine.job import Committed, Job, advance
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
 from pipeline.store.manifest import Shard
+
+Result = TypeVar("Result")
 
 
 def check() -> None:
@@ -56,27 +65,57 @@ def execute(
 
     Yields:
         A report after each commit.
+
+    Raises:
+        ShardFailedError: A batch, or the storage of a shard, is not done after the job's time limit.
     """
     stages = [stage for group in groups for stage in group.stages]
     for group in groups:
         group.setup()
     ready()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="wsl-pipeline")
+    storage = ThreadPoolExecutor(1, thread_name_prefix="wsl-pipeline-storage")
     # Two shards at once: the next shard's batches fill the cores while the last batches of one finish.
-    running: deque[tuple[Shard, list[Future[Outcome]]]] = deque()
+    running: deque[tuple[Shard, list[tuple[str, Future[Outcome]]]]] = deque()
+    hung = False
+
+    def begin(batch: Outcome) -> tuple[str, Future[Outcome]]:
+        uris = batch.rows["uri"]
+        return f"the batch from {uris[0]} to {uris[-1]}", pool.submit(advance, stages, batch)
+
+    def finish(shard: Shard, batches: list[tuple[str, Future[Outcome]]]) -> Committed:
+        outcomes = [_within(job, batch, name) for name, batch in batches]
+        return _within(job, storage.submit(job.commit, shard, outcomes), f"the storage of shard {shard.index}")
+
     try:
         for shard in shards:
             if stop():
                 break
-            running.append((shard, [pool.submit(advance, stages, batch) for batch in job.load(shard, {})]))
+            rows = _within(job, storage.submit(job.load, shard, {}), f"the reading of shard {shard.index}")
+            running.append((shard, [begin(batch) for batch in rows]))
             if len(running) == 2:
-                yield _finish(running.popleft(), job)
+                yield finish(*running.popleft())
         while running:
-            yield _finish(running.popleft(), job)
+            yield finish(*running.popleft())
+    except ShardFailedError:
+        hung = True
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        storage.shutdown(wait=not hung)  # Nothing is stored once the run directory is no longer locked.
 
 
-def _finish(entry: tuple[Shard, list[Future[Outcome]]], job: Job) -> Committed:
-    shard, batches = entry
-    return job.commit(shard, [batch.result() for batch in batches])
+def _within(job: Job, future: Future[Result], what: str) -> Result:
+    """The result of the work that other work does not keep from running, within the job's time limit.
+
+    Counted second by second, because this process may itself be stopped meanwhile, as by Ctrl-Z.
+    """
+    waited, step = 0.0, min(job.timeout, 1.0)
+    while not wait([future], timeout=step).done:
+        waited += step
+        if waited >= job.timeout and not future.done():
+            raise ShardFailedError(
+                f"{what} is not done after runtime.timeout={job.timeout:g} s, as with a disk that does not answer or "
+                "an image that hangs; committed shards are safe, and the ray executor goes on without such an image"
+            )
+    return future.result()

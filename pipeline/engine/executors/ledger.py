@@ -27,13 +27,15 @@ class ShardFailedError(UserError):
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker died while it had a task.
+    """A worker died while it had a task, or was given up.
 
     Attributes:
         cause: The cause, in one line.
+        begun: Whether it may have begun the task, which is then an attempt.
     """
 
     cause: str
+    begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Ledger:
             if not result:
                 self._cleared.add(task.shard.index)
             return Task(task.shard, culprits={**task.culprits, **result})
+        if not result.begun:
+            return task
         if task.attempt < ATTEMPTS:
             return replace(task, attempt=task.attempt + 1)
         if not task.examine and task.shard.index not in self._cleared:

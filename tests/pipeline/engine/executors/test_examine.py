@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.engine.executors import examine as module
 from pipeline.engine.executors.examine import ExaminationError, examine
 from pipeline.store.manifest import Shard
 from tests.faults.toys import Deadly, begin, job, toy_plan
@@ -17,14 +18,16 @@ def directory(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_kind_of_death_is_found_and_named(directory):
-    deadly = {12: "segfault", 17: "exit", 21: "hang"}
+def test_every_kind_of_death_is_found_and_named(directory, monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 1.0)
+    deadly = {12: "segfault", 17: "exit", 21: "hang", 23: "stop"}
     groups = toy_plan(around={1: Deadly(deadly)})
     found = examine(groups, job(directory, timeout=1), Shard(0, 10, 25), known={})
     assert {image: (error.code, error.stage, error.attempts) for image, error in found.items()} == {
         12: ("WorkerCrashed", "around", 2),
         17: ("WorkerCrashed", "around", 2),
         21: ("TimedOut", "around", 2),
+        23: ("TimedOut", "around", 2),
     }
     assert "SIGSEGV" in found[12].message and "exit code 0" in found[17].message
     assert "runtime.timeout=1 s" in found[21].message

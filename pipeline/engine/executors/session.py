@@ -1,0 +1,106 @@
+"""What a local Ray cluster has on this machine, a folder of its own and processes, and how both end with it.
+
+``python -m pipeline.engine.executors.session FOLDER DRIVER`` waits for the end of the process that started the
+cluster, however it ends, and removes what it left. Ray by itself keeps its agents for a minute and its folder for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.engine.import_path import import_path
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at whether the driver lives."""
+PATIENCE = 5.0
+"""Seconds that killed processes may take to end."""
+
+
+class Session:
+    """A folder for one cluster, which only this user can enter, and the secret that its processes share.
+
+    A process of its own removes them if this one ends without :meth:`close`.
+
+    Attributes:
+        folder: Inside ``RAY_TMPDIR`` or the usual place for temporary files.
+        temporary: Folder in it for Ray, which opens its folder to all users. Its name is short, as a socket's must be.
+        token: File with the secret. Its name, in the environment of the cluster's processes, tells whose they are.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
+
+    def __init__(self) -> None:
+        usual = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # Sockets have short names.
+        parent = Path(os.environ.get("RAY_TMPDIR") or usual).absolute()
+        parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+        self.temporary = self.folder / "r"
+        self.token = self.folder / "token"
+        self.token.touch(0o600)
+        self.token.write_text(secrets.token_hex(32))
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(self.folder), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(import_path())},
+            start_new_session=True,  # Signals to this process's group end this one only.
+        )
+
+    def wake(self) -> None:
+        """Continue processes that were stopped: Ray waits for their answers without a limit."""
+        for pid in _processes(self.folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the processes that are left, and remove the folder."""
+        self._watcher.kill()
+        self._watcher.wait()
+        _remove(self.folder)
+
+
+def _remove(folder: Path) -> None:
+    last = time.monotonic() + PATIENCE
+    while (found := list(_processes(folder))) and time.monotonic() < last:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _processes(folder: Path) -> Iterator[int]:
+    """Processes that have inherited a name in the folder, where the system lists them (Linux)."""
+    mark = b"=" + os.fsencode(folder) + b"/"
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # It has ended, or is another user's.
+            if mark in (process / "environ").read_bytes() and int(process.name) != os.getpid():
+                yield int(process.name)
+
+
+def _main() -> None:
+    folder, driver = Path(sys.argv[1]), int(sys.argv[2])
+    for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # Whoever ends everything here ends the driver, too.
+        signal.signal(one, signal.SIG_IGN)
+    while os.getppid() == driver:
+        time.sleep(LOOK_EVERY)
+    _remove(folder)
+    time.sleep(1)  # A process that was about to start as the driver died has found its folder gone, or made it again.
+    _remove(folder)
+
+
+if __name__ == "__main__":
+    _main()
