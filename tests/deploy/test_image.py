@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -43,6 +44,15 @@ def test_the_image_does_not_run_as_root():
     assert user.isdecimal() and int(user) > 0, "Kubernetes' runAsNonRoot needs a number"
     assert f"--uid {user} " in TEXT
     assert json.loads(next(rest for name, rest in LINES if name == "CMD"))[0] == "wsl-pipeline"
+
+
+def test_the_readme_builds_stages_and_passes_arguments_that_exist():
+    blocks = re.findall(r"```bash\n(.+?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    lock, image = blocks[0].replace("\\\n", " ").splitlines()
+    assert "--target lock --output locked" in lock and "--build-context lock=locked" in image
+    assert {"--sbom=true", "--provenance=true", "--push"} <= set(image.split())
+    declared = {rest.partition("=")[0] for name, rest in LINES if name == "ARG"}
+    assert declared == {"PYTHON", "TORCH_INDEX"} and "--build-arg PYTHON=python:" in image
 
 
 def test_nothing_is_installed_without_a_hash():
