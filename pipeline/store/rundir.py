@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,16 +19,17 @@ from pipeline.config.load import stored_config
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
+from pipeline.store.files import Files
 from pipeline.store.info import SCHEMA, RunInfo
-from pipeline.store.locks import CLAIMS, locked
+from pipeline.store.locks import CLAIMS
 from pipeline.store.schema import ERRORS, PREDICTIONS
-from pipeline.store.seal import SealError, seal, unseal
+from pipeline.store.seal import SealError, read_sealed, seal
 from pipeline.store.tables import SEALED_FORM
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
-from stages.errors import ConfigurationError, DataError, StorageError
-from stages.ingest.paths import join, local_path
-from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
+from stages.errors import ConfigurationError, DataError
+from stages.ingest.paths import local_path
+from stages.ingest.uris import is_file, list_folder, open_file
 
 # Files of a run that was interrupted before its manifest was written.
 _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
@@ -41,27 +39,12 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 FAILED = "wsl_pipeline.failed"
 """Key of a part's footer for the number of its images that failed, which have a part of their own."""
 
-_NEEDED: dict[str, dict[str, type]] = {
-    "coco/ground_truth.json": {"categories": list},
-    "metrics.json": {"protocol_fingerprint": str, "n_images": int, "methods": dict},
-}
-"""Fields, by file, that every file written by a run has."""
 
-
-class RunDir:
-    """The files of one run, by name, on a disk or in an object store. Every file is written atomically.
-
-    Args:
-        place: Local path or uri.
-
-    Attributes:
-        uri: Local path or uri, independent of the working directory.
-        written: SHA-256, in hex, of the files that this object has written, by name.
-    """
+class RunDir(Files):
+    """The files of one run: its manifest, configuration and progress, and a part for every finished shard."""
 
     def __init__(self, place: str | Path) -> None:
-        self.uri = storage.resolve(place)
-        self.written: dict[str, str] = {}
+        super().__init__(place)
         self._trusts_manifest = False
 
     @classmethod
@@ -93,41 +76,6 @@ class RunDir:
             raise ConfigurationError(f"--out: cannot write to {run}: {storage.reason(error)}") from None
         return run
 
-    def __str__(self) -> str:
-        return self.uri
-
-    @property
-    def path(self) -> Path:
-        """The folder of a run on a disk, for code that needs a local path.
-
-        Raises:
-            ConfigurationError: The run is in an object store.
-        """
-        if local_path(self.uri) is None:
-            raise ConfigurationError(f"{self}: this needs a run on a local disk; copy it to one")
-        return Path(self.uri)
-
-    def where(self, name: str) -> str:
-        """Local path or uri of a file of the run."""
-        return join(self.uri, name)
-
-    def exists(self, name: str) -> bool:
-        """Whether the run has a file of that name."""
-        return is_file(self.where(name))
-
-    def read(self, name: str) -> bytes:
-        """The content of a file of the run.
-
-        Raises:
-            DataError: The run has no such file, or the store does not answer.
-        """
-        try:
-            return read_bytes(self.where(name))
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError | NotADirectoryError) and error.errno != errno.ENAMETOOLONG:
-                raise
-            raise DataError(f"{self} has no {name}: no run was begun there, or it has not got that far") from None
-
     @property
     def manifest(self) -> str | BinaryIO:
         """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads only the requested ranges.
@@ -158,16 +106,6 @@ class RunDir:
         """Whether the run has written its manifest."""
         return self.exists(MANIFEST_FILE)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the run against other processes; the lock does not outlive a dead process.
-
-        Raises:
-            ConfigurationError: Another process works on it.
-        """
-        with locked(self.uri):
-            yield
-
     @property
     def locked_once(self) -> bool:
         """Whether a process has locked the run, now or earlier; a folder that is no run is not to be locked."""
@@ -181,54 +119,6 @@ class RunDir:
     def reopen(self) -> None:
         """Mark the run as incomplete again, since one of its files was removed."""
         storage.remove(self.where("_SUCCESS"))
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write one file atomically.
-
-        Raises:
-            OutputError: The disk is full, the folder cannot be written or the store does not take it.
-        """
-        self.stream(name, [data])
-
-    def stream(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Write one file piece by piece, atomically like :meth:`write`.
-
-        Raises:
-            OutputError: The file cannot be written, as in :meth:`write`.
-        """
-        digest = hashlib.sha256()
-
-        def hashed() -> Iterator[bytes]:
-            for chunk in chunks:
-                digest.update(chunk)
-                yield chunk
-
-        storage.write(self.where(name), hashed())
-        self.written[name] = digest.hexdigest()
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write JSON for people: indented, with a final newline."""
-        self.write(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run.
-
-        Raises:
-            DataError: The run has no such file.
-        """
-        try:
-            value = json.loads(self.read(name))
-        except ValueError:
-            value = None
-        needed = _NEEDED.get(name, {})
-        if (
-            not value
-            or not isinstance(value, dict)
-            or any(not isinstance(value.get(key), kind) for key, kind in needed.items())
-        ):
-            way_out = ", or remove it and run the command of its run again" if needed else " or choose another --out"
-            raise DataError(f"{self.where(name)} is damaged; restore it{way_out}")
-        return value
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors are written first."""
@@ -391,20 +281,7 @@ class RunDir:
             SealError: It is damaged; says which and how.
             StorageError: It cannot be read.
         """
-        try:
-            data = read_bytes(uri)
-        except OSError as error:
-            message = f"cannot read {uri}: {storage.reason(error)}; fix it and run the same command again"
-            raise StorageError(message) from None
-        try:
-            facts = unseal(data, self._facts(shard)) if self._sealed else {}
-            table = pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
-            if table.column_names == columns:
-                return table.replace_schema_metadata((table.schema.metadata or {}) | facts)
-            reason = "it lacks columns"
-        except (SealError, pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-        raise SealError(f"{uri} is damaged ({reason})")
+        return read_sealed(uri, columns, self._facts(shard) if self._sealed else None)
 
 
 def _as_list(layer: str | list[str]) -> list[str]:

@@ -12,6 +12,10 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.store import atomic as storage
+from stages.errors import StorageError
+from stages.ingest.uris import read_bytes
+
 _DIGEST = b"wsl_pipeline.sha256"
 _ZEROS = b"0" * 64
 _BETWEEN = 2  # Bytes between a key and its value in the footer: the field's number and the value's length.
@@ -62,6 +66,34 @@ def unseal(data: bytes, facts: Mapping[str, str]) -> dict[str, str]:
     if not facts.items() <= found.items():
         raise SealError("it was made from other images, by another network or configuration, or for another shard")
     return found
+
+
+def read_sealed(uri: str, columns: list[str], facts: Mapping[str, str] | None) -> pa.Table:
+    """Columns of a sealed file, with the entries of its footer as the metadata of the schema.
+
+    Args:
+        uri: Local path or uri.
+        columns: Names of the wanted columns.
+        facts: Entries that its footer must have; None for a file of a version that sealed none.
+
+    Raises:
+        SealError: It is damaged or another one; says which and how.
+        StorageError: It cannot be read.
+    """
+    try:
+        data = read_bytes(uri)
+    except OSError as error:
+        message = f"cannot read {uri}: {storage.reason(error)}; fix it and run the same command again"
+        raise StorageError(message) from None
+    try:
+        found = {} if facts is None else unseal(data, facts)
+        table = pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
+        if table.column_names == columns:
+            return table.replace_schema_metadata((table.schema.metadata or {}) | found)
+        reason = "it lacks columns"
+    except (SealError, pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+    raise SealError(f"{uri} is damaged ({reason})")
 
 
 def _place(data: bytes) -> tuple[int, int]:
