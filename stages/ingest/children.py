@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from stages import errors
@@ -49,7 +50,7 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
 
     Args:
         function: ``module:name`` of a function from a uri to what JSON can hold.
-        uris: Arguments of the calls.
+        uris: Arguments of the calls; local paths are absolute, because a process may have begun in another folder.
 
     Yields:
         The value of each call, or an instance of :class:`Lost`.
@@ -60,29 +61,35 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
     """
     most = _MOST_REMOTE if any(map(_is_remote, uris)) else min(_MOST_LOCAL, len(os.sched_getaffinity(0)))
     batches = [uris[at : at + _BATCH] for at in range(0, len(uris), _BATCH)]
-    hung = 0
+    hung, stop = 0, Event()
     with ThreadPoolExecutor(min(most, 1 + len(uris) // _WORTH)) as pool:
-        for batch, answers in zip(batches, pool.map(partial(_batch, function), batches), strict=True):
-            for uri, answer in zip(batch, answers, strict=True):
-                hung = hung + 1 if isinstance(answer, _Hung) else 0
-                if hung == _HUNG:
-                    raise StorageError(f"{uri} and those before it cannot be read in {SECONDS} s each")
-                yield answer
+        try:
+            for batch, answers in zip(batches, pool.map(partial(_batch, function, stop), batches), strict=True):
+                for uri, answer in zip(batch, answers, strict=True):
+                    hung = hung + 1 if isinstance(answer, _Hung) else 0
+                    if hung == _HUNG:
+                        raise StorageError(f"{uri} and those before it cannot be read in {SECONDS} s each")
+                    yield answer
+        finally:  # Of an interrupted run, no batch is finished first.
+            stop.set()
 
 
 def _is_remote(uri: str) -> bool:
     return local_path(uri.removeprefix("tar:")) is None
 
 
-def _batch(function: str, uris: Sequence[str]) -> list[Any]:
+def _batch(function: str, stop: Event, uris: Sequence[str]) -> list[Any]:
     found: list[Any] = []
     tries = 0
-    while len(found) < len(uris):
+    while len(found) < len(uris) and not stop.is_set():
         child = _take()
         try:
             for answer in child.calls(function, uris[len(found) :]):
                 found.append(answer)
                 tries = 0
+                if stop.is_set():
+                    child.end()
+                    return found
             _idle.append(child)
         except _EndedError:
             code = child.end()

@@ -127,15 +127,18 @@ def ranges_for(kind: Kind, samples: Samples, levels: Levels | None) -> tuple[Ran
 
 def in_8_bits(values: np.ndarray, levels: Range) -> np.ndarray:
     """Values as uint8: black is 0, white is 255, and what lies beyond is clipped. What is not finite becomes black."""
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # A table of all values is much faster.
-        table = in_8_bits(np.arange(65536.0), levels)
-        return np.take(table, values)
-    black, white = levels
     shown = np.empty(values.shape, np.uint8)
+    # A table of all values is much faster.
+    table = _shown(np.arange(65536.0), levels) if values.dtype.kind == "u" and values.dtype.itemsize == 2 else None
     for rows, target in zip(_blocks(values), _blocks(shown), strict=True):
-        share = (np.where(np.isfinite(rows), rows, black).astype(np.float64) - black) / (white - black or 1.0)
-        target[:] = np.rint(np.clip(share, 0, 1) * 255)
+        target[:] = _shown(rows, levels) if table is None else np.take(table, rows)
     return shown
+
+
+def _shown(values: np.ndarray, levels: Range) -> np.ndarray:
+    black, white = levels
+    share = (np.where(np.isfinite(values), values, black).astype(np.float64) - black) / (white - black or 1.0)
+    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,6 +13,8 @@ from stages.ingest.geometry import upright_boxes, upright_mask
 from stages.ingest.header import Header
 from stages.ingest.records import Dataset, Frame, ImageRecord
 
+_HEADER_AT = "stages.ingest.header:header_at"
+
 _TURNED = "images are stored turned or mirrored, and so are their boxes: these are turned with them"
 _LOST = "images end or hang the process that reads their headers"
 _OTHER_SIZE = "images have neither as stored nor as displayed the size that is stated for them"
@@ -56,7 +58,7 @@ def fill_sizes(dataset: Dataset) -> Dataset:
 def _headers(dataset: Dataset) -> tuple[list[tuple[ImageRecord, Header | None]], list[str]]:
     """Each record with what its header says, and the header where it is needed and can be read; and notes."""
     asked = [one for one in dataset.records if dataset.frame is not None or not (one.width and one.height)]
-    found = dict(zip(map(id, asked), each("stages.ingest.header:header_at", [one.uri for one in asked]), strict=True))
+    found = dict(zip(map(id, asked), each(_HEADER_AT, [one.uri for one in asked]), strict=True))
     lost = [one.file_name for one in asked if isinstance(found[id(one)], Lost)]
     notes = [f"{len(lost):,} {_LOST}, such as: {lost[0]}"] if lost else []
     return [_seen(one, found.get(id(one))) for one in dataset.records], notes

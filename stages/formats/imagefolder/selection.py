@@ -67,7 +67,8 @@ def check_picture(uri: str) -> None:
     """
     if PurePosixPath(basename(uri)).suffix.lower() in EXTENSIONS:
         return
-    (seems,) = each("stages.ingest.header:seems_an_image", [uri])
+    path = local_path(uri)
+    (seems,) = each("stages.ingest.header:seems_an_image", [uri if path is None else os.path.abspath(path)])
     if not seems:  # Of an image that is broken, a run says what is wrong with it.
         known = ", ".join((*LISTS, *SUFFIXES))
         raise DataError(

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from stages.errors import StorageError
+from stages.ingest.header import Header, header_at
 
 
 def act(uri: str) -> list[object]:
@@ -34,6 +35,13 @@ def act(uri: str) -> list[object]:
         case "outage":
             raise StorageError("the store is away")
     return [os.getpid(), *rest]
+
+
+def header_or_death(uri: str) -> Header | None:
+    """The header of an image, unless it is one whose name says that it kills."""
+    if uri.endswith("deadly.png"):
+        ctypes.string_at(0)
+    return header_at(uri)
 
 
 def modules(_: str) -> list[str]:

@@ -20,7 +20,8 @@ def test_results_come_in_order_from_other_processes() -> None:
     assert list(each(ACT, [])) == []
 
 
-def test_a_file_that_kills_its_process_costs_itself_alone() -> None:
+def test_a_file_that_kills_its_process_costs_itself_alone(monkeypatch) -> None:
+    monkeypatch.setattr(children, "TRIES", 1)  # Each needs another process.
     found = list(each(ACT, ["fine 1", "segfault", "fine 2", "exit", "segfault", "print 3"]))
     assert [isinstance(one, Lost) for one in found] == [False, True, False, True, True, False]
     assert [one[1:] for one in found if not isinstance(one, Lost)] == [["1"], ["2"], ["3"]]
@@ -41,9 +42,10 @@ def test_a_hang_ends(monkeypatch) -> None:
         list(each(ACT, ["fine", "hang", "hang", "fine"]))
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_replaced(monkeypatch) -> None:
-    monkeypatch.setattr(children, "SECONDS", 0)
-    monkeypatch.setattr(children, "_GRACE", 0.4)
+    monkeypatch.setattr(children, "SECONDS", 5)  # In which another must have started.
+    monkeypatch.setattr(children, "_GRACE", 0)
     lost, fine = each(ACT, ["stop", "fine"])
     assert isinstance(lost, Lost) and not isinstance(fine, Lost)
 

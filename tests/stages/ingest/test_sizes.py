@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from stages.ingest import sizes
 from stages.ingest.decode import decode
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
@@ -45,12 +46,22 @@ def test_sizes_are_the_displayed_ones_and_boxes_are_clipped(put, encode, tmp_pat
         for row, path in enumerate(files)
     ]
     filled = fill_sizes(Dataset([], records, ["before"]))
-    sizes = [(record.width, record.height) for record in filled.records]
-    assert sizes == [(20, 12), *[(12, 20)] * 4, (300, 400), (0, 0), (0, 0), (7, 5)]
-    for path, size in zip(files[:6], sizes, strict=False):
+    found = [(record.width, record.height) for record in filled.records]
+    assert found == [(20, 12), *[(12, 20)] * 4, (300, 400), (0, 0), (0, 0), (7, 5)]
+    for path, size in zip(files[:6], found, strict=False):
         assert decode(path.read_bytes()).size == size
     assert filled.records[0].boxes.tolist() == [[0, 0, 20, 8]]
     assert filled.records[0].box_labels.tolist() == [3]
     assert filled.records[6].boxes.tolist() == boxes.tolist()
     clipped = "5 boxes clipped: they end outside their image, whose size is read from its file"
     assert filled.notes == ["before", "5 boxes dropped: outside their image", clipped]
+
+
+def test_an_image_that_ends_the_process_that_reads_it_is_named_and_stays(put, encode, monkeypatch) -> None:
+    """What a worker makes of it, :mod:`tests.faults.test_segfault` says."""
+    monkeypatch.setattr(sizes, "_HEADER_AT", "tests.stages.ingest.calls:header_or_death")
+    files = [put("a.png"), put("deadly.png"), put("b.png", encode("PNG", Image.new("RGB", (7, 5))))]
+    records = [ImageRecord(row, str(path), path.name) for row, path in enumerate(files)]
+    found = fill_sizes(Dataset([], records, []))
+    assert [(record.width, record.height) for record in found.records] == [(20, 12), (0, 0), (7, 5)]
+    assert found.notes == ["1 images end or hang the process that reads their headers, such as: deadly.png"]
