@@ -47,13 +47,12 @@ def grey_float() -> bytes:
 BOMBS = {
     "turned": (lambda: png(SIDE, SIDE, extra=turned(6), real=True), ""),
     "transparent": (lambda: png(SIDE, SIDE, 8, 6, real=True), ""),
-    "grey 16": (lambda: png(SIDE, SIDE, 16, 0, real=True), ""),
     "grey float": (grey_float, ""),
     "colour 16": (lambda: png(SIDE, SIDE, 16, 2, real=True), "TooManyPixels"),
-    "colour float": (lambda: float_tiff(SIDE, SIDE, 3), "TooManyPixels"),
+    "colour float": (lambda: float_tiff(5_500, 5_500, 3), "TooManyPixels"),
     "colour float, as large as may be": (lambda: float_tiff(5_400, 5_400, 3), ""),
     "colour 16, as large as may be": (lambda: png(7_700, 7_700, 16, 2, real=True), ""),
-    "icon": (lambda: icon(png(13_304, 13_304, real=True)), "TooManyPixels"),
+    "icon": (lambda: icon(png(13_304, 13_304)), "TooManyPixels"),
     "scans": (lambda: scans(1_000, 3_000), "TooManyScans"),
     "scans, as many as may be": (lambda: scans(100, 3_000), ""),
 }
