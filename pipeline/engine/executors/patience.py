@@ -35,10 +35,10 @@ def check_alive() -> None:
     Raises:
         ClusterLostError: One has died. Ray would end this process without a word, or with a trace after a minute.
     """
-    node = ray._private.worker._global_node
-    ended = {kind: process.returncode for kind, process in (node.dead_processes() if node else [])}
-    for kind in _VITAL & ended.keys():
-        raise ClusterLostError(f"Ray's process {kind} has died (exit code {ended[kind]}){_WAY_OUT}")
+    node: Any = ray._private.worker._global_node
+    for kind, process in node.dead_processes() if node else []:
+        if kind in _VITAL:
+            raise ClusterLostError(f"Ray's process {kind} has died (exit code {process.returncode}){_WAY_OUT}")
 
 
 def living_nodes() -> list[dict[str, Any]]:
