@@ -22,6 +22,8 @@ from tests.runs import commits, files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
+ALL = pytest.mark.skipif("WSL_ALL_KILLS" not in os.environ, reason="one of each kind by default: WSL_ALL_KILLS=1")
+
 IMAGES, SIZE = 96, 8
 GPU = 0.5
 TIMEOUT = 3.0
@@ -53,8 +55,12 @@ def lost(caplog):
 
 @pytest.mark.parametrize(
     ("gpus", "stage", "moments"),
-    [(0, 1, [2, 2]), (GPU, 1, [2]), (GPU, 0, [2]), (GPU, 2, [2])],
-    ids=["both actors", "gpu actor", "load task", "commit task"],
+    [
+        pytest.param(0, 1, [2, 2], id="both actors"),
+        pytest.param(GPU, 1, [2], id="gpu actor", marks=ALL),
+        pytest.param(GPU, 0, [2], id="load task"),
+        pytest.param(GPU, 2, [2], id="commit task", marks=ALL),
+    ],
 )
 def test_a_process_that_is_stopped_in_a_batch_is_replaced(cluster, calm, caplog, tmp_path, gpus, stage, moments):
     run = begin(tmp_path / "run", IMAGES)
@@ -79,11 +85,11 @@ class StopsOnce:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
-@pytest.mark.parametrize(("gpus", "group"), [(0, 0), (GPU, 0)], ids=["actor", "load task"])
-def test_a_process_that_is_stopped_while_it_loads_the_network(cluster, calm, tmp_path, gpus, group):
+@pytest.mark.parametrize("gpus", [pytest.param(0, id="actor"), pytest.param(GPU, id="load task", marks=ALL)])
+def test_a_process_that_is_stopped_while_it_loads_the_network(cluster, calm, tmp_path, gpus):
     run = begin(tmp_path / "run", IMAGES)
     groups = toy_plan(gpus)
-    groups[group].stages[0].setup = StopsOnce(tmp_path / "stopped")
+    groups[0].stages[0].setup = StopsOnce(tmp_path / "stopped")
     carry_out(groups, run)
     assert (tmp_path / "stopped").exists()
     assert files(run.path) == calm
@@ -101,7 +107,7 @@ def test_a_worker_that_is_stopped_between_two_shards(cluster, calm, tmp_path):
     assert stopped and files(run.path) == calm
 
 
-@pytest.mark.parametrize("after", [1, 9], ids=["in time", "given up"])
+@pytest.mark.parametrize("after", [pytest.param(1, id="in time", marks=ALL), pytest.param(9, id="given up")])
 def test_a_worker_that_goes_on_again(cluster, calm, caplog, tmp_path, after):
     caplog.set_level(logging.WARNING, "wsl_pipeline")
     run = begin(tmp_path / "run", IMAGES)
@@ -123,6 +129,7 @@ def test_a_worker_that_goes_on_again(cluster, calm, caplog, tmp_path, after):
     assert bool(lost(caplog)) == (after == 9)
 
 
+@ALL
 def test_an_image_that_stops_its_process_is_left_out(cluster, calm, tmp_path):
     run = begin(tmp_path / "run", IMAGES)
     carry_out(toy_plan(0, {0: Deadly({22: "stop"})}), run, timeout=1.0)

@@ -164,3 +164,13 @@ def test_where_everything_dies_no_image_is_to_blame():
     with pytest.raises(ExaminationError, match=r"16 images in a row .* not to blame.*SIGSEGV \(in decode\)"):
         search([list(range(64))], lambda rows: tried.append(rows) or CRASH)
     assert len(tried) == 1 + IN_A_ROW * TRIES
+
+
+def test_a_task_that_was_not_begun_is_no_attempt():
+    ledger = Ledger(cut_into_shards(10, 10))
+    for _ in range(3 * ATTEMPTS):
+        task = ledger.waiting.popleft()
+        ledger.running += 1
+        assert task == Task(Shard(0, 0, 10))
+        ledger.close(task, Lost("no room", begun=False))
+    assert not ledger.finished
