@@ -67,16 +67,16 @@ class Session:
 
     def close(self) -> None:
         """End the processes that are left, and remove the folder."""
-        self._watcher.kill()
-        self._watcher.wait()
         _remove(self.folder)
+        self._watcher.kill()  # Not before: this process may be killed, too.
+        self._watcher.wait()
 
 
 def _remove(folder: Path) -> None:
     last = time.monotonic() + PATIENCE
     while (found := list(_processes(folder))) and time.monotonic() < last:
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     shutil.rmtree(folder, ignore_errors=True)
