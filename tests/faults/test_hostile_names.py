@@ -37,6 +37,7 @@ def network() -> Network:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_that_is_shown_acts(tiny_data, root, tmp_path):
     out = tmp_path / "run"
     arguments = (

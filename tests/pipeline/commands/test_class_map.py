@@ -210,6 +210,7 @@ def test_words_that_the_network_has_none_of(config, tmp_path):
     assert "classification" not in metrics and len(rows(tmp_path / "run", target_rank=1)) == COUNT - 1
 
 
+@pytest.mark.slow
 def test_a_photograph_of_a_cat(tmp_path):
     """The word is no class of ImageNet; five of its classes are cats, and one of them is explained."""
     cats = [281, 282, 283, 284, 285]

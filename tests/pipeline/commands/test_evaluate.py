@@ -258,6 +258,7 @@ def test_bad_ground_truth_and_arguments_are_one_line(foreign, tmp_path):
         evaluate(foreign / "truth.json", predictions, None, ["box.protocol=cam2061"])
 
 
+@pytest.mark.slow
 def test_the_command(foreign):
     options = "--ground-truth", foreign / "truth.json", "--maps", foreign / "maps.npz"
     watch = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))"

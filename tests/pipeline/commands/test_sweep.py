@@ -60,6 +60,7 @@ def test_every_combination_is_checked_first(tiny_data, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_the_command_ends_in_one_table(tiny_data, tmp_path):
     arguments = "sweep", tiny_data / "tiny.yaml", "box.threshold=[0.1,0.3]", "--limit", 5, "--json"
     result = wsl_here(*arguments, cwd=tmp_path)

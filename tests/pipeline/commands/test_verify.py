@@ -88,7 +88,14 @@ def test_a_part_of_another_network_is_not_taken(copy):
     assert len(found["damaged"]) == found["committed"] == 5
 
 
-@pytest.mark.parametrize("name", ["coco/predictions.json", "coco/ground_truth.json", "metrics.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("coco/predictions.json", marks=pytest.mark.slow),
+        pytest.param("coco/ground_truth.json", marks=pytest.mark.slow),
+        "metrics.json",
+    ],
+)
 @pytest.mark.parametrize("content", [None, b"", b"[]"], ids=["lost", "empty", "emptied"])
 def test_damaged_results_are_named_and_written_again(finished, copy, tiny, caplog, name, content):
     (copy / name).unlink() if content is None else (copy / name).write_bytes(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -35,7 +37,13 @@ def build(spec: str, side: int | None = None) -> nn.Module:
     return adapted(module).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("spec", NETWORKS)
+LARGE = re.compile("inception|densenet|swin|vgg|resnet152|resnet101|convnext|efficientnet_b|regnet")
+"""Networks that take seconds to build."""
+
+
+@pytest.mark.parametrize(
+    "spec", [pytest.param(one, marks=pytest.mark.slow) if LARGE.search(one) else one for one in NETWORKS]
+)
 def test_the_layer_and_its_map(spec):
     """On the meta device: shapes and functions without arithmetic."""
     known = NETWORKS[spec]

@@ -112,7 +112,7 @@ class Gated(GapLinear):
     ("factory", "layer", "size", "message"),
     [
         (Gated, "last", 32, "last has no a trous form"),
-        (models.vgg11, "features.19", 64, "does not end in GAP"),
+        pytest.param(models.vgg11, "features.19", 64, "does not end in GAP", marks=pytest.mark.slow),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "0", 32, "no a trous"),
     ],
 )

@@ -184,7 +184,14 @@ def test_a_network_that_was_explained_before_stays_as_it_is() -> None:
     assert folded(module, ["second"], SIZE) is module
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "densenet121"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("mobilenet_v2", "googlenet", "densenet121")),
+        "shufflenet_v2_x0_5",
+    ],
+)
 def test_known_networks(name: str) -> None:
     settings = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
     module = trained(models.get_model(name, **settings))

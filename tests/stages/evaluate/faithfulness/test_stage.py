@@ -59,6 +59,7 @@ def test_the_first_predictions_map_is_scored(classify):
         assert rows["faithfulness"][row][[0, 2]] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_images_values_do_not_depend_on_its_batch(classify):
     stage = Faithfulness(METRICS, seed=5)
     together, alone = (stage(*explained(classify, rows)).rows for rows in ([0, 1, 2, 3], [2]))
@@ -66,6 +67,7 @@ def test_an_images_values_do_not_depend_on_its_batch(classify):
     np.testing.assert_allclose(together["faithfulness"][own], alone["faithfulness"], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_what_is_random_depends_on_the_seed(classify):
     one, other = (Faithfulness(["road"], seed=seed)(*explained(classify, [0])).rows for seed in (1, 2))
     assert not np.array_equal(one["faithfulness"], other["faithfulness"], equal_nan=True)
