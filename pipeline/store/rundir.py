@@ -26,12 +26,13 @@ from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS, locked
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError, seal, unseal
-from pipeline.store.tables import SEALED_FORM
+from pipeline.store.tables import MACHINE, SEALED_FORM
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError, StorageError
 from stages.ingest.paths import join, local_path
 from stages.ingest.uris import is_file, list_folder, open_file, read_bytes
+from stages.printable import is_storable
 
 # Files of a run that was interrupted before its manifest was written.
 _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
@@ -57,11 +58,14 @@ class RunDir:
     Attributes:
         uri: Local path or uri, independent of the working directory.
         written: SHA-256, in hex, of the files that this object has written, by name.
+        machines: Kind of machine that ran the network for each part that this object has read, by shard, where the
+            part says it.
     """
 
     def __init__(self, place: str | Path) -> None:
         self.uri = storage.resolve(place)
         self.written: dict[str, str] = {}
+        self.machines: dict[int, str] = {}
         self._trusts_manifest = False
 
     @classmethod
@@ -76,6 +80,8 @@ class RunDir:
             run = cls(place)
         except ConfigurationError as error:
             raise ConfigurationError(f"--out: {error}") from None
+        if not is_storable(run.uri):
+            raise ConfigurationError(f"--out: the name of {run} is not UTF-8; choose another one")
         try:
             if run.begun:
                 if keys := differing_keys(run.config(), config):
@@ -400,6 +406,8 @@ class RunDir:
             facts = unseal(data, self._facts(shard)) if self._sealed else {}
             table = pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
             if table.column_names == columns:
+                if machine := (table.schema.metadata or {}).get(MACHINE):
+                    self.machines[shard] = machine.decode()
                 return table.replace_schema_metadata((table.schema.metadata or {}) | facts)
             reason = "it lacks columns"
         except (SealError, pa.ArrowInvalid, OSError) as error:

@@ -9,6 +9,9 @@ from typing import Any
 
 from stages.ingest.uris import read_bytes
 
+_DIGITS = 400
+"""A number of as many digits is larger than any float."""
+
 ENDINGS = (".json", ".json.gz")
 
 
@@ -22,10 +25,21 @@ def parse(uri: str) -> Any:
         OSError: It cannot be read.
         ValueError: It is not JSON.
     """
+    content = text(uri)
     try:
-        return json.loads(text(uri))
+        try:
+            return json.loads(content)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise
+        except ValueError:  # A number of thousands of digits, at which Python gives up; its entry alone is wrong.
+            return json.loads(content, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole(digits: str) -> float:
+    """A whole number, or infinity where nothing that has a meaning here is that large."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)
 
 
 def text(uri: str) -> bytes:
