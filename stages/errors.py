@@ -1,5 +1,8 @@
 """Errors that the user can fix: one line each, with an exit code that a script can test."""
 
+import re
+
+_ADVICE = re.compile(r"[;.]?\s+(?:use|set) sys\.set_\w+\(.*", re.DOTALL)
 _LISTED = 20
 """Number of names that an error lists at most."""
 
@@ -71,13 +74,22 @@ def unknown(kind: str, name: str, known: list[str], about: str | None = None) ->
     return ConfigurationError(f"unknown {kind} {name!r}{hint} known: {listed}", about)
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message as one line, without Python's advice to switch its protection off.
+
+    >>> one_line(ValueError("too long;\\n use sys.set_int_max_str_digits() to increase the limit"))
+    'too long'
+    """
+    return _ADVICE.sub("", " ".join(str(error).split()))
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where the message is empty.
 
     >>> first_line(ValueError("too large\\n  at line 3")), first_line(KeyboardInterrupt())
     ('too large', 'KeyboardInterrupt')
     """
-    text = str(error).strip()
+    text = _ADVICE.sub("", str(error).strip())
     return text.splitlines()[0] if text else type(error).__name__
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from stages.errors import ConfigurationError, DataError
 from stages.evaluate.guesses import DECIDING, overlaps
 from stages.evaluate.metrics.table import METRICS
 from stages.evaluate.statistics.paired import mean_difference, share_difference
+
+log = logging.getLogger("wsl_pipeline")
 
 _COLUMNS = ["image_id", "method", "target_rank", "class_index", "iou"]
 _GROUND_TRUTH = ["image_id", "label", "boxes", "box_labels"]
@@ -68,7 +71,8 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
     Returns:
         ``protocol``, its ``protocol_fingerprint``, ``systems`` and ``pairs``: for each pair ``a``, ``b``, the
         number of images that only one of the two has a score for, and ``metrics`` with both values, their
-        difference b - a, its interval over images and whether it is noise.
+        difference b - a, its interval over images and whether it is noise. Where the networks ran on machines of
+        different kinds, ``machines``: the number of parts by kind, by run.
 
     Raises:
         UserError: A run is not complete, or the runs cannot be compared.
@@ -83,16 +87,24 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
         _check_same_rules(runs[0], run)
         _check_same_images(runs[0], run)
     systems = [one for run, name in zip(runs, _names(runs), strict=True) for one in _systems(run, name)]
+    machines = {run.place: dict(sorted(Counter(run.directory.machines.values()).items())) for run in runs}
     if len(systems) < 2:
         raise ConfigurationError(f"{places[0]} has one method and is one run: nothing to compare; name another run")
     first = runs[0].recipe
     deltas = tuple(delta for delta in first.deltas if all(delta in one.recipe.deltas for one in runs))
-    return {
+    found = {
         "protocol": first.protocol.name,
         "protocol_fingerprint": runs[0].fingerprint,
         "systems": [one.name for one in systems],
         "pairs": [_pair(a, b, first.protocol, deltas, first.seed) for a, b in combinations(systems, 2)],
     }
+    if len(set().union(*machines.values())) < 2:
+        return found
+    log.warning(
+        "the maps were computed on different kinds of machine, which round differently: %s",
+        "; ".join(f"{place} on {' and '.join(kinds)}" for place, kinds in machines.items() if kinds),
+    )
+    return found | {"machines": machines}
 
 
 def _open(place: str) -> _Run:

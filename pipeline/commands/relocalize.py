@@ -29,7 +29,7 @@ from pipeline.store.holding import holding
 from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import MANIFEST_FILE, RunDir
-from pipeline.store.tables import COUNTS_FORM, FAITHFULNESS
+from pipeline.store.tables import COUNTS_FORM, FAITHFULNESS, MACHINE
 from stages.batch import Batch, Resources, ragged, take
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.geometry import fit_transforms
@@ -150,6 +150,8 @@ def _stored(table: pa.Table) -> Batch:
     """Prediction rows as the columns that the explaining stage hands to the scoring stages."""
     rows: Batch = {name: table[name].to_numpy() for name in ("target_rank", "class_index", "prob", "map_scale")}
     rows["method"] = ragged(table["method"].to_pylist())
+    if machine := (table.schema.metadata or {}).get(MACHINE):
+        rows["machine"] = np.full(len(table), machine.decode())
     values = table["map"].combine_chunks()
     flat, offsets = values.values.to_numpy(zero_copy_only=False), values.offsets.to_numpy()
     shapes = zip(offsets, offsets[1:], table["map_h"].to_pylist(), table["map_w"].to_pylist(), strict=False)

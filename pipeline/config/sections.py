@@ -25,6 +25,7 @@ from stages.classify.class_map import ClassMap, read_class_map
 from stages.errors import ConfigurationError, unknown
 from stages.formats.content import ANNOTATION_LIMIT
 from stages.formats.table import defaults, options_of, readable
+from stages.printable import is_storable
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -59,6 +60,15 @@ class Section(BaseModel):
         """A single value where a list is wanted stands for a list of it."""
         wanted = is_only_list(cls.model_fields[str(info.field_name)].annotation)
         return [value] if wanted and isinstance(value, str | int | float) else value
+
+    @field_validator("*")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        """A run stores every text, and the paths of its images, as UTF-8."""
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not is_storable(text):
+                raise ValueError("it is not UTF-8; rename the file or folder")
+        return value
 
 
 def with_format_options(section: type[BaseModel]) -> type[BaseModel]:

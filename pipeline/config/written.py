@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipeline.config.kinds import is_mapping, is_section, is_text, is_texts, takes_null
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, one_line
 
 _STANDARD = "tag:yaml.org,2002:"
 _TEXT, _NULL = f"{_STANDARD}str", f"{_STANDARD}null"
@@ -42,7 +42,7 @@ def read_yaml(text: str, kind: Any, where: str) -> Any:
         finally:
             loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"{where}: not valid YAML: {one_line(error)}") from None
 
 
 def read_value(text: str, kind: Any, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -74,6 +75,7 @@ def carry_through(
     directory.clean()  # Workers that were killed while writing leave temporary files.
     metrics = session.time("finalize", lambda: finalize(directory, recipe, calibrated))
     session.time("report", lambda: write_report(directory, recipe))
+    session.info.machines = dict(sorted(Counter(directory.machines.values()).items()))
     session.info.failed = metrics["n_failed"]
     session.info.results = {name: digest for name, digest in directory.written.items() if _is_result(name)}
     session.save()

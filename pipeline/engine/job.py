@@ -14,7 +14,7 @@ from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import Outcome, process, total
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
-from pipeline.store.tables import FAITHFULNESS, error_table, prediction_table
+from pipeline.store.tables import FAITHFULNESS, MACHINE, error_table, prediction_table
 from stages.batch import Batch, ImageError, Stage, concat, length, take
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics import counts as metrics
@@ -33,6 +33,7 @@ class Committed:
         failed: Number of its images that ended in ``errors``.
         seconds: Seconds per stage, summed over its batches.
         memory: Peak resident memory in MiB of each process that worked on it, by process name.
+        machine: Kind of machine that ran the network; empty where none ran.
     """
 
     shard: int
@@ -40,6 +41,7 @@ class Committed:
     failed: int
     seconds: dict[str, float]
     memory: dict[str, float]
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,16 @@ class Job:
         rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
         errors = self.errors(shard, outcomes)
         table = prediction_table(rows, self.class_names, metrics.update(rows).to_json())
-        table = table.replace_schema_metadata({**table.schema.metadata, **self.network_counts(shard, rows)})
+        machine = "; ".join(np.unique(rows["machine"])) if "machine" in rows else ""
+        own = self.network_counts(shard, rows) | ({MACHINE: machine.encode()} if machine else {})
+        table = table.replace_schema_metadata({**table.schema.metadata, **own})
         self.run.commit(shard.index, table, errors)
         spent = {"commit": time.perf_counter() - started}
         seconds = total([*(outcome.seconds for outcome in outcomes), spent])
         memory = {process_name(): peak_memory()}
         for outcome in outcomes:
             memory |= outcome.memory
-        return Committed(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory)
+        return Committed(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory, machine)
 
 
 def leave_out(batch: Batch, culprits: Culprits) -> Outcome:

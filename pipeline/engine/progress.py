@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import total
 from pipeline.store.info import Call, RunInfo
 from pipeline.store.rundir import RunDir
+
+log = logging.getLogger("wsl_pipeline")
 
 Result = TypeVar("Result")
 
@@ -82,6 +85,7 @@ class Session:
         self._spend(report.seconds)
         if self.journal:
             self.journal.commit(report)
+        self._check_machine(report)
         if now - self._saved >= SAVE_EVERY:
             self.save()
         self._tell(elapsed)
@@ -101,6 +105,22 @@ class Session:
         self._call.workers = len(self._seen)
         self.info.call = self._call
         self.run.write_info(self.info)
+
+    def _check_machine(self, report: Committed) -> None:
+        """Warn once of each kind of machine other than those that made the parts so far.
+
+        Unlike CPUs and GPUs, which are not mixed, kinds differ in the last bits only, and a cluster may have several.
+        """
+        others = {kind: shard for shard, kind in self.run.machines.items() if shard != report.shard}
+        if report.machine and others and report.machine not in others:
+            kind, shard = next(iter(others.items()))
+            log.warning(
+                "the maps of shard %d were computed on %s, those of others, such as %d, on %s: equal images may differ "
+                "in the last digits; go on with one kind of machine, or choose another --out",
+                *(report.shard, report.machine, shard, kind),
+            )
+        if report.machine:
+            self.run.machines[report.shard] = report.machine
 
     def _remember(self, which: str, memory: float) -> None:
         """Record the peak resident memory, in MiB, of a kind of process."""

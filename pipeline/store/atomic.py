@@ -32,6 +32,8 @@ def resolve(place: str | Path) -> str:
     """
     text = os.fspath(place)
     check_no_secret(text)
+    if "\0" in text:
+        raise ConfigurationError(f"{text} is neither a local path nor a uri: it contains a NUL")
     try:
         path, scheme = local_path(text), urlsplit(text).scheme
     except ValueError as error:  # Such as brackets that are not an IPv6 address.

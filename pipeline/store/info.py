@@ -92,6 +92,8 @@ class RunInfo(_Part):
     """Images per forward pass, once the run has begun to compute."""
     device: str | None = None
     """Kind of device, ``cpu`` or ``cuda``, once the run has begun to compute."""
+    machines: dict[str, int] = Field(default_factory=dict)
+    """Number of parts by the kind of machine that ran the network, once the run is complete."""
     failed: int | None = None
     """Number of images in ``errors``, once the run is complete."""
     results: dict[str, str] = Field(default_factory=dict)

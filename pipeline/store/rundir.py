@@ -24,12 +24,13 @@ from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError, read_sealed, seal
-from pipeline.store.tables import SEALED_FORM
+from pipeline.store.tables import MACHINE, SEALED_FORM
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.ingest.paths import local_path
 from stages.ingest.uris import is_file, list_folder, open_file
+from stages.printable import is_storable
 
 # Files of a run that was interrupted before its manifest was written.
 _OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
@@ -41,10 +42,16 @@ FAILED = "wsl_pipeline.failed"
 
 
 class RunDir(Files):
-    """The files of one run: its manifest, configuration and progress, and a part for every finished shard."""
+    """The files of one run: its manifest, configuration and progress, and a part for every finished shard.
+
+    Attributes:
+        machines: Kind of machine that ran the network for each part that this object has read, by shard, where the
+            part says it.
+    """
 
     def __init__(self, place: str | Path) -> None:
         super().__init__(place)
+        self.machines: dict[int, str] = {}
         self._trusts_manifest = False
 
     @classmethod
@@ -59,6 +66,8 @@ class RunDir(Files):
             run = cls(place)
         except ConfigurationError as error:
             raise ConfigurationError(f"--out: {error}") from None
+        if not is_storable(run.uri):
+            raise ConfigurationError(f"--out: the name of {run} is not UTF-8; choose another one")
         try:
             if run.begun:
                 if keys := differing_keys(run.config(), config):
@@ -281,7 +290,10 @@ class RunDir(Files):
             SealError: It is damaged; says which and how.
             StorageError: It cannot be read.
         """
-        return read_sealed(uri, columns, self._facts(shard) if self._sealed else None)
+        table = read_sealed(uri, columns, self._facts(shard) if self._sealed else None)
+        if machine := (table.schema.metadata or {}).get(MACHINE):
+            self.machines[shard] = machine.decode()
+        return table
 
 
 def _as_list(layer: str | list[str]) -> list[str]:

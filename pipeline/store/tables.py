@@ -18,6 +18,9 @@ SEALED_FORM = 3
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"
 """Keys of a part's metadata for its metric counts; the second is present only where it was computed."""
+MACHINE = b"wsl_pipeline.machine"
+"""Key of a part's metadata for the kind of machine that ran the network, see
+:func:`stages.classify.machine.machine_kind`; some versions of 0.4 and before did not record it."""
 
 
 def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Table:

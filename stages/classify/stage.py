@@ -25,10 +25,10 @@ TOP_K = 5
 class Classify:
     """Runs the network once per batch, cut at the explained layer.
 
-    Adds ``probs`` (N, C) float32, ``outputs`` (N, C) int64, the output that is explained for each class,
-    ``top_class`` (N, 5) int32, the best classes, and, as context, ``trace``, the :class:`stages.trace.trace.Trace` of
-    the whole batch, with ``trace_row`` (N,) int64, the image's place in it: images that a later stage rejects leave the
-    batch, but not the trace.
+    Adds ``probs`` (N, C) float32, ``outputs`` (N, C) int64, the output that is explained for each class, ``top_class``
+    (N, 5) int32, the best classes, ``machine`` (N,) text, the kind of machine that ran it, and, as context, ``trace``,
+    the :class:`stages.trace.trace.Trace` of the whole batch, with ``trace_row`` (N,) int64, the image's place in it:
+    images that a later stage rejects leave the batch, but not the trace.
 
     Args:
         spec: Name of the network, as :func:`stages.classify.sources.load_network` reads it; relative paths in
@@ -55,7 +55,7 @@ class Classify:
     fold = True
 
     reads = ("image",)
-    adds = ("trace", "trace_row", "probs", "outputs", "top_class")
+    adds = ("trace", "trace_row", "probs", "outputs", "top_class", "machine")
 
     def __init__(
         self,
@@ -115,8 +115,10 @@ class Classify:
 
         from stages.classify.dilate import dilated
         from stages.classify.fold import folded
+        from stages.classify.machine import machine_kind
         from stages.trace.cut import CutNetwork
 
+        self._machine = machine_kind(self.device)
         scale, shape = 255.0, (1, 3, 1, 1)
         mean = torch.tensor(network.preprocess.mean, device=self.device).view(shape)
         std = torch.tensor(network.preprocess.std, device=self.device).view(shape)
@@ -154,6 +156,7 @@ class Classify:
             "probs": probs.cpu().numpy(),
             "outputs": outputs.cpu().numpy(),
             "top_class": top.cpu().numpy().astype(np.int32),
+            "machine": np.full(len(probs), self._machine),
         }
         return Answer(rows, context={"trace": trace})
 

@@ -8,7 +8,6 @@ class and has a box of IoU 0.5 or more with any box of that class.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from stages.errors import DataError
 from stages.evaluate.guesses import GUESSES
 from stages.evaluate.statistics.bootstrap import DECIMALS
+from stages.ingest.uris import read_bytes
 
 LEVEL = "0.5"
 
@@ -50,7 +50,7 @@ def read_blacklist(path: str) -> np.ndarray:
         DataError: No such file, or a line that is not an id.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split()
+        lines = read_bytes(path).decode().split()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}", about="blacklist") from None
     for line in lines:

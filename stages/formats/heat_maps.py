@@ -16,6 +16,7 @@ from stages.batch import Answer, Batch, ImageError, Resources, ragged
 from stages.errors import DataError
 from stages.formats.source import Notes
 from stages.ingest.records import ImageRecord
+from stages.ingest.uris import open_file
 
 Parts = tuple[str, ...]
 
@@ -97,6 +98,11 @@ def _names(path: Path) -> list[str]:
     return names
 
 
+def _load(path: Path) -> np.ndarray:
+    with open_file(str(path)) as file:  # A pipe or a device would block, or never end.
+        return np.asarray(np.load(file))
+
+
 class LoadMaps:
     """Reads maps of any size. Adds ``map``, as stored in the file, and ``map_scale``, 1.
 
@@ -125,7 +131,7 @@ class LoadMaps:
         if not name:
             return ImageError("maps", "NoMap", f"no map of it in {self.path}")
         try:
-            values = np.asarray(np.load(self.path / name) if archive is None else archive[name])
+            values = _load(self.path / name) if archive is None else np.asarray(archive[name])
         except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             return ImageError("maps", "Unreadable", f"{name} in {self.path} cannot be read: {error}")
         shape = values.shape

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 GRACE = 10.0
 """Seconds after a run's end within which everything of it must be gone."""
 NOBODY = 65534
-ALL = pytest.mark.skipif("WSL_ALL_KILLS" not in os.environ, reason="ends as SIGTERM does: WSL_ALL_KILLS=1")
+ALL = pytest.mark.skipif(
+    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="ends as SIGTERM does: WSL_PIPELINE_ALL_FAULTS=1"
+)
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ from tests.stages.toys import tiny_network
 
 pytestmark = pytest.mark.slow
 
-ALL = pytest.mark.skipif("WSL_ALL_KILLS" not in os.environ, reason="a quarter of the kills by default: WSL_ALL_KILLS=1")
+ALL = pytest.mark.skipif(
+    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="a quarter of the kills by default: WSL_PIPELINE_ALL_FAULTS=1"
+)
 IMAGES = 160
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSTOP]
 ROUNDS = 3

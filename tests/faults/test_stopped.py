@@ -22,7 +22,9 @@ from tests.runs import commits, files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-ALL = pytest.mark.skipif("WSL_ALL_KILLS" not in os.environ, reason="one of each kind by default: WSL_ALL_KILLS=1")
+ALL = pytest.mark.skipif(
+    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="one of each kind by default: WSL_PIPELINE_ALL_FAULTS=1"
+)
 
 IMAGES, SIZE = 96, 8
 GPU = 0.5

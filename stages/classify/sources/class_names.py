@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stages.classes import ClassInfo, comparable, imagenet_classes
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, one_line
 
 _WNID = re.compile(r"n\d{8}")
 _ABOUT_CLASSES = re.compile(r"name|class|label|categor|synset|vocab|idx|index", re.IGNORECASE)
@@ -39,6 +39,8 @@ def read_classes(path: Path) -> list[ClassInfo]:
         raise ConfigurationError(f"no file of class names at {path}", about="network")
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}", about="network") from None
     except UnicodeDecodeError:
         message = f"{path} is not UTF-8 text; write one class name a line"
         raise ConfigurationError(message, about="network") from None
@@ -50,8 +52,7 @@ def read_classes(path: Path) -> list[ClassInfo]:
         document = json.loads(text) if suffix == ".json" else yaml.load(text, yaml.BaseLoader)  # noqa: S506
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         what = "JSON" if suffix == ".json" else "YAML"
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"{path} is not {what}: {reason}", about="network") from None
+        raise ConfigurationError(f"{path} is not {what}: {one_line(error)}", about="network") from None
     found = _find(document)
     if len(found) == 1:
         return next(iter(found.values()))

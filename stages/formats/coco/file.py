@@ -7,6 +7,9 @@ from typing import Any
 
 from stages.formats.content import content_of
 
+_DIGITS = 400
+"""A number of as many digits is larger than any float."""
+
 ENDINGS = (".json", ".json.gz")
 
 
@@ -21,7 +24,18 @@ def parse(uri: str) -> Any:
         ValueError: It is not JSON.
         DataError: It is packed and damaged, or too large.
     """
+    content = content_of(uri)
     try:
-        return json.loads(content_of(uri))
+        try:
+            return json.loads(content)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise
+        except ValueError:  # A number of thousands of digits, at which Python gives up; its entry alone is wrong.
+            return json.loads(content, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole(digits: str) -> float:
+    """A whole number, or infinity where nothing that has a meaning here is that large."""
+    return int(digits) if len(digits) < _DIGITS else float(digits)

@@ -10,6 +10,7 @@ from stages.classes import ClassInfo
 from stages.errors import DataError
 from stages.formats.coco.entries import Key, Row, id_key, numbered
 from stages.formats.source import Notes
+from stages.printable import is_storable
 
 UNUSABLE = "{kind} left out: their entries cannot be used"
 _RENAMED = "categories share their names with others: their wnid is added to it"
@@ -110,7 +111,7 @@ def _images(rows: list[Row], notes: Notes) -> dict[Key, Row]:
         key, file_name = id_key(row.get("id")), row.get("file_name", row.get("coco_url"))  # LVIS has the latter
         if key is None:
             problem = "the id is not a number or text" if "id" in row else "'id' is missing"
-        elif not isinstance(file_name, str) or not file_name.strip():
+        elif not isinstance(file_name, str) or not file_name.strip() or not is_storable(file_name):
             problem = f"file_name {file_name!r} is not a path" if "file_name" in row else "'file_name' is missing"
         elif key in found:
             notes.count(_TWICE, example=entry("images", row, file_name))
