@@ -163,9 +163,10 @@ def _absolute_paths(tree: Tree, base: Path) -> None:
 
 
 def _absolute(path: str, base: Path) -> str:
-    if "\0" in path:
-        return path  # No file is called so, and asking for it raises; the key's own check says it.
-    return str((base / os.path.expanduser(path)).resolve())  # A folder may be called ~name; Path would refuse it.
+    try:
+        return str((base / os.path.expanduser(path)).resolve())  # A folder may be called ~name; Path would refuse it.
+    except ValueError:  # A NUL, or half a character: no file is called so, and the key's own check says it.
+        return path
 
 
 def _one_line(error: ValidationError) -> str:

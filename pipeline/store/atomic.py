@@ -32,8 +32,8 @@ def resolve(place: str | Path) -> str:
     """
     text = os.fspath(place)
     check_no_secret(text)
-    if "\0" in text:
-        raise ConfigurationError(f"{text} is neither a local path nor a uri: it contains a NUL")
+    if re.search("[\\0\\ud800-\\udc7f\\udd00-\\udfff]", text):  # The others stand for bytes of file names.
+        raise ConfigurationError(f"{text} is neither a local path nor a uri: no file can be called so")
     try:
         path, scheme = local_path(text), urlsplit(text).scheme
     except ValueError as error:  # Such as brackets that are not an IPv6 address.

@@ -18,7 +18,7 @@ from tests.runs import wsl_here
 LATIN = os.fsdecode(b"caf\xe9")
 
 
-@pytest.mark.parametrize("name", [LATIN, "a\0b"])
+@pytest.mark.parametrize("name", [LATIN, "a\0b", "a\ud800b"])
 def test_a_name_that_is_not_utf8_is_one_line(tiny, tiny_data, tmp_path, name):
     done = wsl_here("run", tiny_data / "tiny.yaml", "data.limit=3", "--out", f"{tmp_path}/{name}")
     assert done.returncode == 2 and done.stderr.startswith("error: --out: ") and done.stderr.count("\n") == 1
