@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from pipeline.store import review
 from pipeline.store.manifest import read_records
 from pipeline.store.rundir import RunDir
 from stages.classes import ClassInfo
-from stages.errors import DataError
+from stages.errors import DataError, first_line
 from stages.formats.labels import Box, Label
 from stages.formats.reviews.read import read_reviews
 from stages.formats.reviews.review import Subjects
 from stages.ingest.paths import basename
+from stages.ingest.uris import read_bytes
 
 _SAME = 0.02
 """Pixels by which a box may differ after a tool has rounded it."""
@@ -42,9 +44,9 @@ def import_review(run: RunDir, file: str | Path, method: str | None = None) -> d
     records = [record for group in read_records(run.manifest) for record in group]
     subjects = Subjects(records, _names({one.image_id: one.file_name for one in records}))
     try:
-        data = Path(file).read_bytes()
+        data = read_bytes(os.fspath(file))
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from None
+        raise DataError(f"cannot read {file}: {error.strerror or first_line(error)}") from None
     found = read_reviews(data, str(file), subjects)
     names = {info.name for info in run.classes()}
     found.refused["boxes are of classes that its network does not have"] += sum(
@@ -52,7 +54,7 @@ def import_review(run: RunDir, file: str | Path, method: str | None = None) -> d
     )
     found.check(str(file))
     changed = sum(_differ(known.get(one.image_id, []), one.boxes) for one in found.reviews)
-    review.store(run, found.reviews, Path(file).name)
+    review.store(run, found.reviews, basename(os.fspath(file)))
     return {
         "reviewed": len(found.reviews),
         "accepted": len(found.reviews) - changed,

@@ -318,7 +318,7 @@ def export(
 @app.command(name="import-review")
 def import_review(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of Label Studio or FiftyOne, XML of CVAT.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON of Label Studio or FiftyOne, XML of CVAT.")],
     method: Annotated[str | None, typer.Option(help="Whose boxes were exported; default the run's first.")] = None,
     as_json: Json = False,
 ) -> None:
