@@ -66,6 +66,7 @@ def disconnect() -> None:
     ray.shutdown()
     while _sessions:
         _sessions.pop().close()
+        _read_settings()  # Those of the environment again.
 
 
 _sessions: list[Session] = []

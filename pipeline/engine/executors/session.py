@@ -43,7 +43,8 @@ class Session:
     def __init__(self) -> None:
         usual = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()  # Sockets have short names.
         parent = Path(os.environ.get("RAY_TMPDIR") or usual).absolute()
-        parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            parent.mkdir(parents=True)
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
         self.temporary = self.folder / "r"
         self.token = self.folder / "token"
