@@ -90,14 +90,18 @@ class Annotations:
                 self.notes.count(UNUSABLE.format(kind="annotations"), example=entry("annotations", row, error))
         self._is_coco = self._locate(box_format, likely, about) == "xywh"
 
-    def records(self, place: Callable[[str], tuple[str, str]]) -> Iterator[ImageRecord]:
+    def records(self, place: Callable[[str], tuple[str, str] | None]) -> Iterator[ImageRecord]:
         """The images with their clipped boxes, and the label that these give.
 
         Args:
-            place: Function from an image's name in the file to its uri and its path below the root.
+            place: Function from an image's name in the file to its uri and its path below the root; None for an image
+                that is left out.
         """
         for key, image in self.listed.images.items():
-            uri, file_name = place(image["file_name"])
+            where = place(image["file_name"])
+            if where is None:
+                continue
+            uri, file_name = where
             width, height = self.sizes[key]
             objects = [one for one in self._objects[key] if not one.crowd]
             given = np.array([one.edges for one in objects])

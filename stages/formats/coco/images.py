@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from stages.errors import DataError
+from stages.formats.coco import Options
 from stages.formats.coco.layout import Place, words_of
 from stages.formats.folder import find_images
 from stages.formats.source import Notes
@@ -31,37 +33,47 @@ class _Match(NamedTuple):
     path: Parts
 
 
-def find_files(place: Place, split: str, names: Iterable[str], notes: Notes) -> dict[str, str]:
+def find_files(place: Place, options: Options, names: Iterable[str], notes: Notes) -> dict[str, str]:
     """The file of each image, by its name in the annotation file.
 
     Names are relative to the root, ``images``, the split's folder or that of the annotations, where one of these
     has all images that are tried. Otherwise all images below the root are looked at, and the one whose path has the
     longest end in common with the name is taken: names may begin with folders of another machine, or lack those
-    of this one, be Windows paths or uris, and differ in case, Unicode form or extension.
+    of this one, be Windows paths or uris, and differ in case, Unicode form or extension. Images outside the root are
+    taken where the options allow it, and otherwise left out.
 
     Args:
         place: The annotation file.
-        split: Name of the split.
+        options: Options of the reader.
         names: Names of the images.
         notes: Gets the findings.
 
     Returns:
         Paths below the root, or absolute local ones. An image that is not there gets the path that it would have
-        beside most of the others.
+        beside most of the others; one that is left out has none.
 
     Raises:
-        DataError: None of the images is there.
+        DataError: None of the images is there, or all of them are outside the root.
     """
-    names = list(dict.fromkeys(names))
+    names, split = list(dict.fromkeys(names)), options.split
     folder = _folder_of_all(place, split, names)
     if folder is not None:
         return {name: str(PurePosixPath(folder, name)) for name in names}
     found = _matches(names, find_images(walk(place.root)).names, place, split, notes)
     paths = {name: "/".join(match.path) for name, match in found.items()}
     missing = [name for name in names if name not in found]
-    if local_path(place.root) is not None:
-        paths |= {name: name for name in missing if name.startswith("/") and is_file(name)}
-        missing = [name for name in missing if name not in paths]
+    outside = {name: path for name in missing if (path := _outside(place.root, name))}
+    missing = [name for name in missing if name not in outside]
+    if options.allow_outside:
+        paths |= outside
+    elif outside and not paths:
+        raise DataError(
+            f"{place.name} names images outside {place.root}, such as {next(iter(outside))}; set data.root to a folder "
+            "that has them, or data.allow_outside=true if you trust it"
+        )
+    else:
+        what = "images are outside data.root, and left out; data.allow_outside=true takes them"
+        notes.count(what, len(outside), example=next(iter(outside), ""))
     if not paths:
         raise DataError(
             f"{place.name}: none of its images is under {place.root}, such as {names[0]}; "
@@ -72,6 +84,15 @@ def find_files(place: Place, split: str, names: Iterable[str], notes: Notes) -> 
     above, dropped = usual.most_common(1)[0][0] if usual else ((), 0)
     paths |= {name: "/".join([*above, *(clean(name)[dropped:] or clean(name)[-1:])]) for name in missing}
     return paths
+
+
+def _outside(root: str, name: str) -> str:
+    """The file outside a local root that a name means; empty where it means none."""
+    folder = local_path(root)
+    if folder is None or not (name.startswith("/") or ".." in PurePosixPath(name).parts):
+        return ""
+    path = os.path.normpath(os.path.join(folder, name))
+    return path if not PurePosixPath(path).is_relative_to(os.path.abspath(folder)) and is_file(path) else ""
 
 
 def clean(name: str) -> Parts:

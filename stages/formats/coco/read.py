@@ -39,11 +39,11 @@ def read(root: str, options: Options) -> Source:
     content = _load(place.name, join(place.root, place.name))
     found = Annotations(place.name, content, options.box_format, "box_format")
     names = [image["file_name"] for image in found.listed.images.values()]
-    files = find_files(place, options.split, names, notes)
+    files = find_files(place, options, names, notes)
     found.notes.extend(notes)
 
-    def whereabouts(name: str) -> tuple[str, str]:
-        return join(place.root, files[name]), files[name].lstrip("/")
+    def whereabouts(name: str) -> tuple[str, str] | None:
+        return (join(place.root, files[name]), files[name].lstrip("/")) if name in files else None
 
     return Source(found.listed.classes, found.records(whereabouts), found.notes)
 

@@ -262,9 +262,39 @@ def test_an_absolute_name_is_in_one_place(read: Read) -> None:
     assert not any("several places" in line for line in notes)
 
 
-def test_an_absolute_name_elsewhere_is_read_there(read: Read, put, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["{}/far/a.jpg", "../far/a.jpg", "x/../../far/a.jpg"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_images_outside_the_root_are_read_where_that_is_allowed(
+    read: Read, put, tmp_path, name: str, alone: bool
+) -> None:
+    """A file of strangers could name any picture of this machine."""
     content = deepcopy(CONTENT)
-    content["images"] = [content["images"][0] | {"file_name": str(tmp_path / "far/a.jpg")}]
+    content["images"] = content["images"][: 1 if alone else 2]
+    content["images"][0]["file_name"] = name.format(tmp_path)
+    if alone:
+        content["annotations"] = content["annotations"][:1]
+    else:
+        put("near/b c.JPEG", b"near")
     put("far/a.jpg", b"far")
+    if alone:
+        message = r"annotations\.json names images outside .*near, such as .*far/a\.jpg; .* data\.allow_outside=true"
+        with pytest.raises(DataError, match=message):
+            read({"near/annotations.json": content}, [], "near")
+    else:
+        data = read({"near/annotations.json": content}, [], "near")
+        assert [read_bytes(record.uri) for record in data.records] == [b"near"]
+        assert any(line.startswith("1 images are outside data.root, and left out") for line in data.notes)
+    data = read({"near/annotations.json": content}, [], "near", allow_outside=True)
+    first = data.records[0]
+    assert read_bytes(first.uri) == b"far" and first.file_name == f"{tmp_path}/far/a.jpg".lstrip("/")
+    assert len(data.records) == len(content["images"])
+
+
+def test_a_link_in_the_root_is_the_user_s_own(read: Read, put, tmp_path) -> None:
+    put("far/a.jpg", b"far")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "images").symlink_to(tmp_path / "far")
+    content = deepcopy(CONTENT)
+    content["images"], content["annotations"] = content["images"][:1], content["annotations"][:1]
     (record,) = read({"near/annotations.json": content}, [], "near").records
-    assert read_bytes(record.uri) == b"far" and record.file_name == f"{tmp_path}/far/a.jpg".lstrip("/")
+    assert read_bytes(record.uri) == b"far"
