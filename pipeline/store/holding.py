@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from stages.errors import ConfigurationError, UserError
 from stages.ingest.paths import join, local_path, parent
 from stages.ingest.uris import is_folder, list_folder
 
+# What disks say that have no locks, such as NFS without its lock service.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 @contextmanager
 def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
@@ -25,7 +29,8 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
         config: The run's configuration.
 
     Raises:
-        ConfigurationError: The directory cannot be opened, see :meth:`RunDir.open`, or another process works on it.
+        ConfigurationError: The directory cannot be opened, see :meth:`RunDir.open`, or another process works on it, or
+            it cannot be locked and holds no complete run.
     """
     made = _absent(place)
     try:
@@ -35,7 +40,8 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
             try:
                 stack.enter_context(directory.locked())
             except OSError as error:
-                raise ConfigurationError(f"--out: cannot write to {directory}: {storage.reason(error)}") from None
+                if not directory.complete:  # Nothing is written to one that is: it may lie on a read-only disk.
+                    raise _unlockable(directory, error) from None
             try:
                 yield directory
             finally:
@@ -44,6 +50,13 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
     finally:
         for folder in made:
             storage.remove_folder(folder)
+
+
+def _unlockable(directory: RunDir, error: OSError) -> ConfigurationError:
+    if error.errno in _NO_LOCKS:
+        what = f"{directory} cannot be locked: {storage.reason(error)}; choose a folder on a disk that has locks"
+        return ConfigurationError(f"--out: {what}")
+    return ConfigurationError(f"--out: cannot write to {directory}: {storage.reason(error)}")
 
 
 def _absent(place: str | Path) -> list[str]:

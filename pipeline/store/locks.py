@@ -50,6 +50,7 @@ def locked(run: str) -> Iterator[None]:
     Raises:
         ConfigurationError: Another process holds it.
         OutputError: The store does not answer.
+        OSError: The disk has no locks, or is not ours to write to.
     """
     path = local_path(run)
     with _claimed(run) if path is None else _locked(path):

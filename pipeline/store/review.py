@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.store.atomic import make_folder
+from pipeline.store.atomic import make_folder, reason
 from pipeline.store.rundir import RunDir
-from stages.errors import DataError
+from stages.errors import DataError, OutputError
 from stages.formats.reviews.review import Review
 
 FILE = "review/reviews.json"
@@ -46,13 +47,23 @@ def store(run: RunDir, reviews: Iterable[Review], source: str) -> None:
         reviews: The reviews.
         source: Name of the file that they are from.
     """
-    with run.locked():
+    with _locked(run):
         kept = {one["image_id"]: one for one in _entries(run)}
         kept |= {one.image_id: asdict(one) | {"file": source} for one in reviews}
         make_folder(run.where("review"))
         run.write(
             FILE, json.dumps([kept[image] for image in sorted(kept)], ensure_ascii=False, indent=1).encode() + b"\n"
         )
+
+
+@contextmanager
+def _locked(run: RunDir) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run.locked())
+        except OSError as error:
+            raise OutputError(f"cannot write to {run}: {reason(error)}") from None
+        yield
 
 
 def _entries(run: RunDir) -> list[dict[str, Any]]:

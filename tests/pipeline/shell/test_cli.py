@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import resource
 
 import pytest
 
@@ -13,14 +13,20 @@ from tests.runs import wsl, wsl_here
 def test_help_is_quick_and_imports_nothing_heavy():
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = _seconds_of_children()
         result = wsl("--help")
-        seconds.append(time.perf_counter() - started)
+        seconds.append(_seconds_of_children() - started)
     assert result.returncode == 0 and "relocalize" not in result.stderr and "run" in result.stdout
     assert min(seconds) < 0.5
     heavy = "torch", "ray", "pyarrow", "numpy", "cv2", "pydantic"
     watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
     assert wsl("--help", prelude=watch).stdout.splitlines()[-1] == "[]"
+
+
+def _seconds_of_children() -> float:
+    """What they spent: what they took depends on what else the machine does."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 @pytest.mark.slow  # a cluster of its own

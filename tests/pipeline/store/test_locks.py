@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.commands.run import run
 from pipeline.store import locks
 from pipeline.store.atomic import write
 from pipeline.store.locks import CLAIMS, locked
@@ -50,6 +53,45 @@ def test_the_second_is_refused_in_one_line_and_the_first_keeps_its_lock(tmp_path
     with locked(run):
         pass
     assert claims() == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.EPERM])
+def test_a_disk_without_locks_is_named_and_a_complete_run_needs_none(tmp_path, tiny, monkeypatch, code):
+    metrics = run(tiny(), tmp_path / "run")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    assert run(tiny(), tmp_path / "run") == metrics
+    (tmp_path / "run" / "_SUCCESS").unlink()
+    with pytest.raises(ConfigurationError, match=rf"--out: .*{os.strerror(code)}") as caught:
+        run(tiny(), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_complete_run_on_a_read_only_disk_is_read(tmp_path, tiny, tiny_data):
+    run(tiny(), tmp_path / "run")
+    words = f"{sys.executable} -P -c 'from pipeline.shell.cli import main; main()'"
+    here = f"{tmp_path}/run"
+    commands = [f"run {tiny_data}/tiny.yaml --out {here} --json", f"status {here}", f"verify {here}", f"compare {here}"]
+    script = " && ".join(
+        [f"mount --bind {here} {here}", f"mount -o remount,ro,bind {here}", f"! touch {here}/x"]
+        + [f"{words} {command}" for command in commands]
+    )
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    found = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in found.stderr or "mount" in found.stderr:
+        pytest.skip("no disk can be mounted here")
+    assert found.returncode == 0, found.stderr
+    assert "nothing to do" in found.stderr
 
 
 def test_a_silent_claim_of_another_host_is_taken_over_after_a_while():
