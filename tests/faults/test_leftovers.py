@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.executors.session import Session
+from pipeline.engine.executors.session import MARK, Session
 from tests.runs import commits, start
 
 pytestmark = pytest.mark.slow
@@ -69,8 +69,8 @@ def command(pid: int) -> str:
     [
         ([], 0),
         ([signal.SIGKILL], -signal.SIGKILL),
-        ([signal.SIGTERM, signal.SIGTERM], 143),
-        pytest.param([signal.SIGTERM], 143, marks=ALL),
+        ([signal.SIGTERM], 143),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], 143, marks=ALL),
         pytest.param([signal.SIGHUP], 129, marks=ALL),
         pytest.param([signal.SIGINT, signal.SIGINT], 130, marks=ALL),
     ],
@@ -102,16 +102,18 @@ def test_only_processes_that_belong_to_a_session_end_with_it(temporary):
     mine, other = Session(), Session()
     sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
     child = subprocess.Popen(sleeping, env=os.environ | {"RAY_AUTH_TOKEN_PATH": str(mine.token)})
+    # An agent's title stands where the beginning of its environment was.
+    agent = subprocess.Popen(sleeping, env={"PYTHONPATH": "", MARK: str(mine.folder)})
     stranger = subprocess.Popen(sleeping, env=os.environ | {"RAY_AUTH_TOKEN_PATH": str(other.token)})
     reader = subprocess.Popen([*sleeping, str(mine.folder)])
     try:
         mine.close()
-        assert child.wait(5) == -signal.SIGKILL
+        assert child.wait(5) == agent.wait(5) == -signal.SIGKILL
         assert stranger.poll() is None and reader.poll() is None
         assert sorted(temporary.iterdir()) == sorted([temporary / "mine", other.folder])
     finally:
         other.close()
-        for one in (child, stranger, reader):
+        for one in (child, agent, stranger, reader):
             one.kill()
             one.wait()
     assert list(temporary.iterdir()) == [temporary / "mine"]

@@ -95,8 +95,8 @@ def _private(session: Session) -> Iterator[None]:
     The processes that Ray starts learn it from the environment, this one from Ray's settings.
     """
     ours = {
+        **session.environment,
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(session.token),
         # Ray binds to the loopback interface where it believes that there is no other node.
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
     }

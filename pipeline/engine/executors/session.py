@@ -22,6 +22,9 @@ from pipeline.engine.import_path import import_path
 
 LOOK_EVERY = 0.5
 """Seconds between looks at whether the driver lives."""
+MARK = "WSL_PIPELINE_SESSION"
+"""Variable that names the folder. Ray's agents write their titles over the beginning of their environment, which Ray
+has sorted by name: this one stands behind that."""
 PATIENCE = 5.0
 """Seconds that killed processes may take to end."""
 
@@ -34,7 +37,8 @@ class Session:
     Attributes:
         folder: Inside ``RAY_TMPDIR`` or the usual place for temporary files.
         temporary: Folder in it for Ray, which opens its folder to all users. Its name is short, as a socket's must be.
-        token: File with the secret. Its name, in the environment of the cluster's processes, tells whose they are.
+        token: File with the secret.
+        environment: What the cluster's processes inherit: how they find the secret, and whose they are.
 
     Raises:
         OSError: The folder cannot be made.
@@ -50,6 +54,7 @@ class Session:
         self.token = self.folder / "token"
         self.token.touch(0o600)
         self.token.write_text(secrets.token_hex(32))
+        self.environment = {"RAY_AUTH_TOKEN_PATH": str(self.token), MARK: str(self.folder)}
         self._watcher = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(self.folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
@@ -84,8 +89,8 @@ def _remove(folder: Path) -> None:
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """Processes that have inherited a name in the folder, where the system lists them (Linux)."""
-    mark = b"=" + os.fsencode(folder) + b"/"
+    """Processes that have inherited the folder's name, where the system lists them (Linux)."""
+    mark = os.fsencode(folder.name)  # Nothing else has it, and part of the path before it may be lost.
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # It has ended, or is another user's.
             if mark in (process / "environ").read_bytes() and int(process.name) != os.getpid():

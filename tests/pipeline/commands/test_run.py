@@ -191,7 +191,7 @@ def test_other_weights_are_refused_on_resume(finished, tiny, tmp_path):
         run(tiny(), copy)
 
 
-@pytest.mark.parametrize("format", ["coco", "imagefolder"])
+@pytest.mark.parametrize("format", ["coco", pytest.param("imagefolder", marks=pytest.mark.slow)])
 def test_failed_images_are_tried_again_where_that_is_asked_for(tiny, tiny_data, tmp_path, format):
     data = Path(shutil.copytree(tiny_data / "data", tmp_path / "data"))
     root = data if format == "coco" else data / "images"
