@@ -18,7 +18,7 @@ from pipeline.exports.pictures import PICTURES, place_pictures
 from pipeline.exports.splits import divided, parse_shares
 from pipeline.store.info import RunInfo
 from pipeline.store.rundir import RunDir
-from stages.errors import unknown
+from stages.errors import ConfigurationError, unknown
 from stages.formats.labels import Labelled, Split
 from stages.formats.table import FORMATS, Format, writable
 from stages.printable import printable
@@ -77,23 +77,26 @@ def export(
         raise unknown("order", order, list(_ORDERS), about="order")
     if images not in PICTURES:
         raise unknown("way", images, list(PICTURES), about="images")
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"{limit} is no number of images", about="limit")
     shares = parse_shares(split) if split else {}
     directory, row = RunDir(run), FORMATS[format]
     info = directory.info()
     boxes = boxes_of(directory, method, min_score, min_quality)
     chosen = sorted(boxes.images, key=_ORDERS[order])[:limit]
-    names = export_names((one.image.file_name for one in chosen), format, flatten)
-    renamed = [Labelled(replace(one.image, file_name=names[one.image.file_name]), one.labels) for one in chosen]
+    names = export_names({one.image.image_id: one.image.file_name for one in chosen}, format, flatten)
+    renamed = [Labelled(replace(one.image, file_name=names[one.image.image_id]), one.labels) for one in chosen]
     parts = divided(renamed, shares, directory.config().seed) if shares else {row.undivided: renamed}
     splits = [Split(name, partial(list, own)) for name, own in parts.items()]
     with new_folder(dest) as folder:
-        for name, content in row.writer()(splits, boxes.classes, _description(directory, info)):
+        about = _description(directory, info, boxes.reviewed)
+        for name, content in row.writer()(splits, boxes.classes, about):
             _write(folder / name, content)
         notes = [*boxes.notes]
         if row.images is not None:
             notes += place_pictures(_pairs(folder, row, parts), images)
         if flatten:
-            _write(folder / "mapping.csv", _mapping(names))
+            _write(folder / "mapping.csv", _mapping(chosen, names))
         found = {
             "format": format,
             "dest": str(dest),
@@ -102,15 +105,16 @@ def export(
             "classes": len(boxes.classes),
             "notes": notes,
         }
-        _write(folder / "README.txt", [_readme(directory, info, row, found).encode()])
+        _write(folder / "README.txt", [_readme(about, row, found).encode()])
     return found
 
 
-def _description(run: RunDir, info: RunInfo) -> str:
-    """What a dataset says of itself: where its boxes are from, and that nobody looked at them."""
+def _description(run: RunDir, info: RunInfo, reviewed: int) -> str:
+    """What a dataset says of itself: where its boxes are from, and whether anybody looked at them."""
     config = run.config()
     made = f"{config.model.spec}, weights {info.weights_sha256[:12]}, {config.box.protocol}"
-    return f"boxes by wsl-pipeline {info.versions.get('wsl-pipeline', '')} ({made}), not reviewed by a person"
+    seen = f"{reviewed:,} images reviewed by a person" if reviewed else "not reviewed by a person"
+    return f"boxes by wsl-pipeline {info.versions.get('wsl-pipeline', '')} ({made}), {seen}"
 
 
 def _pairs(folder: Path, row: Format, parts: dict[str, list[Labelled]]) -> Iterable[tuple[str, Path]]:
@@ -129,18 +133,19 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
         file.writelines(pieces)
 
 
-def _mapping(names: dict[str, str]) -> Iterable[bytes]:
+def _mapping(images: list[Labelled], names: dict[int, str]) -> Iterable[bytes]:
     """The names of the images in the export and in the dataset, as CSV."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([("exported", "file_name"), *((new, old) for old, new in names.items())])
+    rows = [(names[one.image.image_id], one.image.file_name) for one in images]
+    csv.writer(text).writerows([("exported", "file_name"), *rows])
     yield text.getvalue().encode()
 
 
-def _readme(run: RunDir, info: RunInfo, row: Format, found: dict[str, Any]) -> str:
+def _readme(about: str, row: Format, found: dict[str, Any]) -> str:
     lines = [
         f"{row.title} {row.loses}".strip(),
         f"{found['images']:,} images, {found['boxes']:,} boxes, {found['classes']:,} classes.",
-        _description(run, info),
+        about,
         *found["notes"],
     ]
     return printable("\n".join(lines)) + "\n"

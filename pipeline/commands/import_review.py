@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.exports.boxes import boxes_of
-from pipeline.exports.names import export_names
+from pipeline.exports.names import plain_name
 from pipeline.store import review
 from pipeline.store.manifest import read_records
 from pipeline.store.rundir import RunDir
@@ -63,15 +64,12 @@ def import_review(run: RunDir, file: str | Path, method: str | None = None) -> d
     }
 
 
-def _names(files: dict[int, str]) -> list[dict[str, int]]:
-    """Images by the names that tools may know them under."""
-    names = list(files.values())
-    whole = {name: image for image, name in files.items()}
-    flat = {new: whole[old] for old, new in export_names(names, "coco", flatten=True).items()}
-    lasts: dict[str, list[int]] = {}
+def _names(files: dict[int, str]) -> Iterator[tuple[str, int]]:
+    """The names that tools may know the images by, which an export of another order may have given numbers."""
     for image, name in files.items():
-        lasts.setdefault(basename(name), []).append(image)
-    return [whole, flat, {name: images[0] for name, images in lasts.items() if len(images) == 1}]
+        yield name, image
+        for flatten in (False, True):
+            yield plain_name(name, "cvat", flatten), image
 
 
 def _of_labels(labels: list[Label], classes: list[ClassInfo]) -> list[tuple[str, Box]]:

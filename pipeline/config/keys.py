@@ -22,6 +22,7 @@ KEYS = {
     "ground_truth_box_format": "--ground-truth-box-format",
     "images": "--images",
     "layer": "explain.layer",
+    "limit": "--limit",
     "maps": "--maps",
     "method": "--method",
     "methods": "explain.methods",

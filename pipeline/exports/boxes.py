@@ -39,11 +39,13 @@ class Boxes:
         images: Images that ended without an error, by ``image_id``, with the boxes of a method.
         classes: The classes of the labels, in the order of the dataset.
         notes: Findings, one line each, with counts.
+        reviewed: Number of images of which a person said what they show.
     """
 
     images: list[Labelled]
     classes: list[ClassInfo]
     notes: list[str]
+    reviewed: int
 
 
 def boxes_of(
@@ -98,8 +100,9 @@ def boxes_of(
                     labels = [Label(record.image_id, own, box, row.prob, row.quality, method, "pseudo")]
         notes.count("images have no box", all(label.box is None for label in labels))
         images.append(Labelled(replace(record, label=index), labels))
-    notes.count("images were reviewed by a person", sum(one.image_id in reviews for one in records))
-    return Boxes(images, classes, [line for line in notes.lines() if not line.startswith("0 ")])
+    seen = sum(one.image_id in reviews for one in records)
+    notes.count("images were reviewed by a person", seen)
+    return Boxes(images, classes, [line for line in notes.lines() if not line.startswith("0 ")], seen)
 
 
 def _reason(row: _Row, box: Box | None, min_score: float, min_quality: float) -> str:

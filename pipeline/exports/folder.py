@@ -28,6 +28,8 @@ def new_folder(place: str | Path) -> Iterator[Path]:
     if path is None:
         raise ConfigurationError(f"{place} is not on this machine; write to a local folder and copy it", about="dest")
     target = Path(path).absolute()
+    if not target.name:
+        raise ConfigurationError(f"{target} is not empty; choose another folder", about="dest")
     made = target.with_name(f".{target.name}.{os.getpid()}.wsl-pipeline-tmp")
     try:
         if target.is_file() or (target.is_dir() and any(target.iterdir())):

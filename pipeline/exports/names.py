@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from stages.errors import ConfigurationError
 
 _BY_STEM = frozenset({"fiftyone", "voc", "yolo"})
 """Formats that name the labels of an image by its name without the extension."""
+_LEFT_OUT = {"yolo": ("images",)}
+"""Folders, by format, that its readers would take for their own."""
 
 
-def export_names(names: Iterable[str], format: str, flatten: bool) -> dict[str, str]:
-    """The name in the export by the name in the dataset.
+def export_names(names: Mapping[int, str], format: str, flatten: bool) -> dict[int, str]:
+    """The name of each image in the export, by ``image_id``.
 
     Args:
-        names: Names as the dataset has them: usually relative paths.
+        names: Names as the dataset has them: usually relative paths, which several images may share.
         format: The format of the export.
         flatten: Whether sub-folders become a part of the name, ``a/b.jpg`` as ``a__b.jpg``; of images that would have
             one name or stem, all but the first then get a number.
@@ -23,16 +25,15 @@ def export_names(names: Iterable[str], format: str, flatten: bool) -> dict[str, 
     Raises:
         ConfigurationError: Two images would have one name, or one stem where the format goes by it.
 
-    >>> export_names(["a/b.jpg", "/data/c.png", "../d.png"], "coco", flatten=False)
-    {'a/b.jpg': 'a/b.jpg', '/data/c.png': 'data/c.png', '../d.png': 'd.png'}
-    >>> export_names(["a/b.jpg", "a__b.png"], "yolo", flatten=True)
-    {'a/b.jpg': 'a__b.jpg', 'a__b.png': 'a__b__2.png'}
+    >>> export_names({1: "a/b.jpg", 2: "/data/c.png", 3: "../d.png"}, "coco", flatten=False)
+    {1: 'a/b.jpg', 2: 'data/c.png', 3: 'd.png'}
+    >>> export_names({1: "images/a/b.jpg", 2: "a__b.png"}, "yolo", flatten=True)
+    {1: 'images__a__b.jpg', 2: 'a__b.png'}
     """
-    found: dict[str, str] = {}
+    found: dict[int, str] = {}
     owners: dict[str, str] = {}
-    for name in names:
-        parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-        path = PurePosixPath("__".join(parts) if flatten else "/".join(parts))
+    for image, name in names.items():
+        path = PurePosixPath(plain_name(name, format, flatten))
         chosen, number = path, 1
         while (key := _key(chosen, format)) in owners:
             if not flatten:
@@ -43,8 +44,20 @@ def export_names(names: Iterable[str], format: str, flatten: bool) -> dict[str, 
             number += 1
             chosen = path.with_stem(f"{path.stem}__{number}")
         owners[key] = name
-        found[name] = str(chosen)
+        found[image] = str(chosen)
     return found
+
+
+def plain_name(name: str, format: str, flatten: bool) -> str:
+    """The name of an image in an export in which no other has the same.
+
+    >>> plain_name("images/a/b.jpg", "yolo", flatten=False)
+    'a/b.jpg'
+    """
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    if flatten:
+        return "__".join(parts)
+    return "/".join([*(part for part in parts[:-1] if part not in _LEFT_OUT.get(format, ())), *parts[-1:]])
 
 
 def _key(path: PurePosixPath, format: str) -> str:

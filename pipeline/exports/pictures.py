@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import ImageOps
 
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, DataError, UserError, first_line
 from stages.ingest.children import each
 from stages.ingest.header import ORIENTATIONS
 from stages.ingest.opening import open_image
@@ -71,8 +71,14 @@ def _link(pair: tuple[str, Path], _: bool) -> None:
 
 def _copy(pair: tuple[str, Path], turned: bool) -> None:
     uri, target = pair
-    data = read_bytes(uri)
-    target.write_bytes(_upright(data) if turned else data)
+    try:
+        data = read_bytes(uri)
+        data = _upright(data) if turned else data
+    except UserError:
+        raise
+    except Exception as error:  # Pillow may raise anything for what has changed since the run.
+        raise DataError(f"cannot read {uri}: {first_line(error)}; put it back, or use --images none") from None
+    target.write_bytes(data)
 
 
 def _upright(data: bytes) -> bytes:

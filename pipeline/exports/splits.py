@@ -26,7 +26,9 @@ def parse_shares(text: str) -> dict[str, float]:
             share = float(number)
         except ValueError:
             share = math.nan
-        if not (name.isidentifier() and name not in shares and 0 < share <= 1):
+        # A part of that name would take the place of another key of YOLO's data.yaml.
+        usable = name.isidentifier() and name not in (*shares, "names", "nc", "path")
+        if not (usable and 0 < share <= 1):
             raise ConfigurationError(f"{pair.strip() or text!r} is no part; write train=0.8,val=0.2", about="parts")
         shares[name] = share
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):

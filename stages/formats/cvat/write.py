@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from stages.classes import ClassInfo
 from stages.formats.labels import Files, Label, Labelled, Split
-from stages.printable import printable
+from stages.formats.xml_text import storable
 
 _SCORE = (
     "<attribute><name>score</name><mutable>False</mutable><input_type>number</input_type>"
@@ -61,8 +61,8 @@ def _box(label: Label, name: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return escape(storable(text))
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(printable(text))
+    return quoteattr(storable(text))

@@ -10,8 +10,8 @@ from xml.sax.saxutils import quoteattr
 from stages.classes import ClassInfo
 from stages.formats.coco.write import in_pieces, json_list
 from stages.formats.labels import Files, Label, Labelled, Split
+from stages.formats.xml_text import storable
 from stages.ingest.records import ImageRecord
-from stages.printable import printable
 
 _CONTROL = ("label", "image")  # from_name and to_name of every region
 
@@ -40,7 +40,7 @@ def _interface(classes: Sequence[ClassInfo]) -> Iterator[bytes]:
     yield f'<View>\n  <Image name="{image}" value="$image"/>\n'.encode()
     yield f'  <RectangleLabels name="{control}" toName="{image}">\n'.encode()
     for info in classes:
-        yield f"    <Label value={quoteattr(printable(info.name))}/>\n".encode()
+        yield f"    <Label value={quoteattr(storable(info.name))}/>\n".encode()
     yield b"  </RectangleLabels>\n</View>\n"
 
 
@@ -60,7 +60,7 @@ def _region(image: ImageRecord, label: Label, classes: Sequence[ClassInfo], numb
     assert label.box is not None
     control, shown = _CONTROL
     x0, y0, x1, y1 = label.box
-    name = printable(classes[label.class_index].name)
+    name = storable(classes[label.class_index].name)
     return {
         "id": f"{image.image_id}-{number}",
         "type": "rectanglelabels",

@@ -23,8 +23,10 @@ def read(root: Any, subjects: Subjects) -> Findings:
             found.refused["images are not of the run"] += 1
         elif (int(entry.get("width")), int(entry.get("height"))) != subjects.sizes[image]:
             found.refused["images have another size"] += 1
+        elif other := [one.tag for one in entry if one.tag not in ("box", "polygon", "tag")]:
+            found.notes.count("images have shapes that are neither boxes nor polygons: not reviewed", example=other[0])
         else:
-            boxes = [(one.get("label"), box) for one in entry for box in _boxes(one, found)]
+            boxes = [(one.get("label"), box) for one in entry if one.tag != "tag" for box in _boxes(one, found)]
             found.reviews.append(Review(image, boxes))
     return found
 
@@ -37,9 +39,6 @@ def _boxes(shape: Any, found: Findings) -> list[Box]:
             found.notes.count("boxes are rotated: the upright box around each is taken")
             return [turned((x0, y0, x1, y1), degrees, ((x0 + x1) / 2, (y0 + y1) / 2))]
         return [(x0, y0, x1, y1)]
-    if shape.tag == "polygon":
-        found.notes.count("polygons: the box around each is taken")
-        pairs = [point.split(",") for point in shape.get("points").split(";")]
-        return [enclosing([(float(x), float(y)) for x, y in pairs])]
-    found.notes.count("shapes are no boxes: left out", example=shape.tag)
-    return []
+    found.notes.count("polygons: the box around each is taken")
+    pairs = [point.split(",") for point in shape.get("points").split(";")]
+    return [enclosing([(float(x), float(y)) for x, y in pairs])]

@@ -20,7 +20,7 @@ def read_coco(document: dict[str, Any], subjects: Subjects) -> Findings:
     for one in document["annotations"]:
         boxes.setdefault(one["image_id"], []).append(one)
     for entry in document["images"]:
-        image = subjects.named(entry["file_name"])
+        image = subjects.named(entry["file_name"], whole=False)
         if image is None:
             found.refused["images are not of the run"] += 1
         elif (entry.get("width"), entry.get("height")) != subjects.sizes[image]:
@@ -40,7 +40,7 @@ def read_samples(document: dict[str, Any], subjects: Subjects) -> Findings:
     """
     found = Findings()
     for sample in document["samples"]:
-        image = subjects.named(sample["filepath"])
+        image = subjects.named(sample["filepath"], whole=False)
         fields = [value for value in sample.values() if isinstance(value, dict) and value.get("_cls") == "Detections"]
         if image is None:
             found.refused["images are not of the run"] += 1
@@ -48,6 +48,10 @@ def read_samples(document: dict[str, Any], subjects: Subjects) -> Findings:
             found.notes.count("samples have no field of detections: not reviewed")
         else:
             width, height = subjects.sizes[image]
+            about = sample.get("metadata") or {}
+            if "width" in about and (about["width"], about.get("height")) != (width, height):
+                found.refused["images have another size"] += 1
+                continue
             boxes = [
                 (one["label"], (x * width, y * height, (x + w) * width, (y + h) * height))
                 for value in fields

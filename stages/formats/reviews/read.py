@@ -11,6 +11,8 @@ from stages.errors import DataError
 from stages.formats.reviews import cvat, fiftyone, labelstudio
 from stages.formats.reviews.review import Findings, Subjects
 
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, ET.ParseError, DefusedXmlException)
+
 
 def read_reviews(data: bytes, name: str, subjects: Subjects) -> Findings:
     """The reviews of a file: Label Studio's JSON, CVAT's XML, FiftyOne's COCO or ``samples.json``.
@@ -25,7 +27,7 @@ def read_reviews(data: bytes, name: str, subjects: Subjects) -> Findings:
     """
     try:
         found = _read(data, subjects)
-    except (AttributeError, KeyError, TypeError, ValueError, ET.ParseError, DefusedXmlException) as error:
+    except _UNREADABLE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name} cannot be read as an export of Label Studio, CVAT or FiftyOne: {what}") from None
     if found is None:

@@ -36,17 +36,34 @@ class Subjects:
 
     Args:
         records: The images.
-        names: Names of each image in exports, by ``image_id``, the likeliest first.
+        names: Names of the images in the dataset and in exports; one that several images have is none.
     """
 
-    def __init__(self, records: Iterable[ImageRecord], names: Iterable[dict[str, int]]) -> None:
+    def __init__(self, records: Iterable[ImageRecord], names: Iterable[tuple[str, int]]) -> None:
         self.sizes = {one.image_id: (one.width, one.height) for one in records}
-        self._names = list(names)
+        self._names: dict[str, set[int]] = {}
+        self._lasts: dict[str, set[int]] = {}
+        for name, image in names:
+            self._names.setdefault(name, set()).add(image)
+            self._lasts.setdefault(basename(name), set()).add(image)
 
-    def named(self, name: str) -> int | None:
-        """The image of a name, or of the name of its file alone; None where there is none."""
-        words = (name, basename(name))
-        return next((names[word] for word in words for names in self._names if word in names), None)
+    def named(self, name: str, whole: bool = True) -> int | None:
+        """The image of a name, of the longest end of it that is one, or the only one whose file has its last part.
+
+        Args:
+            name: The name, which may begin with folders of another machine.
+            whole: Whether the tool keeps folders; otherwise a name without one may be that of any image so called.
+
+        Returns:
+            The image's id; None where there is none, or several.
+        """
+        parts = name.replace("\\", "/").split("/")
+        for start in range(len(parts) - 1 or 1):
+            images = self._names.get("/".join(parts[start:]), set())
+            if images and (whole or len(parts) > 1 or images == self._lasts[parts[-1]]):
+                return next(iter(images)) if len(images) == 1 else None
+        images = self._lasts.get(parts[-1], set())
+        return next(iter(images)) if len(images) == 1 else None
 
 
 @dataclass
@@ -69,6 +86,10 @@ class Findings:
         Raises:
             DataError: It names images that the run does not have, or that have another size now.
         """
+        twice = len(self.reviews) - len({one.image_id for one in self.reviews})
+        self.refused["images are named twice"] += twice
+        broken = [edge for one in self.reviews for _, box in one.boxes for edge in box if not math.isfinite(edge)]
+        self.refused["numbers are not finite"] += len(broken)
         if refused := +self.refused:
             listed = ", ".join(f"{count:,} {what}" for what, count in refused.items())
             raise DataError(f"{name} is not of this run: {listed}; nothing was imported")

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from stages.classes import ClassInfo
 from stages.formats.labels import Box, Files, Labelled, Split
-from stages.printable import printable
+from stages.formats.xml_text import storable
 
 
 def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: str) -> Files:
@@ -35,7 +35,7 @@ def _label_map(classes: Sequence[ClassInfo]) -> Iterable[bytes]:
     """datumaro's list of classes, without which it knows only those of VOC."""
     yield b"# label:color_rgb:parts:actions\n"
     for info in classes:
-        yield f"{printable(info.name)}:::\n".encode()
+        yield f"{storable(info.name)}:::\n".encode()
 
 
 def _stem(one: Labelled) -> str:
@@ -66,7 +66,7 @@ def _xml(one: Labelled, classes: Sequence[ClassInfo], description: str) -> bytes
 
 def _add(parent: ET.Element, **texts: object) -> None:
     for name, text in texts.items():
-        ET.SubElement(parent, name).text = printable(str(text))
+        ET.SubElement(parent, name).text = storable(str(text))
 
 
 def inclusive(box: Box) -> tuple[int, int, int, int]:

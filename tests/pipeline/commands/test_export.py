@@ -110,6 +110,8 @@ def test_without_labels_the_first_prediction_is_the_label(tiny, tiny_data, tmp_p
         ({"method": "gradcamm"}, "--method: unknown method 'gradcamm'; did you mean gradcam"),
         ({"images": "links"}, "--images: unknown way 'links'; did you mean link"),
         ({"order": "doubt"}, "--order: unknown order 'doubt'; did you mean doubtful"),
+        ({"limit": -1}, "--limit: -1 is no number of images"),
+        ({"dest": "/"}, "--dest: / is not empty"),
         ({"split": "train=0.5"}, "--split: the parts of train=0.5 add up to 0.5, not to 1"),
         ({"dest": "s3://bucket/x"}, "--dest: s3://bucket/x is not on this machine"),
     ],

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.export import export
-from pipeline.commands.import_review import import_review
+from pipeline.commands.import_review import _names, import_review
 from pipeline.commands.quality import quality
 from pipeline.commands.run import run
 from pipeline.store.rundir import RunDir
 from stages.errors import DataError
+from stages.formats.reviews.review import Subjects
+from stages.ingest.records import ImageRecord
 from tests.runs import BROKEN, COUNT, wsl_here
 
 
@@ -133,6 +135,39 @@ def test_a_rotated_box_becomes_the_upright_one_around_it(own, tmp_path):
     )
 
 
+@pytest.mark.parametrize("change", [{"type": "polygonlabels"}, {"image_rotation": 90}, {"type": "brushlabels"}])
+def test_an_image_with_a_region_that_is_no_box_is_not_reviewed(own, tmp_path, change):
+    """To leave the region out would say that there is no object."""
+    tasks = tasks_of(own, tmp_path / "out")
+    task = boxed(tasks)[0]
+    task["annotations"][0]["result"][0].update(change)
+    choice = {"type": "choices", "from_name": "c", "to_name": "image", "value": {"choices": ["good"]}}
+    boxed(tasks)[1]["annotations"][0]["result"].append(choice)
+    found = import_review(own, put(tmp_path, tasks))
+    assert found["reviewed"] == COUNT - 2 and found["changed"] == 0
+    assert found["notes"][0].startswith("1 images have regions that are no boxes with a class, or that were drawn on")
+    assert rows(own, tmp_path / "after")[task["data"]["image_id"]][0]["status"] == "pseudo"
+
+
+def test_names_of_other_tools_mean_one_image_or_none():
+    records = [ImageRecord(1, "", "a.jpg", 0, 9, 9), ImageRecord(2, "", "s/a.jpg", 0, 9, 9)]
+    records.append(ImageRecord(3, "", "t/b.jpg", 0, 9, 9))
+    subjects = Subjects(records, _names({one.image_id: one.file_name for one in records}))
+    names = ["s/a.jpg", "images/s/a.jpg", "C:\\data\\s\\a.jpg", "s__a.jpg", "/x/data/b.jpg", "b.jpg"]
+    assert [subjects.named(name) for name in names] == [2, 2, 2, 2, 3, 3]
+    assert subjects.named("a.jpg") == 1
+    assert [subjects.named(name, whole=False) for name in ("a.jpg", "/x/a.jpg", "c.jpg", "")] == [None] * 4
+
+
+def test_two_reviews_of_one_image_and_endless_numbers_are_refused(own, tmp_path):
+    tasks = tasks_of(own, tmp_path / "out")
+    with pytest.raises(DataError, match="2 images are named twice"):
+        import_review(own, put(tmp_path, [*tasks, *tasks[:2]]))
+    boxed(tasks)[0]["annotations"][0]["result"][0]["value"]["x"] = float("nan")
+    with pytest.raises(DataError, match="numbers are not finite"):
+        import_review(own, put(tmp_path, tasks))
+
+
 @pytest.mark.parametrize("flatten", [False, True])
 def test_cvat_unchanged_and_changed(own, tmp_path, flatten):
     export(own.uri, "cvat", tmp_path / "out", images="none", flatten=flatten)
@@ -142,6 +177,10 @@ def test_cvat_unchanged_and_changed(own, tmp_path, flatten):
     at = text.index("<box ")
     (tmp_path / "back.xml").write_text(text[:at] + text[text.index("</box>") + len("</box>\n") :])
     assert import_review(own, tmp_path / "back.xml")["changed"] == 1
+    mask = '<mask label="class 1" rle="1,2" left="0" top="0" width="1" height="3"/>'
+    (tmp_path / "back.xml").write_text(text[:at] + mask + text[at:])
+    found = import_review(own, tmp_path / "back.xml")
+    assert found["reviewed"] == COUNT - 2 and "neither boxes nor polygons: not reviewed" in found["notes"][0]
     points = '<polygon label="class 1" points="1.00,2.00;9.00,4.00;3.00,8.50"/>'
     (tmp_path / "back.xml").write_text(text[:at] + points + text[text.index("</box>") + len("</box>\n") :])
     found = import_review(own, tmp_path / "back.xml")

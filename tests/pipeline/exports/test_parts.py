@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.exports.names import export_names
 from pipeline.exports.pictures import place_pictures
 from pipeline.exports.splits import divided, parse_shares
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, DataError
 from stages.formats.labels import Labelled
 from stages.ingest.decode import read_image
 from stages.ingest.records import ImageRecord
@@ -19,19 +19,30 @@ from stages.ingest.records import ImageRecord
 
 @pytest.mark.parametrize(("format", "names"), [("coco", ["a/B.jpg", "A/b.jpg"]), ("yolo", ["a.jpg", "a.png"])])
 def test_a_name_or_stem_that_two_images_would_have_is_refused(format: str, names: list[str]) -> None:
+    given = dict(enumerate(names))
     with pytest.raises(ConfigurationError, match=f"{names[0]} and {names[1]} would have one .* in {format}; --flatten"):
-        export_names(names, format, flatten=False)
-    chosen = export_names(names, format, flatten=True)
+        export_names(given, format, flatten=False)
+    chosen = export_names(given, format, flatten=True)
     assert len({name.rpartition(".")[0].casefold() for name in chosen.values()}) == 2
 
 
 def test_names_stay_below_the_folder_of_images() -> None:
-    names = ["/etc/a.jpg", "../../b.jpg", "x/../c.jpg", "y\\d.jpg"]
+    names = dict(enumerate(["/etc/a.jpg", "../../b.jpg", "x/../c.jpg", "y\\d.jpg"]))
     assert list(export_names(names, "coco", flatten=False).values()) == ["etc/a.jpg", "b.jpg", "x/c.jpg", "y/d.jpg"]
 
 
+def test_two_images_of_one_file_are_two_images() -> None:
+    assert export_names({1: "a.jpg", 2: "a.jpg"}, "coco", flatten=True) == {1: "a.jpg", 2: "a__2.jpg"}
+
+
+def test_no_folder_is_called_as_yolo_s_own() -> None:
+    """Its readers replace the last ``/images/`` of a path to find the labels."""
+    names = {1: "images/a.jpg", 2: "s/images/b.jpg", 3: "images.jpg"}
+    assert list(export_names(names, "yolo", flatten=False).values()) == ["a.jpg", "s/b.jpg", "images.jpg"]
+
+
 @pytest.mark.parametrize(
-    "text", ["train", "train=x", "train=0.5", "train=0.9,val=0.2", "a=0.5,a=0.5", "../x=1", "a=-1,b=2"]
+    "text", ["train", "train=x", "train=0.5", "train=0.9,val=0.2", "a=0.5,a=0.5", "../x=1", "a=-1,b=2", "names=1"]
 )
 def test_shares_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -81,3 +92,5 @@ def test_links_lead_to_the_files_and_turned_ones_are_counted(tmp_path) -> None:
     with pytest.raises(ConfigurationError, match=r"digits://.* is no file that can be linked to; use --images copy"):
         place_pictures([("digits://eval/1?seed=0", tmp_path / "c.jpg")], "link")
     assert place_pictures([("nowhere", tmp_path / "d.jpg")], "none") == []
+    with pytest.raises(DataError, match=r"cannot read .*gone\.jpg: .*; put it back, or use --images none"):
+        place_pictures([(str(tmp_path / "gone.jpg"), tmp_path / "e.jpg")], "copy")
