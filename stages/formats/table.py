@@ -107,7 +107,7 @@ FORMATS: dict[str, Format] = {
         loses="Images are named without their extension. A sample without objects has no detections.",
     ),
     "hf": Format(
-        "Hugging Face imagefolder: images with metadata.jsonl, as datasets.load_dataset reads it.",
+        "Hugging Face imagefolder: images with metadata.parquet, as datasets.load_dataset reads it.",
         write="stages.formats.hf.write",
         images="{split}",
         undivided="train",

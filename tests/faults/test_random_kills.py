@@ -22,11 +22,13 @@ from tests.faults.processes import TARGETS, Run
 from tests.runs import commits, files, wsl, wsl_here
 from tests.stages.toys import tiny_network
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="minutes for each quarter: WSL_PIPELINE_ALL_FAULTS=1"
+    ),
+]
 
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="a quarter of the kills by default: WSL_PIPELINE_ALL_FAULTS=1"
-)
 IMAGES = 160
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSTOP]
 ROUNDS = 3
@@ -227,7 +229,7 @@ def calm(config, tmp_path_factory):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("quarter", [0, *(pytest.param(number, marks=ALL) for number in range(1, 4))])
+@pytest.mark.parametrize("quarter", range(4))
 def test_nothing_is_lost_changed_or_left_behind(config, calm, tmp_path, quarter):
     # Not in pytest's own folder, whose name is too long for Ray's sockets.
     with tempfile.TemporaryDirectory(prefix="wsl-") as short, ThreadPoolExecutor(LANES) as pool:

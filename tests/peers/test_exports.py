@@ -10,11 +10,14 @@ is not installed, its tests are skipped::
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.formats.labels import Labelled, Split
+from stages.formats.table import FORMATS
 from tests.stages.formats.exported import CLASSES, FLAT, IMAGES, write
 
 pytestmark = pytest.mark.slow
@@ -101,7 +104,7 @@ def test_hugging_face_datasets(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets")
     root = write(tmp_path / "data", "hf")
-    data = datasets.load_dataset("imagefolder", data_dir=str(root), split="train", cache_dir=str(tmp_path / "cache"))
+    data = datasets.load_dataset(str(root), split="train", cache_dir=str(tmp_path / "cache"))
     rows = sorted(data, key=lambda row: row["image_id"])
     assert [row["image"].size for row in rows] == [(image.width, image.height) for image, _ in IMAGES]
     found = {
@@ -112,6 +115,20 @@ def test_hugging_face_datasets(tmp_path: Path, monkeypatch) -> None:
         for (image, _), row in zip(IMAGES, rows, strict=True)
     }
     check(found, expected())
+
+
+def test_hugging_face_datasets_with_a_part_that_has_no_box(tmp_path: Path) -> None:
+    """Folders called as parts of other datasets are no parts."""
+    datasets = pytest.importorskip("datasets")
+    root = tmp_path / "data"
+    for name, images in (("train", IMAGES[:3]), ("val", IMAGES[3:])):
+        moved = [Labelled(replace(one.image, file_name=f"val2017/{one.image.file_name}"), one.labels) for one in images]
+        write(root, "hf", moved, name)
+    parts = [Split(name, list) for name in ("train", "val")]
+    (root / "README.md").write_bytes(dict(FORMATS["hf"].writer()(parts, CLASSES, "made"))["README.md"][0])
+    data = datasets.load_dataset(str(root), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(part) for name, part in data.items()} == {"train": 3, "val": 1}
+    assert data["train"][0]["objects"]["bbox"] == [[4, 3, 16, 12], [0, 0, 40, 30]]
 
 
 def test_label_studio_accepts_tasks_and_interface(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Sequence
 
 from stages.classes import ClassInfo
 from stages.formats.coco.write import rounded_xywh
@@ -11,7 +11,10 @@ from stages.formats.labels import Files, Labelled, Split
 
 
 def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: str) -> Files:
-    """``metadata.jsonl`` in the folder of each part, with a row for every image: others would be left out.
+    """``metadata.parquet`` in the folder of each part, with a row for every image: others would be left out.
+
+    Parquet, because a part without any box has the types of the others only there. ``README.md`` says which files are
+    which part: otherwise folders called ``val2017`` or ``test`` would be taken for parts of their own.
 
     Args:
         splits: The parts of the dataset.
@@ -19,17 +22,36 @@ def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: st
         description: Description of the data, for the card.
     """
     for split in splits:
-        yield f"{split.name}/metadata.jsonl", _rows(split, classes)
+        yield f"{split.name}/metadata.parquet", [_table(split, classes)]
+    parts = "".join(f"  - split: {split.name}\n    path: {split.name}/**\n" for split in splits)
     names = "".join(f"{index}. {info.name}\n" for index, info in enumerate(classes))
-    text = (
-        f"{description}\n\n`objects.bbox` is x, y, width, height in pixels of the displayed image; `objects.category`:"
+    meaning = "`objects.bbox` is x, y, width, height in pixels of the displayed image; `objects.category`:"
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{parts}---\n\n{description}\n\n{meaning}\n\n{names}"
+    yield "README.md", [card.encode()]
+
+
+def _table(split: Split, classes: Sequence[ClassInfo]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    objects = {
+        "bbox": pa.list_(pa.list_(pa.float64())),
+        "category": pa.list_(pa.int64()),
+        "name": pa.list_(pa.string()),
+        "score": pa.list_(pa.float64()),
+    }
+    schema = pa.schema(
+        {
+            "file_name": pa.string(),
+            "image_id": pa.int64(),
+            "width": pa.int64(),
+            "height": pa.int64(),
+            "objects": pa.struct(objects),
+        }
     )
-    yield "classes.md", [f"{text}\n\n{names}".encode()]
-
-
-def _rows(split: Split, classes: Sequence[ClassInfo]) -> Iterable[bytes]:
-    for one in split.images():
-        yield json.dumps(_row(one, classes), ensure_ascii=False).encode() + b"\n"
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([_row(one, classes) for one in split.images()], schema), sink)
+    return sink.getvalue()
 
 
 def _row(one: Labelled, classes: Sequence[ClassInfo]) -> dict[str, object]:

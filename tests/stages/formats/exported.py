@@ -37,15 +37,15 @@ def written(format: str, images: list[Labelled] = IMAGES, name: str | None = Non
     return {name: b"".join(pieces) for name, pieces in row.writer()([split], CLASSES, "made & tested")}
 
 
-def write(folder: Path, format: str, images: list[Labelled] = IMAGES) -> Path:
+def write(folder: Path, format: str, images: list[Labelled] = IMAGES, name: str | None = None) -> Path:
     """The same on a disk, with the images: the third one's pixels lie on their side."""
     row = FORMATS[format]
-    for name, content in written(format, images).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+    for file, content in written(format, images, name).items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
     if row.images is not None:
         for image, _ in images:
-            path = folder / row.images.format(split=row.undivided).lstrip("/") / image.file_name
+            path = folder / row.images.format(split=name or row.undivided).lstrip("/") / image.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
             turned = image.image_id == 3
             size = (image.height, image.width) if turned else (image.width, image.height)

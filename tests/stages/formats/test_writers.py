@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from defusedxml import ElementTree as ET
@@ -105,7 +106,7 @@ def test_cvat_names_images_and_declares_the_score() -> None:
 
 
 def test_hugging_face_has_a_row_for_every_image() -> None:
-    rows = [json.loads(line) for line in written("hf")["train/metadata.jsonl"].splitlines()]
+    rows = pq.read_table(io.BytesIO(written("hf")["train/metadata.parquet"])).to_pylist()
     assert [row["file_name"] for row in rows] == [image.file_name for image, _ in IMAGES]
     assert rows[3]["objects"] == {"bbox": [], "category": [], "name": [], "score": []}
     assert rows[0]["objects"]["bbox"] == [[4, 3, 16, 12], [0, 0, 40, 30]] and rows[0]["objects"]["category"] == [0, 1]
@@ -151,5 +152,5 @@ def test_parts_are_named_in_each_format_s_way() -> None:
     assert list(written("coco", name="val")) == ["annotations/instances_val.json"]
     assert "ImageSets/Main/val.txt" in written("voc", name="val")
     assert list(written("cvat", name="val")) == ["val.xml"]
-    assert "val/metadata.jsonl" in written("hf", name="val") and "val/labels.json" in written("fiftyone", name="val")
+    assert "val/metadata.parquet" in written("hf", name="val") and "val/labels.json" in written("fiftyone", name="val")
     assert "tasks-val.json" in written("labelstudio", name="val")
