@@ -183,6 +183,8 @@ def test_a_local_cluster_is_closed_to_others(temporary, monkeypatch):
         addresses = [local for local, pid in listening() if pid in ours]
         assert len(addresses) > 4 and {one.rsplit(":", 1)[0] for one in addresses} <= LOOPBACK, addresses
     finally:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            monkeypatch.delenv(name)  # Before the settings are read again, which other tests in this process use.
         cluster.disconnect()
     assert list(temporary.iterdir()) == [] and processes(folder) == []
 
