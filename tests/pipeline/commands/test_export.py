@@ -49,7 +49,9 @@ def test_the_boxes_are_those_of_the_labels(finished, tmp_path, method):
     assert FORMATS["coco"].loses in readme and "not reviewed by a person" in readme and found["notes"][0] in readme
 
 
-@pytest.mark.parametrize("format", writable())
+@pytest.mark.parametrize(
+    "format", [one if one in ("hf", "voc") else pytest.param(one, marks=pytest.mark.slow) for one in writable()]
+)
 def test_every_format_is_whole_and_the_same_again(finished, tmp_path, format):
     for name in ("a", "b"):
         export(finished, format, tmp_path / name, split="train=0.75,val=0.25", limit=9)

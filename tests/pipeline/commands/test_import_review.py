@@ -168,7 +168,7 @@ def test_two_reviews_of_one_image_and_endless_numbers_are_refused(own, tmp_path)
         import_review(own, put(tmp_path, tasks))
 
 
-@pytest.mark.parametrize("flatten", [False, True])
+@pytest.mark.parametrize("flatten", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_cvat_unchanged_and_changed(own, tmp_path, flatten):
     export(own.uri, "cvat", tmp_path / "out", images="none", flatten=flatten)
     text = (tmp_path / "out" / "annotations.xml").read_text()
@@ -259,6 +259,7 @@ def test_a_file_of_something_else_is_refused_in_one_line(own, tmp_path, text):
     assert wsl_here("import-review", own.uri, tmp_path / "absent").returncode == 3
 
 
+@pytest.mark.slow
 def test_reviews_are_the_truth_of_a_fit(own, tmp_path):
     tasks = tasks_of(own, tmp_path / "out")
     for task in boxed(tasks)[::2]:

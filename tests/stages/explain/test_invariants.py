@@ -25,7 +25,13 @@ def applicable(head: str) -> list[Explainer]:
     return [one for one in explainers().values() if cut.head is not None or not one.needs_linear_head]
 
 
-EVERY = [pytest.param(head, one, id=f"{one.name}-{head}") for head in HEADS for one in applicable(head)]
+SLOW = ("groupcam", "scorecam", "ablationcam")
+"""Methods of very many forward passes."""
+EVERY = [
+    pytest.param(head, one, id=f"{one.name}-{head}", marks=[pytest.mark.slow] if one.name in SLOW else [])
+    for head in HEADS
+    for one in applicable(head)
+]
 
 
 @pytest.mark.parametrize(("head", "method"), EVERY)
