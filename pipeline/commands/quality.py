@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.config.keys import named_keys
-from pipeline.scores.quality import MODEL, boxes_with_cues, quality_model
+from pipeline.scores.quality import MODEL, boxes_with_cues, method_of, quality_model
 from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
-from stages.errors import DataError, unknown
+from stages.errors import DataError
 from stages.formats.reviews.review import Review
 from stages.quality.model import cross_fitted, fit
 from stages.quality.scores import judged
@@ -68,12 +68,7 @@ def quality(run: RunDir, fit_on: RunDir | None = None, method: str | None = None
 
 def _boxes(run: RunDir, method: str | None) -> _Boxes:
     """The boxes of a run whose image has ground truth of its label, or was reviewed, which counts instead."""
-    if not run.complete:
-        raise DataError(f"{run} is not complete; run its command again, which goes on with it")
-    methods = run.config().explain.methods
-    method = methods[0] if method is None else method
-    if method not in methods:
-        raise unknown("method", method, methods, about="method")
+    method = method_of(run, method)
     ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, 6))], [np.zeros(0)]
     reviews = read_stored(run)
     for part, found in boxes_with_cues(run, method, 0, ["image_id", "iou", "class_name", "box"]):

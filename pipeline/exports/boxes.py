@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.scores.quality import boxes_with_cues, quality_model
+from pipeline.scores.quality import boxes_with_cues, method_of, quality_model
 from pipeline.store.manifest import read_records
 from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
 from stages.classes import ClassInfo
-from stages.errors import ConfigurationError, DataError, unknown
+from stages.errors import ConfigurationError
 from stages.formats.labels import Box, Label, Labelled
 from stages.formats.reviews.review import Review
 from stages.formats.source import Notes
@@ -68,12 +68,7 @@ def boxes_of(
         ConfigurationError: The run has no such method, or made no boxes of labels or predictions.
         DataError: The run is not complete.
     """
-    if not run.complete:
-        raise DataError(f"{run} is not complete; run its command again, which goes on with it")
-    methods = run.config().explain.methods
-    method = methods[0] if method is None else method
-    if method not in methods:
-        raise unknown("method", method, methods, about="method")
+    method = method_of(run, method)
     rank, notes = _rank(run), Notes()
     what = "of the label" if rank == 0 else "of the first prediction, since no image has a label"
     notes.say(f"boxes by {method}, {what}")

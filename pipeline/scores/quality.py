@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.store.rundir import RunDir
+from stages.errors import DataError, unknown
 from stages.quality.cues import CUES, cues_of
 from stages.quality.model import QualityModel, read_model, shipped
 
@@ -27,6 +28,22 @@ def quality_model(run: RunDir) -> QualityModel:
     if not run.exists(MODEL):
         return shipped()
     return read_model(run.read(MODEL).decode(errors="replace"), run.where(MODEL))
+
+
+def method_of(run: RunDir, method: str | None) -> str:
+    """The method whose boxes are meant: the one named, or the run's first.
+
+    Raises:
+        ConfigurationError: The run has no such method.
+        DataError: The run is not complete.
+    """
+    if not run.complete:
+        raise DataError(f"{run} is not complete; run its command again, which goes on with it")
+    methods = run.config().explain.methods
+    method = methods[0] if method is None else method
+    if method not in methods:
+        raise unknown("method", method, methods, about="method")
+    return method
 
 
 def boxes_with_cues(run: RunDir, method: str, rank: int, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
