@@ -202,7 +202,7 @@ def test_a_run_writes_nowhere_but_on_the_mounted_volumes(tmp_path):
     done = subprocess.run(
         [*isolated, *program, "--executor", "ray", "--limit", "2", "--out", str(out)],
         cwd=ROOT,
-        env={**os.environ, "HOME": str(home)},
+        env={name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | {"HOME": str(home)},
         capture_output=True,
         text=True,
     )

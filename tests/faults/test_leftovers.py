@@ -157,16 +157,17 @@ def test_a_local_cluster_is_closed_to_others(temporary, monkeypatch):
 
     from pipeline.engine.executors import cluster
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # What somebody has set for other clusters.
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "1" * 64)
-    before = dict(os.environ)
-    cluster.connect()
     try:
+        with monkeypatch.context() as environment:  # What somebody has set for other clusters.
+            environment.setenv("RAY_AUTH_MODE", "disabled")
+            environment.setenv("RAY_AUTH_TOKEN", "1" * 64)
+            before = dict(os.environ)
+            cluster.connect()
+            assert dict(os.environ) == before
         (folder,) = temporary.iterdir()
         token = folder / "token"
         assert {one: stat.S_IMODE(one.stat().st_mode) for one in (folder, token)} == {folder: 0o700, token: 0o600}
         assert folder.stat().st_uid == token.stat().st_uid == os.getuid() and len(token.read_text()) == 64
-        assert {name: os.environ[name] for name in before} == before and "RAY_AUTH_TOKEN_PATH" not in os.environ
 
         address = ray.get_runtime_context().gcs_address
         knows = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
@@ -183,8 +184,6 @@ def test_a_local_cluster_is_closed_to_others(temporary, monkeypatch):
         addresses = [local for local, pid in listening() if pid in ours]
         assert len(addresses) > 4 and {one.rsplit(":", 1)[0] for one in addresses} <= LOOPBACK, addresses
     finally:
-        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-            monkeypatch.delenv(name)  # Before the settings are read again, which other tests in this process use.
         cluster.disconnect()
     assert list(temporary.iterdir()) == [] and processes(folder) == []
 
