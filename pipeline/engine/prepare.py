@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.config.history import config_hash
 from pipeline.config.load import config_text
@@ -216,7 +217,7 @@ def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
     if not (info.weights_sha256 and info.manifest_sha256):
         raise DataError(f"{directory.where('run.json')} is damaged; restore it or choose another --out")
     directory.check_manifest()
-    if digest != info.manifest_sha256 and _sizes_became_known(directory, found.records):
+    if digest != info.manifest_sha256 and _says_the_same(directory, found.records):
         digest = info.manifest_sha256
     for before, now, what in (
         (info.weights_sha256, found.network.weights_sha256, "model.spec: the weights have"),
@@ -231,16 +232,21 @@ def examine(directory: RunDir, found: Survey) -> tuple[RunInfo, bytes | None]:
     return info, None
 
 
-def _sizes_became_known(directory: RunDir, records: list[ImageRecord]) -> bool:
-    """Whether the images are those of the run, except that files whose size could not be read were mended."""
+def _says_the_same(directory: RunDir, records: list[ImageRecord]) -> bool:
+    """Whether the images are those of the run, except that files whose size could not be read were mended.
+
+    Manifests of versions before 0.6 name one label of an image.
+    """
     stored = [record for group in read_records(directory.manifest) for record in group]
     if len(stored) != len(records):
         return False
+    several = "labels" in pq.read_schema(directory.manifest).names
     known = [
         replace(now, width=0, height=0) if not (before.width or before.height) else now
         for before, now in zip(stored, records, strict=True)
     ]
-    return bool(to_table(known).equals(to_table(stored)))
+    ours, theirs = (to_table(one) if several else to_table(one).drop_columns(["labels"]) for one in (known, stored))
+    return bool(ours.equals(theirs))
 
 
 def check_blacklist(directory: RunDir, info: RunInfo, recipe: Recipe) -> None:

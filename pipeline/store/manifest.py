@@ -72,7 +72,12 @@ def relabel(records: list[ImageRecord], outputs: np.ndarray) -> list[ImageRecord
     """
     with_none = np.append(outputs, np.int32(-1))  # index -1, no label, stays -1
     return [
-        replace(record, label=int(with_none[record.label]), box_labels=with_none[record.box_labels])
+        replace(
+            record,
+            label=int(with_none[record.label]),
+            labels=tuple(with_none[list(record.labels)].tolist()),
+            box_labels=with_none[record.box_labels],
+        )
         for record in records
     ]
 
@@ -83,6 +88,7 @@ def to_table(records: list[ImageRecord]) -> pa.Table:
         name: [getattr(record, name) for record in records]
         for name in ("image_id", "uri", "file_name", "label", "width", "height")
     }
+    columns["labels"] = [record.shown for record in records]
     columns["boxes"] = [record.boxes.tolist() for record in records]
     columns["box_labels"] = [record.box_labels.tolist() for record in records]
     if not any(record.masks for record in records):
@@ -102,6 +108,7 @@ def read_records(source: str | BinaryIO) -> Iterator[list[ImageRecord]]:
                         **row,
                         "boxes": np.array(row["boxes"], np.float32).reshape(-1, 4),
                         "box_labels": np.array(row["box_labels"], np.int32),
+                        "labels": tuple(row.get("labels", ())),
                         "masks": tuple(row.get("masks", ())),
                     }
                 )

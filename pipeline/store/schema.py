@@ -17,12 +17,14 @@ MANIFEST = _schema(
     uri=pa.string(),
     file_name=pa.string(),
     label=pa.int32(),
+    labels=pa.list_(pa.int32()),
     width=pa.int32(),
     height=pa.int32(),
     boxes=pa.list_(BOX),
     box_labels=pa.list_(pa.int32()),
 )
-"""Schema of the manifest, one row per image; ``label`` and ``box_labels`` are network outputs, -1 for none."""
+"""Schema of the manifest, one row per image; ``label``, ``labels`` and ``box_labels`` are the run's classes, -1 for none.
+``labels`` are all that the image is known to show, the label first."""
 
 MASKED_MANIFEST = _schema(
     **{field.name: field.type for field in MANIFEST},

@@ -79,7 +79,7 @@ def labelled(records: Iterable[ImageRecord], source: str) -> Iterator[Labelled]:
 
 
 def given(record: ImageRecord, source: str) -> list[Label]:
-    """The labels that a dataset gave an image: one per box, and one for its class where that has no box.
+    """The labels that a dataset gave an image: one per box, and one for each class that has none.
 
     >>> [label.class_index for label in given(ImageRecord(1, "/data/a.png", "a.png", label=3), "imagefolder")]
     [3]
@@ -90,6 +90,7 @@ def given(record: ImageRecord, source: str) -> list[Label]:
         Label(record.image_id, index, (x0, y0, x1, y1), None, None, source, "given", mask)
         for (x0, y0, x1, y1), index, mask in rows
     ]
-    if record.label >= 0 and all(label.class_index != record.label for label in labels):
-        labels.append(Label(record.image_id, record.label, None, None, None, source, "given"))
-    return labels
+    boxed = {label.class_index for label in labels}
+    return labels + [
+        Label(record.image_id, index, None, None, None, source, "given") for index in record.shown if index not in boxed
+    ]

@@ -26,7 +26,7 @@ class ImageRecord:
         image_id: Unique in the dataset, stable between runs.
         uri: Where :func:`stages.ingest.uris.read_bytes` finds the encoded image.
         file_name: POSIX path relative to the image root, as COCO files name it.
-        label: Index into the dataset's classes; -1 where the image has none.
+        label: Index into the dataset's classes; -1 where the image has none. Of several, the first.
         width: Displayed width in pixels (EXIF orientation applied); 0 where it is not known yet.
         height: Displayed height in pixels; 0 where it is not known yet.
         boxes: (n, 4) float32 ground truth, xyxy half-open pixel edges of the displayed image.
@@ -35,6 +35,7 @@ class ImageRecord:
             none; no entries where the image has no masks.
         ignore: Run lengths of the region that is not scored for the label's class.
         deep: Whether its samples have more than 8 bits; None where its header has not been read.
+        labels: Classes that the image shows, boxes or not; those of the label and of the boxes may be left out.
     """
 
     image_id: int
@@ -48,6 +49,13 @@ class ImageRecord:
     masks: tuple[bytes, ...] = ()
     ignore: bytes | None = None
     deep: bool | None = None
+    labels: tuple[int, ...] = ()
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """All classes that the image is known to show, each once: its label, then the others in ascending order."""
+        others = {*self.labels, *self.box_labels.tolist()} - {self.label, -1}
+        return (*([self.label] if self.label >= 0 else []), *sorted(others))
 
 
 @dataclass(frozen=True)
