@@ -23,8 +23,8 @@ MANIFEST = _schema(
     boxes=pa.list_(BOX),
     box_labels=pa.list_(pa.int32()),
 )
-"""Schema of the manifest, one row per image; ``label``, ``labels`` and ``box_labels`` are the run's classes, -1 for none.
-``labels`` are all that the image is known to show, the label first."""
+"""Schema of the manifest, one row per image; ``label``, ``labels`` and ``box_labels`` are classes of the run, -1 for
+none. ``labels`` are all that the image is known to show, the label first."""
 
 MASKED_MANIFEST = _schema(
     **{field.name: field.type for field in MANIFEST},
