@@ -25,8 +25,9 @@ from stages.classify.network import Network, Preprocess
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, unknown
 from stages.explain.method_layers import layers_of
-from stages.explain.stage import LABEL, Explain, raw_map
+from stages.explain.stage import Explain, raw_map
 from stages.explain.table import check_methods
+from stages.explain.targets import LABEL
 from stages.ingest.decode import Decode
 from stages.ingest.depth import look_at, look_into
 from stages.ingest.geometry import FITS

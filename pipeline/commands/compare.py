@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config.keys import named_keys
@@ -23,6 +24,7 @@ from stages.errors import ConfigurationError, DataError
 from stages.evaluate.guesses import DECIDING, overlaps
 from stages.evaluate.metrics.table import METRICS
 from stages.evaluate.statistics.paired import mean_difference, share_difference
+from stages.explain.targets import LABELS
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -53,7 +55,8 @@ class _System:
 
     Attributes:
         name: Display name.
-        overlaps: (N,) float32 arrays, one for each of :data:`stages.evaluate.guesses.DECIDING`.
+        overlaps: float32 arrays, one for each of :data:`stages.evaluate.guesses.DECIDING`: (N,) for the images, (P,)
+            for the pairs of an image and one of its labels.
     """
 
     name: str
@@ -155,20 +158,34 @@ def _check_same_images(one: _Run, other: _Run) -> None:
 
 
 def _systems(run: _Run, prefix: str) -> list[_System]:
-    manifest = pq.read_table(run.directory.manifest, columns=["image_id", "label"])
+    manifest = pq.read_table(run.directory.manifest, columns=["image_id", "label", "box_labels"])
     ids, labels = manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
+    boxed = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["box_labels"]).to_numpy())
+    classes = np.concatenate([labels, pc.list_flatten(manifest["box_labels"]).to_numpy()]).astype(np.int64)
+    step = classes.max(initial=0) + 1
+    pairs = np.unique((np.concatenate([np.arange(len(ids)), boxed]) * step + classes)[classes >= 0])
+    sizes = {kind: len(pairs) if kind == "label" else len(ids) for kind in DECIDING}
     systems = {
-        method: _System(prefix + method, {kind: np.full(len(ids), np.nan, np.float32) for kind in DECIDING})
+        method: _System(prefix + method, {kind: np.full(size, np.nan, np.float32) for kind, size in sizes.items()})
         for method in run.recipe.methods
     }
+    several = LABELS in run.recipe.config.explain.targets
     for part in run.directory.predictions(_COLUMNS):
         methods = np.array(part["method"].to_pylist(), dtype=object)
         rows: Batch = {name: part[name].to_numpy() for name in ("image_id", "target_rank", "class_index")}
         rows["iou"] = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
-        rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
+        image = np.searchsorted(ids, rows["image_id"])
+        rows["label"] = labels[image]
+        if several:
+            rows["label"] = np.where(rows["target_rank"] == 0, rows["class_index"], rows["label"])
+        pair = image * step + rows["label"]
+        rows["pair"] = np.searchsorted(pairs, pair)
+        scored = (rows["label"] >= 0) & np.isin(pair, pairs)
         for method, system in systems.items():
-            for kind, (images, found) in overlaps(take(rows, (methods == method) & (rows["label"] >= 0))).items():
-                system.overlaps[kind][np.searchsorted(ids, images)] = found
+            own = take(rows, (methods == method) & scored)
+            for kind, (images, found) in overlaps(own).items():
+                where = own["pair"][own["target_rank"] == 0] if kind == "label" else np.searchsorted(ids, images)
+                system.overlaps[kind][where] = found
     return list(systems.values())
 
 

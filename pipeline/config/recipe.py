@@ -20,8 +20,8 @@ from stages.errors import ConfigurationError
 from stages.evaluate.clsloc import digest, read_blacklist
 from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
-from stages.explain.stage import LABEL
 from stages.explain.table import check_methods
+from stages.explain.targets import of_predictions
 from stages.ingest.paths import check_no_secret
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def resolve(config: Config) -> Recipe:
     _check_no_secrets(config.model_dump())
     check_methods(explain.methods)
     check_metrics(evaluate.faithfulness)
-    if evaluate.faithfulness and explain.targets == [LABEL]:
+    if evaluate.faithfulness and not of_predictions(explain.targets):
         raise ConfigurationError(
             "evaluate.faithfulness: needs the map of the first prediction; add top1 to explain.targets"
         )

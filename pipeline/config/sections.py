@@ -23,6 +23,7 @@ from pipeline.config.kinds import is_only_list
 from stages.boxes import protocols
 from stages.classify.class_map import ClassMap, read_class_map
 from stages.errors import ConfigurationError, unknown
+from stages.explain.targets import LABEL, LABELS, PRESENT, TOP
 from stages.formats.content import ANNOTATION_LIMIT
 from stages.formats.table import defaults, options_of, readable
 from stages.printable import is_storable
@@ -169,7 +170,10 @@ class ExplainConfig(Section):
     """Explainers, each at explain.layer or, as METHOD@LAYER, at a layer of its own; all share one decode and one
     forward pass."""
     targets: Annotated[Names, Field(min_length=1)] = ["label", "top5"]
-    """Classes that get a map: label, and top1 to top5 for the best predictions."""
+    """Classes that get a map: label, or labels for all that an image has; present for the first
+    prediction and all from explain.present on; and top1 to top5 for the best predictions."""
+    present: Share = 0.5
+    """Probability from which on a class is present, for the target of that name: of networks with several labels."""
     flip: bool = False
     """Average every map with that of the mirrored image, mirrored back; costs one more forward pass."""
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
@@ -193,7 +197,7 @@ class ExplainConfig(Section):
     @field_validator("targets")
     @classmethod
     def _known_targets(cls, values: list[str]) -> list[str]:
-        known = ["label", *(f"top{rank}" for rank in range(1, 6))]
+        known = [LABEL, LABELS, PRESENT, *TOP]
         for value in values:
             if value not in known:
                 raise ValueError(f"unknown target {value!r}; known: {', '.join(known)}")

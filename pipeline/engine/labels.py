@@ -14,7 +14,7 @@ from pipeline.store.manifest import relabel
 from stages.classes import ClassInfo, shown
 from stages.classify.match_classes import Match, match_classes
 from stages.errors import DataError
-from stages.explain.stage import LABEL
+from stages.explain.targets import LABELS, of_labels, of_predictions
 from stages.ingest.records import Dataset, ImageRecord
 
 _TOLD = 5
@@ -38,11 +38,12 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     records = relabel(dataset.records, np.array(match.labels, np.int32))
     missing = _missing(dataset, records, match, config.model.spec)
     targets = config.explain.targets
-    if missing and targets == [LABEL]:
+    rowless = any(not record.shown if LABELS in targets else record.label < 0 for record in records)
+    if rowless and not of_predictions(targets):
         raise DataError(f"explain.targets: {missing}; or explain predictions as well, explain.targets=[label,top1]")
     had_labels = any(record.label >= 0 for record in dataset.records)
-    if had_labels and LABEL in targets and not any(match.outputs):
-        others = ",".join(one for one in targets if one != LABEL)
+    if had_labels and of_labels(targets) and not any(match.outputs):
+        others = ",".join(of_predictions(targets))
         raise DataError(f"data: {missing}; or explain predictions alone, explain.targets=[{others}]")
     notes = [*dataset.notes, *match.notes, *([missing] if missing else [])]
     return replace(dataset, records=records, notes=notes), match

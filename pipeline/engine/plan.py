@@ -13,7 +13,7 @@ import numpy as np
 from stages.batch import Answer, Batch, ImageError, Resources, Stage, concat, length, take
 from stages.errors import OutOfMemoryError, is_out_of_memory
 
-MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore")
+MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore", "others")
 
 
 @dataclass(frozen=True)

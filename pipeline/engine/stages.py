@@ -9,6 +9,7 @@ from stages.boxes.components import Components
 from stages.boxes.threshold import Threshold
 from stages.evaluate.pixels import Pixels
 from stages.evaluate.stage import Evaluate
+from stages.evaluate.truth import Truth
 
 if TYPE_CHECKING:
     from stages.batch import Stage
@@ -61,7 +62,7 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
         [Faithfulness(metrics, explain.flip, explain.scales, recipe.seed, gpus, layers)] if metrics else []
     )
     return [
-        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers),
+        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers, explain.present),
         *asking,
     ]
 
@@ -69,6 +70,7 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
 def scoring_stages(recipe: FullRecipe) -> list[Stage]:
     """The stages from low-resolution maps to boxes and their scores, which need neither images nor a network."""
     return [
+        Truth(),
         Threshold(recipe.protocol, recipe.size),
         Pixels(recipe.protocol, recipe.size),
         Components(recipe.protocol, recipe.size, sweep=recipe.config.evaluate.sweep),

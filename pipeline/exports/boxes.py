@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError
+from stages.explain.targets import LABEL, of_labels, of_predictions
 from stages.formats.labels import Box, Label, Labelled
 from stages.formats.reviews.review import Review
 from stages.formats.source import Notes
@@ -76,7 +78,8 @@ def boxes_of(
     failed = {image for part in run.errors() for image in part["image_id"].to_pylist()}
     notes.count("images failed in the run: left out", len(failed))
     records = [one for group in read_records(run.manifest) for one in group if one.image_id not in failed]
-    classes, index_of = _categories(run, rows, {one.label for one in records} if rank == 0 else set(), reviews)
+    stated = {one.image_id: one.shown if rank == 0 else () for one in records}
+    classes, index_of = _categories(run, rows, set().union(*stated.values()), reviews)
     by_name = {info.name: index for index, info in enumerate(classes)}
     source, images = run.config().data.format, []
     for record in records:
@@ -84,15 +87,19 @@ def boxes_of(
         if record.image_id in reviews:
             labels = _reviewed(reviews[record.image_id], record, by_name, notes)
         else:
-            labels = [Label(record.image_id, index, None, None, None, source, "given")] if index >= 0 else []
-            if record.image_id in rows:
-                row = rows[record.image_id]
+            labels = []
+            for row in rows.get(record.image_id, []):
                 box = clipped(row.box, record.width, record.height)
                 reason = _reason(row, box, min_score, min_quality)
                 notes.count(f"{reason}: left out", bool(reason))
                 if not reason:
                     own = index_of[row.output]
-                    labels = [Label(record.image_id, own, box, row.prob, row.quality, method, "pseudo")]
+                    labels.append(Label(record.image_id, own, box, row.prob, row.quality, method, "pseudo"))
+            boxed = {label.class_index for label in labels}
+            further = dict.fromkeys(index_of[one] for one in stated[record.image_id])
+            labels += [
+                Label(record.image_id, one, None, None, None, source, "given") for one in further if one not in boxed
+            ]
         notes.count("images have no box", all(label.box is None for label in labels))
         images.append(Labelled(replace(record, label=index), labels))
     seen = sum(one.image_id in reviews for one in records)
@@ -127,32 +134,32 @@ def _rank(run: RunDir) -> int:
         ConfigurationError: The run has no boxes of either.
     """
     targets, labelled = run.config().explain.targets, run.info().labelled
-    if "label" in targets and labelled:
+    if of_labels(targets) and labelled:
         return 0
-    if not labelled and any(target.startswith("top") for target in targets):
+    if not labelled and of_predictions(targets):
         return 1
-    need = "label" if labelled else "top1"
+    need = LABEL if labelled else "top1"
     raise ConfigurationError(f"{run} has no boxes of it: run with explain.targets=[{need}]", about="targets")
 
 
-def _rows(run: RunDir, method: str, rank: int) -> dict[int, _Row]:
+def _rows(run: RunDir, method: str, rank: int) -> dict[int, list[_Row]]:
     """The rows of a method and rank by image."""
-    found: dict[int, _Row] = {}
+    found: dict[int, list[_Row]] = defaultdict(list)
     model = quality_model(run)
     for part, cues in boxes_with_cues(run, method, rank, _COLUMNS):
         columns = (part[name].to_pylist() for name in _COLUMNS)
         for image, output, prob, box, quality in zip(*columns, model.quality(cues).tolist(), strict=True):
-            found[image] = _Row(output, prob, tuple(box), None if math.isnan(quality) else quality)
+            found[image].append(_Row(output, prob, tuple(box), None if math.isnan(quality) else quality))
     return found
 
 
 def _categories(
-    run: RunDir, rows: dict[int, _Row], labels: set[int], reviews: dict[int, Review]
+    run: RunDir, rows: dict[int, list[_Row]], labels: set[int], reviews: dict[int, Review]
 ) -> tuple[list[ClassInfo], dict[int, int]]:
     """The classes of the boxes and labels, and their index by network output."""
     named = run.classes()
     output_of = {info.name: output for output, info in reversed(list(enumerate(named)))}
-    used = {row.output for row in rows.values()} | labels - {-1}
+    used = {row.output for own in rows.values() for row in own} | labels
     used |= {output_of[name] for one in reviews.values() for name, _ in one.boxes}
     order = sorted(used)
     return [named[output] for output in order], {output: index for index, output in enumerate(order)}

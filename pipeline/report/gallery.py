@@ -155,7 +155,7 @@ def _read_rows(run: RunDir, ids: list[int]) -> dict[tuple[int, str], dict[int, d
     for part in run.predictions():
         picked = pc.field("image_id").isin(chosen) & (pc.field("target_rank") <= FIRST)
         for row in part.filter(picked).to_pylist():
-            found.setdefault((row["image_id"], row["method"]), {})[row["target_rank"]] = row
+            found.setdefault((row["image_id"], row["method"]), {}).setdefault(row["target_rank"], row)
     return found
 
 

@@ -77,4 +77,5 @@ def _light(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.ndarr
     rows["method"] = pc.index_in(part["method"], pa.array(methods, pa.string())).to_numpy().astype(np.int16)
     rows["iou"] = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
     rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
-    return rows
+    # Of several labels of an image, the first.
+    return take(rows, (rows["target_rank"] != LABEL) | (rows["class_index"] == rows["label"]))

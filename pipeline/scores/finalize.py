@@ -25,6 +25,7 @@ from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.label_order import label_order_warning
 from stages.evaluate.metrics.contract import Scoring
 from stages.evaluate.metrics.counts import compute
+from stages.explain.targets import LABELS
 from stages.formats.coco import write as coco
 from stages.formats.labels import Labelled, labelled
 
@@ -47,7 +48,8 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
     methods, deltas, seed = recipe.methods, recipe.deltas, recipe.seed
     protocol, classes = recipe.protocol, list(recipe.network.classes)
     blind = baselines.Baselines(protocol, recipe.size, deltas, seed, recipe.fit, recipe.crop_ratio)
-    tally = Tally(run, methods, blind)
+    several = LABELS in recipe.config.explain.targets
+    tally = Tally(run, methods, blind, several)
     for part in run.predictions(COLUMNS):
         tally.add(part, ids, labels)
     failed = [part["image_id"].to_numpy() for part in run.errors()]
@@ -57,7 +59,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
         "coco/ground_truth.json",
         coco.ground_truth_text(lambda: _labelled(run, recipe.config.data.format), classes, recipe.config.data.format),
     )
-    truth, boxed = _truth(run, ids, labels, recipe.excluded)
+    truth, boxed = _truth(run, ids, None if several else labels, recipe.excluded)
     scoring = Scoring(protocol, deltas, seed, boxed)
     metrics: dict[str, Any] = {
         "schema": 1,
@@ -106,17 +108,21 @@ def _labels(run: RunDir) -> tuple[np.ndarray, np.ndarray]:
     return manifest["image_id"].to_numpy(), manifest["label"].to_numpy()
 
 
-def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray, excluded: np.ndarray) -> tuple[Boxes, int]:
-    """Ground truth of the scored images as in the COCO file, and the number of images with a box of their label."""
+def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray | None, excluded: np.ndarray) -> tuple[Boxes, int]:
+    """Ground truth of the scored images as in the COCO file, and the number of images with a box of their label.
+
+    Without labels, that of the pairs of an image and a class with boxes.
+    """
     manifest = pq.read_table(run.manifest, columns=["boxes", "box_labels"])
     rows = np.repeat(np.arange(len(ids)), pc.list_value_length(manifest["boxes"]).to_numpy())
     box_labels = pc.list_flatten(manifest["box_labels"]).to_numpy()
     edges = pc.list_flatten(pc.list_flatten(manifest["boxes"])).to_numpy().reshape(-1, 4)
     known = (box_labels >= 0) & ~np.isin(ids[rows], excluded)
-    boxed = np.unique(rows[known & (box_labels == labels[rows])])
+    scored = known if labels is None else known & (box_labels == labels[rows])
+    boxed = np.unique(np.stack([rows, box_labels])[:, scored], axis=1)
     bbox = coco.xywh(edges[known])
     area = np.array([round(width * height, 2) for width, height in bbox[:, 2:].tolist()], np.float64)
-    return Boxes(ids[rows[known]], box_labels[known] + 1, bbox, area=area), len(boxed)
+    return Boxes(ids[rows[known]], box_labels[known] + 1, bbox, area=area), boxed.shape[1]
 
 
 def _write_results(

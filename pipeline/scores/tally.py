@@ -15,6 +15,7 @@ from stages.batch import Batch, take
 from stages.evaluate.baselines import Baselines
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics.counts import Counts, merge
+from stages.evaluate.truth import every_label
 
 COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box", "box_status", "iou"]
 """Columns of the predictions that metrics and COCO files read: all but the maps."""
@@ -50,15 +51,16 @@ class Tally:
         baselines: Counts of the predictors that look at no pixel.
     """
 
-    def __init__(self, run: RunDir, methods: list[str], blind: Baselines) -> None:
+    def __init__(self, run: RunDir, methods: list[str], blind: Baselines, several: bool) -> None:
         """Start with empty counts.
 
         Args:
             run: The run, whose manifest has the ground truth.
             methods: Methods of the run.
             blind: Scores the baselines.
+            several: Whether every label of an image counts, not the first alone.
         """
-        self._run, self._methods, self._blind = run, methods, blind
+        self._run, self._methods, self._blind, self._several = run, methods, blind, several
         self.seen: list[np.ndarray] = []
         self.ranked = False
         self.counts = Counts()
@@ -91,5 +93,6 @@ class Tally:
             self.statuses[method][status] += number
         start, stop = np.searchsorted(ids, [images[0], images[-1] + 1])
         truth = read_shard(self._run.manifest, Shard(0, int(start), int(stop)))
+        truth = every_label(truth) if self._several else truth
         scored = (truth["label"] >= 0) & np.isin(truth["image_id"], rows["image_id"][~np.isnan(rows["iou"])])
         self.baselines = merge(self.baselines, self._blind.update(take(truth, scored)))

@@ -121,7 +121,8 @@ def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
 
     ``boxes`` are those of the image's label: where a dataset gives the class of every box, a box around
     another object is not a correct answer. ``masks`` are those of the same objects, None where they have none,
-    and ``ignore`` the region that is not scored.
+    and ``ignore`` the region that is not scored. ``others`` has the boxes of the further classes that the image shows,
+    by class.
     """
     groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))
     with pq.ParquetFile(source) as file:
@@ -133,9 +134,13 @@ def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
         np.array(labels, dtype=np.int32) == label
         for labels, label in zip(table["box_labels"].to_pylist(), batch["label"], strict=True)
     ]
-    batch["boxes"] = ragged(
-        np.array(boxes, dtype=np.float32).reshape(-1, 4)[own]
-        for boxes, own in zip(table["boxes"].to_pylist(), of_label, strict=True)
+    edges = [np.array(boxes, dtype=np.float32).reshape(-1, 4) for boxes in table["boxes"].to_pylist()]
+    batch["boxes"] = ragged(boxes[own] for boxes, own in zip(edges, of_label, strict=True))
+    shown = table["labels"].to_pylist() if "labels" in table.column_names else [[]] * table.num_rows
+    owners = table["box_labels"].to_pylist()
+    batch["others"] = ragged(
+        {index: boxes[np.array(owner, np.int32) == index] for index in labels if index != label}
+        for labels, label, boxes, owner in zip(shown, batch["label"].tolist(), edges, owners, strict=True)
     )
     batch["masks"], batch["ignore"] = (ragged([None] * table.num_rows) for _ in range(2))
     if "masks" in table.column_names:

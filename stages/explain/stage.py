@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.batch import Answer, Batch, Resources, ragged, take
+from stages.explain.targets import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from stages.explain.registry import Explainer
     from stages.trace.trace import Trace
     from stages.trace.views import Views
-
-LABEL = "label"
 
 
 class Explain:
@@ -33,14 +32,16 @@ class Explain:
 
     Args:
         methods: Names of explainers.
-        targets: ``label``, the ground-truth label (rank 0), and ``topK``, the K best predictions (1..K).
+        targets: ``label``, the ground-truth label (rank 0), or ``labels``, all that an image has (rank 0 each);
+            ``topK``, the K best predictions (1..K); ``present``, those of at least the probability ``present``.
         flip: Average every map with the mirrored image's.
         scales: Average the maps at these shares of the input's size.
         gpus: Share of a GPU that one worker occupies, the same as the classifier's.
         layers: Names of the traced layers that each method explains; all of them for a method that is not listed.
+        present: Probability from which on a class is present.
     """
 
-    reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label")
+    reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label", "others")
     adds = ("method", "target_rank", "class_index", "output", "prob", "map", "map_scale")
 
     def __init__(
@@ -51,12 +52,11 @@ class Explain:
         scales: Sequence[float] = (1.0,),
         gpus: float = 0,
         layers: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        present: float = 0.5,
     ) -> None:
-        self.methods = methods
+        self.methods, self.targets, self.present = methods, targets, present
         self.layers = layers
         self.flip, self.scales = flip, scales
-        self.with_label = LABEL in targets
-        self.top_k = max((int(name.removeprefix("top")) for name in targets if name != LABEL), default=0)
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -78,9 +78,8 @@ class Explain:
         outputs = batch.pop("outputs")
         traced = batch["trace_row"]
         count = len(label)
-        ranks = ([0] if self.with_label else []) + list(range(1, min(self.top_k, top_class.shape[1]) + 1))
-        # An image without a label is explained for class 0, and the row is dropped below.
-        classes = np.stack([np.maximum(label, 0) if rank == 0 else top_class[:, rank - 1] for rank in ranks], 1)
+        # A class that is no target of an image is explained with it, and the row is dropped below.
+        classes, ranks, wanted = choose(self.targets, self.present, label, batch.get("others", ()), top_class, probs)
         of_all = np.zeros((len(trace.inputs), len(ranks)), np.int64)
         of_all[traced] = np.take_along_axis(outputs, classes, 1)
         targets = torch.from_numpy(of_all).to(trace.logits.device)
@@ -99,7 +98,7 @@ class Explain:
             explained.append((maps, scales / own.locations if divided else scales))
             seconds[f"explain/{name}"] = time.perf_counter() - started
         image_rows = np.repeat(np.arange(count), len(self.methods) * len(ranks))
-        rank_column = np.tile(np.array(ranks, dtype=np.int8), count * len(self.methods))
+        rank_column = np.tile(ranks, count * len(self.methods))
         class_column = np.tile(classes[:, None], (1, len(self.methods), 1)).reshape(-1).astype(np.int32)
         method_column = np.tile(np.repeat(np.array(self.methods, dtype=object), len(ranks)), count)
         rows = take(batch, image_rows) | {
@@ -111,7 +110,7 @@ class Explain:
             "map": ragged(one for image in zip(*(maps for maps, _ in explained), strict=True) for one in chain(*image)),
             "map_scale": np.stack([scales for _, scales in explained], 1).reshape(-1),
         }
-        kept = (rank_column > 0) | (label[image_rows] >= 0)
+        kept = np.tile(wanted[:, None], (1, len(self.methods), 1)).reshape(-1)
         return Answer(take(rows, kept), seconds=seconds)
 
     def _explain(

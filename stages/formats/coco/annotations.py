@@ -129,6 +129,7 @@ class Annotations:
                 box_labels=labels,
                 masks=masks if masked else (),
                 ignore=self._ignored(key, label) if masked else None,
+                labels=tuple(sorted({*tags})),
             )
 
     def dataset(self) -> dict[str, Any]:
