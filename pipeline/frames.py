@@ -28,7 +28,7 @@ def scores(metrics: dict[str, Any]) -> pd.DataFrame:
 def boxes(run: RunDir, method: str | None, rank: int | None) -> pd.DataFrame:
     """The committed boxes, see :meth:`pipeline.api.runs.Run.boxes`."""
     parts = [PREDICTIONS.empty_table().select(_LIGHT)]
-    for part in run.predictions(_LIGHT):
+    for part in run.predictions(_LIGHT, every=True):
         for name, wanted in (("method", method), ("target_rank", rank)):
             part = part if wanted is None else part.filter(pc.field(name) == wanted)
         parts.append(part)

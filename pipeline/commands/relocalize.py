@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config.history import config_hash
 from pipeline.config.keys import named_keys
 from pipeline.config.load import from_tree
 from pipeline.config.overrides import Override, Overrides, parsed
 from pipeline.config.recipe import FullRecipe, resolve
-from pipeline.config.sections import BoxConfig, Config
+from pipeline.config.sections import RULES, Config
 from pipeline.config.variants import variants
 from pipeline.engine.carry_through import carry_through, check_start, is_done
 from pipeline.engine.executors import inline
@@ -124,6 +125,7 @@ class StoredJob(Job):
     def batches(self, shard: Shard) -> list[Batch]:
         """The shard's rows with their maps, cut between images."""
         table = self.source.part("predictions", shard.index)
+        table = table.filter(pc.equal(table["component"], 0))
         images = read_shard(self.source.manifest, shard)
         rows = np.searchsorted(images["image_id"], table["image_id"].to_numpy())
         transforms = np.zeros((len(images["image_id"]), 4))
@@ -167,7 +169,7 @@ def _changed(origin: RunDir, overrides: Overrides) -> Config:
                 f"{key}={value}: this needs the network; relocalize changes only box and evaluate, so begin a new run"
             )
     named = any(key == "box.protocol" for key, _ in changes)
-    cleared = [Override(f"box.{name}", None) for name in BoxConfig.model_fields if named and name != "protocol"]
+    cleared = [Override(f"box.{name}", None) for name in RULES if named]
     return from_tree(origin.config().model_dump(), [*cleared, *changes])
 
 

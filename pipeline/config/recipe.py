@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.sections import Config
+from pipeline.config.sections import RULES, Config
 from stages.boxes.protocols import Protocol, get_protocol
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
@@ -55,7 +55,7 @@ class Recipe:
             DataError: ``evaluate.blacklist`` cannot be read.
             ConfigurationError: The protocol is unknown or does not allow a value.
         """
-        overrides = config.box.model_dump(exclude={"protocol"}, exclude_none=True)
+        overrides = config.box.model_dump(include=set(RULES), exclude_none=True)
         excluded = np.zeros(0, np.int64)
         if blacklist is None and config.evaluate.blacklist:
             excluded = read_blacklist(config.evaluate.blacklist)

@@ -208,7 +208,9 @@ class _NamedProtocol(Section):
     """How a map becomes a box: a named protocol, and changes to it."""
 
     protocol: str = "cam2016"
-    """Protocol that sets every key below; each can be overridden (`wsl-pipeline list protocols`)."""
+    """Protocol that sets every key below but instances; each can be overridden (`wsl-pipeline list protocols`)."""
+    instances: Literal["one", "all"] = "one"
+    """all: further components with at least a tenth of the pixels of the first are boxes, too, in rows of their own."""
 
 
 def _override(field: dataclasses.Field[Any], hint: Any) -> Any:
@@ -235,6 +237,10 @@ else:
             if field.name not in ("name", "blacklist")
         },
     )
+
+
+RULES = tuple(name for name in BoxConfig.model_fields if name not in _NamedProtocol.model_fields)
+"""Keys of ``box`` that override the named protocol."""
 
 
 class EvaluateConfig(Section):

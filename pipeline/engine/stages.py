@@ -10,6 +10,7 @@ from stages.boxes.threshold import Threshold
 from stages.evaluate.pixels import Pixels
 from stages.evaluate.stage import Evaluate
 from stages.evaluate.truth import Truth
+from stages.quality.stage import Quality
 
 if TYPE_CHECKING:
     from stages.batch import Stage
@@ -73,7 +74,8 @@ def scoring_stages(recipe: FullRecipe) -> list[Stage]:
         Truth(),
         Threshold(recipe.protocol, recipe.size),
         Pixels(recipe.protocol, recipe.size),
-        Components(recipe.protocol, recipe.size, sweep=recipe.config.evaluate.sweep),
+        Components(recipe.protocol, recipe.size, recipe.config.evaluate.sweep, recipe.config.box.instances == "all"),
+        Quality(recipe.protocol),
         Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded),
     ]
 

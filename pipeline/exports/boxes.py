@@ -146,9 +146,9 @@ def _rows(run: RunDir, method: str, rank: int) -> dict[int, list[_Row]]:
     """The rows of a method and rank by image."""
     found: dict[int, list[_Row]] = defaultdict(list)
     model = quality_model(run)
-    for part, cues in boxes_with_cues(run, method, rank, _COLUMNS):
+    for part, cues, share in boxes_with_cues(run, method, rank, _COLUMNS, every=True):
         columns = (part[name].to_pylist() for name in _COLUMNS)
-        for image, output, prob, box, quality in zip(*columns, model.quality(cues).tolist(), strict=True):
+        for image, output, prob, box, quality in zip(*columns, (model.quality(cues) * share).tolist(), strict=True):
             found[image].append(_Row(output, prob, tuple(box), None if math.isnan(quality) else quality))
     return found
 

@@ -74,7 +74,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
     for position, method in enumerate(methods):
         counted = tally.counts.methods.get(method, {})
         own = compute(counted, replace(scoring, calibrated=calibrated.get(method, {})))
-        found = _write_results(run, methods, position, tally.ranked, ids, labels)
+        found = _write_results(run, recipe, position, tally.ranked)
         if len(truth.image):
             own["coco"] = box_average_precision(truth, found.without(recipe.excluded))
         if method in tally.faithfulness:
@@ -125,17 +125,22 @@ def _truth(run: RunDir, ids: np.ndarray, labels: np.ndarray | None, excluded: np
     return Boxes(ids[rows[known]], box_labels[known] + 1, bbox, area=area), boxed.shape[1]
 
 
-def _write_results(
-    run: RunDir, methods: list[str], position: int, ranked: bool, ids: np.ndarray, labels: np.ndarray
-) -> Boxes:
-    """Write a method's COCO results, ``predictions.json`` for the first method; returns the boxes as columns."""
-    found = [_columns([])]
+def _write_results(run: RunDir, recipe: FullRecipe, position: int, ranked: bool) -> Boxes:
+    """Write a method's COCO results, ``predictions.json`` for the first method; returns the boxes as columns.
+
+    The score is the probability of the class; where components compete, times the quality of the box.
+    """
+    methods, found = recipe.methods, [_columns([])]
+    columns = ["image_id", "target_rank", "class_index", "prob", "quality"]
 
     def entries() -> Iterator[list[dict[str, Any]]]:
-        for part in run.predictions(COLUMNS):
-            rows = light_rows(part, methods, ids, labels)
-            ranks = rows["target_rank"]
-            own = coco.results(take(rows, (rows["method"] == position) & (ranks >= 1 if ranked else ranks == 0)))
+        for part in run.predictions([*columns, "method", "box"], every=True):
+            part = part.filter(pc.field("method") == methods[position])
+            rows: Batch = {name: part[name].to_numpy() for name in columns}
+            rows["box"] = pc.list_flatten(part["box"]).to_numpy().reshape(-1, 4)
+            if recipe.config.box.instances == "all":
+                rows["prob"] = rows["prob"] * np.nan_to_num(rows["quality"])
+            own = coco.results(take(rows, rows["target_rank"] >= 1 if ranked else rows["target_rank"] == 0))
             found.append(_columns(own))
             yield own
 

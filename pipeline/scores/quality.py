@@ -16,7 +16,7 @@ from stages.quality.model import QualityModel, read_model, shipped
 MODEL = "quality.json"
 """The file of a model that was fitted for a run."""
 
-_OF_MAPS = ["method", "target_rank", "prob", "map", "map_scale", "map_h", "map_w"]
+_OF_MAPS = ["method", "target_rank", "component", "quality", "prob", "map", "map_scale", "map_h", "map_w"]
 
 
 def quality_model(run: RunDir) -> QualityModel:
@@ -46,7 +46,9 @@ def method_of(run: RunDir, method: str | None) -> str:
     return method
 
 
-def boxes_with_cues(run: RunDir, method: str, rank: int, columns: list[str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+def boxes_with_cues(
+    run: RunDir, method: str, rank: int, columns: list[str], every: bool = False
+) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
     """A method's rows of one rank, part by part, with the cues of their boxes.
 
     Args:
@@ -54,19 +56,26 @@ def boxes_with_cues(run: RunDir, method: str, rank: int, columns: list[str]) -> 
         method: Entry of ``explain.methods``.
         rank: Rank of the target, 0 for the label.
         columns: Further columns of the rows.
+        every: Whether to give the rows of further components, too.
 
     Yields:
-        The rows, and their cues, (n, 6) float64, NaN where a row has no box.
+        The rows; the cues of their map's first box, (n, 6) float64, NaN where there is none; and (n,) float64 the share
+        of that box's quality that each row's has: 1 for itself.
     """
     protocol = run.recipe().protocol
-    for part in run.predictions(list(dict.fromkeys([*columns, *_OF_MAPS]))):
+    for part in run.predictions(list(dict.fromkeys([*columns, *_OF_MAPS])), every):
         own = part.filter(pc.and_(pc.equal(part["method"], method), pc.equal(part["target_rank"], rank)))
-        cues = np.full((own.num_rows, len(CUES)), np.nan)
+        cues, share = np.full((own.num_rows, len(CUES)), np.nan), np.ones(own.num_rows)
+        further = own["component"].to_numpy() > 0
+        quality = own["quality"].to_numpy(zero_copy_only=False)
         scales = own["map_scale"].to_numpy()
         shapes = zip(own["map_h"].to_pylist(), own["map_w"].to_pylist(), strict=True)
         for row, (map, shape, prob) in enumerate(zip(own["map"], shapes, own["prob"].to_pylist(), strict=True)):
+            if further[row]:
+                cues[row], share[row] = cues[row - 1], share[row - 1] * quality[row] / quality[row - 1]
+                continue
             values = map.values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape) * scales[row]
             found = cues_of(values, prob, protocol)
             if found is not None:
                 cues[row] = found
-        yield own, cues
+        yield own, cues, share

@@ -17,8 +17,8 @@ from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics.counts import Counts, merge
 from stages.evaluate.truth import every_label
 
-COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box", "box_status", "iou"]
-"""Columns of the predictions that metrics and COCO files read: all but the maps."""
+COLUMNS = ["image_id", "method", "target_rank", "class_index", "prob", "box_status", "iou"]
+"""Columns of the predictions that metrics read."""
 
 
 def light_rows(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.ndarray) -> Batch:
@@ -34,7 +34,6 @@ def light_rows(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.n
     known = pc.fill_null(pc.index_in(part["method"], pa.array(methods, pa.string())), -1)
     rows["method"] = known.to_numpy().astype(np.int16)
     rows["iou"] = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
-    rows["box"] = part["box"].combine_chunks().values.to_numpy().reshape(-1, 4) if part.num_rows else np.zeros((0, 4))
     rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
     return rows
 

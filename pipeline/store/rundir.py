@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -24,7 +25,7 @@ from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError, read_sealed, seal
-from pipeline.store.tables import MACHINE, SEALED_FORM
+from pipeline.store.tables import MACHINE, RATED, RATED_FORM, SEALED_FORM, with_ratings
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
@@ -146,13 +147,23 @@ class RunDir(Files):
         """Indices of the finished shards with images that failed."""
         return {shard for shard, _ in self.parts("errors")} & self.committed()
 
-    def predictions(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The committed predictions, shard by shard in order; all columns or only the named ones.
+    def predictions(self, columns: list[str] | None = None, every: bool = False) -> Iterator[pa.Table]:
+        """The committed predictions, shard by shard in order.
+
+        Args:
+            columns: Names of the columns; None for all.
+            every: Whether to give the rows of further components, too.
 
         Raises:
             DataError: A part is damaged, or is not one of this run.
         """
-        yield from (self._read(shard, uri, columns or PREDICTIONS.names) for shard, uri in self.parts("predictions"))
+        wanted = columns or PREDICTIONS.names
+        for shard, uri in self.parts("predictions"):
+            if every or self._form < RATED_FORM:
+                yield self._read(shard, uri, wanted)
+            else:
+                table = self._read(shard, uri, list(dict.fromkeys([*wanted, "component"])))
+                yield table.filter(pc.equal(table["component"], 0)).select(wanted)
 
     def errors(self) -> Iterator[pa.Table]:
         """The errors of the committed shards, in order.
@@ -172,9 +183,9 @@ class RunDir(Files):
         return self.info().origin()
 
     @cached_property
-    def _sealed(self) -> bool:
-        """Whether the parts are sealed; those of complete runs of version 0.3.0 and before are not."""
-        return self.info().counts_form >= SEALED_FORM
+    def _form(self) -> int:
+        """Version of the parts; those of complete runs of version 0.3.0 and before are not sealed."""
+        return self.info().counts_form
 
     def config(self) -> Config:
         """The configuration that the run was begun with, by any version.
@@ -290,7 +301,10 @@ class RunDir(Files):
             SealError: It is damaged; says which and how.
             StorageError: It cannot be read.
         """
-        table = read_sealed(uri, columns, self._facts(shard) if self._sealed else None)
+        form = self._form
+        known = [name for name in columns if form >= RATED_FORM or name not in RATED]
+        table = read_sealed(uri, known, self._facts(shard) if form >= SEALED_FORM else None)
+        table = table if known == columns else with_ratings(table, columns)
         if machine := (table.schema.metadata or {}).get(MACHINE):
             self.machines[shard] = machine.decode()
         return table

@@ -43,13 +43,16 @@ PREDICTIONS = _schema(
     prob=pa.float32(),
     box=BOX,
     box_status=pa.string(),
+    component=pa.int8(),
+    quality=pa.float32(),
     iou=pa.float32(),
     map=pa.list_(pa.float16()),
     map_scale=pa.float32(),
     map_h=pa.int16(),
     map_w=pa.int16(),
 )
-"""Schema of the predictions, one row per image, method and target."""
+"""Schema of the predictions, one row per image, method and target, and with ``box.instances`` one per component, of
+which the first has the map."""
 
 ERRORS = _schema(
     image_id=pa.int64(),

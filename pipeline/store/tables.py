@@ -8,12 +8,15 @@ import pyarrow as pa
 from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
-COUNTS_FORM = 3
+COUNTS_FORM = 4
 """Version of a part: of its seal and of the counts in its metadata. A change does not affect complete runs, whose
 scores are written, but an unfinished run can continue only with the version that it began with."""
 
 SEALED_FORM = 3
 """The first version whose parts are sealed, see :mod:`pipeline.store.seal`."""
+RATED_FORM = 4
+"""The first version whose predictions have the columns :data:`RATED`."""
+RATED = ("component", "quality")
 
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"
@@ -46,13 +49,33 @@ def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Tab
         "prob": rows["prob"],
         "box": pa.FixedSizeListArray.from_arrays(pa.array(rows["box"].reshape(-1)), type=BOX),
         "box_status": pa.array(rows["box_status"], pa.string()),
-        "iou": pa.array(iou, pa.float32(), mask=np.isnan(iou)),
+        "component": rows.get("component", np.zeros(len(iou), np.int8)),
+        "quality": _with_nulls(rows.get("quality", np.full(len(iou), np.nan, np.float32))),
+        "iou": _with_nulls(iou),
         "map": pa.array([one.reshape(-1) for one in maps], pa.list_(pa.float16())),
         "map_scale": rows["map_scale"],
         "map_h": np.array([one.shape[0] for one in maps], dtype=np.int16),
         "map_w": np.array([one.shape[1] for one in maps], dtype=np.int16),
     }
     return pa.table(columns, schema=schema)
+
+
+def _with_nulls(values: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.float32(), mask=np.isnan(values))
+
+
+def with_ratings(table: pa.Table, columns: list[str]) -> pa.Table:
+    """A part of a version before :data:`RATED_FORM` with the columns that it lacks: one component, of no known quality.
+
+    Args:
+        table: The part's columns without those.
+        columns: Names of the wanted columns.
+    """
+    nothing = {"component": pa.array(np.zeros(len(table), np.int8)), "quality": pa.nulls(len(table), pa.float32())}
+    for name in RATED:
+        if name in columns:
+            table = table.append_column(name, nothing[name])
+    return table.select(columns)
 
 
 def error_table(errors: list[tuple[int, str, ImageError]]) -> pa.Table:

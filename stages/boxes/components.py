@@ -5,12 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from stages.batch import Batch, Resources, ragged
+from stages.batch import Batch, Resources, ragged, take
 from stages.boxes.all_thresholds import sweep_boxes, sweep_contours
 from stages.boxes.frame import scored_empty, scored_in_frame
+from stages.boxes.instances import further_components
 from stages.boxes.largest import largest_pixels
 from stages.boxes.protocols import Protocol
 from stages.ingest.geometry import to_displayed
+
+MOST = 127
+"""Most components of a map: they are counted in 8 bits."""
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
@@ -91,6 +95,10 @@ class Components:
     the ground-truth label that have ground-truth boxes, ``sweep_box`` (T, 4) and ``sweep_all`` (M, 5)
     (index of the threshold, xyxy) in the scoring frame, else None. Drops ``heat`` and ``mask``.
 
+    With ``every``, the rows of further components follow that of the first, with a map of no pixels. ``component``
+    (R,) int8 counts them, from 0, and ``peak`` (R,) float32 is the maximum of the component as a share of the map's,
+    1 for the first.
+
     Rows of one image, method and class share one map and are computed once.
     """
 
@@ -98,20 +106,22 @@ class Components:
         *("image_id", "method", "target_rank", "class_index", "label", "boxes"),
         *("heat", "mask", "transform", "width", "height"),
     )
-    adds = ("box", "scored_box", "sweep_box", "sweep_all")
+    adds = ("box", "scored_box", "sweep_box", "sweep_all", "component", "peak")
     resources = Resources(cpus=1)
 
-    def __init__(self, protocol: Protocol, size: int, sweep: bool = True) -> None:
+    def __init__(self, protocol: Protocol, size: int, sweep: bool = True, every: bool = False) -> None:
         """Prepare the stage.
 
         Args:
             protocol: The rules.
             size: Side of the network's input frame.
             sweep: Whether to compute the boxes at all thresholds.
+            every: Whether further components have rows of their own.
         """
         self.protocol = protocol
         self.size = size
         self.sweep = sweep
+        self.every = every
 
     def setup(self) -> None:
         """Compile the numba functions, or load them from the cache."""
@@ -120,20 +130,41 @@ class Components:
 
     def __call__(self, batch: Batch) -> Batch:
         """Find the boxes of every row."""
-        box, scored = self._boxes(batch)
         swept, everything = self._sweeps(batch)
-        kept = {name: column for name, column in batch.items() if name not in ("heat", "mask")}
-        return {**kept, "box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything}
+        rows, in_frame, component, peak = self._found(batch)
+        kept = take({name: column for name, column in batch.items() if name not in ("heat", "mask")}, rows)
+        box, scored = self._boxes(kept, in_frame)
+        swept, everything = swept[rows], everything[rows]
+        for row in np.flatnonzero(component):
+            kept["map"][row], swept[row], everything[row] = np.zeros((0, 0), np.float16), None, None
+        return {
+            **kept,
+            **{"box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything},
+            **{"component": component, "peak": peak},
+        }
 
-    def _boxes(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        seen: dict[tuple[int, str, int], int] = {}
-        keys = zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)
-        source = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
-        unique = np.unique(source, return_index=True)[1]
-        found = [component_box(batch["mask"][row], self.protocol, batch["heat"][row]) for row in unique]
-        empty = np.array([box is None for box in found], bool)[source]
-        nothing = np.zeros(4, np.float32)
-        in_frame = np.array([nothing if box is None else box for box in found]).reshape(-1, 4)[source]
+    def _found(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The row of each component's map, its box in the frame, zeros where there is none, its number and its peak."""
+        seen: dict[tuple[int, str, int], list[tuple[np.ndarray, float]]] = {}
+        rows, boxes, component, peak = [], [], [], []
+        for row, key in enumerate(zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)):
+            if key not in seen:
+                mask, heat = batch["mask"][row], batch["heat"][row]
+                first = component_box(mask, self.protocol, heat)
+                seen[key] = [(np.zeros(4, np.float32) if first is None else first, 1.0)]
+                if self.every and first is not None:
+                    seen[key] += further_components(mask, heat, first, self.protocol)
+            for number, (box, share) in enumerate(seen[key][:MOST]):
+                rows.append(row)
+                boxes.append(box)
+                component.append(number)
+                peak.append(share)
+        in_frame = np.array(boxes, np.float32).reshape(-1, 4)
+        return np.array(rows, np.int64), in_frame, np.array(component, np.int8), np.array(peak, np.float32)
+
+    def _boxes(self, batch: Batch, in_frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes in displayed pixels, and in the frame and convention that the protocol scores in."""
+        empty = ~(in_frame[:, 2] > in_frame[:, 0])
         box = to_displayed(in_frame, batch["transform"], batch["width"], batch["height"])
         box[empty] = 0
         scored = box.copy()

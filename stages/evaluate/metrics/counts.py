@@ -61,10 +61,13 @@ def update(rows: Batch) -> Counts:
 
     Args:
         rows: Columns ``image_id``, ``method``, ``target_rank``, ``class_index``, ``label`` and those that the
-            scoring stages add; what cannot be counted without a column that is not there is left out. May be empty.
+            scoring stages add; what cannot be counted without a column that is not there is left out. Further
+            components are not counted. May be empty.
     """
     if not length(rows):
         return Counts()
+    if "component" in rows:
+        rows = take(rows, rows["component"] == 0)
     read = {"image_id", "target_rank", "class_index", "label"}.union(*(one.reads for one in counters().values()))
     light = {name: column for name, column in rows.items() if name in read}
     by_method = {method: take(light, rows["method"] == method) for method in sorted(set(rows["method"]))}

@@ -106,7 +106,10 @@ def test_an_export_has_a_box_of_every_label(out):
     labels = {one.image.image_id: one.labels for one in found.images}
     names = [info.name for info in found.classes]
     for image in SECOND:
-        assert {names[label.class_index] for label in labels[image]} == {f"class {image % 7}", f"class {(image + 3) % 7}"}
+        assert {names[label.class_index] for label in labels[image]} == {
+            f"class {image % 7}",
+            f"class {(image + 3) % 7}",
+        }
     assert len(labels[5]) == 2
 
 

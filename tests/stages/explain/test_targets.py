@@ -16,7 +16,9 @@ def chosen(*targets, present=0.5):
     """Pairs of rank and class of each image."""
     classes, ranks, kept = choose(targets, present, LABEL, OTHERS, BEST, PROBS)
     assert classes.shape == kept.shape == (3, len(ranks))
-    return [[(int(ranks[at]), int(row[at])) for at in np.flatnonzero(own)] for row, own in zip(classes, kept, strict=True)]
+    return [
+        [(int(ranks[at]), int(row[at])) for at in np.flatnonzero(own)] for row, own in zip(classes, kept, strict=True)
+    ]
 
 
 def test_the_label_and_the_best():

@@ -1,0 +1,48 @@
+"""The quality of every box, as a column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.batch import Batch, Resources
+from stages.boxes.protocols import Protocol
+from stages.quality.cues import cues_of
+from stages.quality.model import shipped
+
+
+class Quality:
+    """Rates every box by the package's model: a rank, not a probability.
+
+    Adds ``quality`` (R,) float32 in [0, 1], NaN where there is no box. A further component has the quality of its map's
+    first box times its ``peak``, which is dropped.
+    """
+
+    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "box_status", "peak")
+    adds = ("quality",)
+    resources = Resources(cpus=1)
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+
+    def setup(self) -> None:
+        """Do nothing: there is nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Rate every row; rows of one image, method and class share one map."""
+        found: dict[tuple[int, str, int], np.ndarray | None] = {}
+        quality = np.full(len(batch["prob"]), np.nan, np.float32)
+        cues, rows = [], []
+        for row, key in enumerate(zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)):
+            if batch["box_status"][row] not in ("ok", "constant_map"):
+                continue
+            if key not in found:
+                map = batch["map"][row].astype(np.float32) * batch["map_scale"][row]
+                found[key] = cues_of(map, float(batch["prob"][row]), self.protocol)
+            own = found[key]
+            if own is not None:
+                cues.append(own)
+                rows.append(row)
+        if rows:
+            quality[rows] = shipped().quality(np.stack(cues)) * batch["peak"][rows]
+        kept = {name: column for name, column in batch.items() if name != "peak"}
+        return {**kept, "quality": quality}
