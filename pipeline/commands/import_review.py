@@ -49,7 +49,7 @@ def import_review(run: RunDir, file: str | Path, method: str | None = None) -> d
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or first_line(error)}") from None
     found = read_reviews(data, str(file), subjects)
-    names = {info.name for info in run.classes()}
+    names = {info.name for info in run.classes()} | run.info().dataset_classes.keys()
     found.refused["boxes are of classes that its network does not have"] += sum(
         name not in names for one in found.reviews for name, _ in one.boxes
     )

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.config.keys import named_keys
+from pipeline.exports.categories import Categories
 from pipeline.scores.quality import MODEL, boxes_with_cues, method_of, quality_model
 from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
 from stages.errors import DataError
-from stages.formats.reviews.review import Review
+from stages.formats.labels import Box
 from stages.quality.model import cross_fitted, fit
 from stages.quality.scores import judged
 
@@ -71,11 +72,14 @@ def _boxes(run: RunDir, method: str | None) -> _Boxes:
     method = method_of(run, method)
     ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, 6))], [np.zeros(0)]
     reviews = read_stored(run)
-    for part, found, _ in boxes_with_cues(run, method, 0, ["image_id", "iou", "class_name", "box"]):
+    categories = Categories(run, range(len(run.classes())))
+    for part, found, _ in boxes_with_cues(run, method, 0, ["image_id", "iou", "class_index", "box"]):
         overlap = part["iou"].to_numpy(zero_copy_only=False).copy()
         for row, image in enumerate(part["image_id"].to_pylist()):
             if image in reviews:
-                overlap[row] = _overlap(part["class_name"][row].as_py(), part["box"][row].as_py(), reviews[image])
+                own = categories.index_of[part["class_index"][row].as_py()]
+                drawn = [box for name, box in reviews[image].boxes if categories.index_named.get(name) == own]
+                overlap[row] = _best(part["box"][row].as_py(), drawn)
         known = np.isfinite(overlap) & np.isfinite(found).all(1)
         ids.append(part["image_id"].to_numpy()[known])
         cues.append(found[known])
@@ -83,7 +87,6 @@ def _boxes(run: RunDir, method: str | None) -> _Boxes:
     return _Boxes(np.concatenate(ids), np.concatenate(cues), np.concatenate(overlaps) >= RIGHT)
 
 
-def _overlap(name: str, box: list[float], review: Review) -> float:
+def _best(box: list[float], drawn: list[Box]) -> float:
     """IoU of a box with the best one that a person drew around an object of its class."""
-    drawn = [own for known, own in review.boxes if known == name]
     return max((float(iou(np.array(box), np.array(own))) for own in drawn), default=0.0)

@@ -42,7 +42,7 @@ CHANGEABLE = ("box.", "evaluate.", "runtime.", "seed")
 """Beginnings of the keys that no stored map depends on."""
 
 _KEPT = (
-    *("weights_sha256", "manifest_sha256", "images", "labelled", "boxes", "shard_size", "precision"),
+    *("weights_sha256", "manifest_sha256", "images", "dataset_classes", "labelled", "boxes", "shard_size", "precision"),
     *("layer", "layers", "same_map_as", "preprocess", "levels", "notes"),
 )
 """Fields of ``run.json`` that describe the maps, not how they were computed."""

@@ -49,12 +49,15 @@ class Survey:
         records: The images, labelled by network output.
         network: The network, ready to be explained.
         notes: Oddities of the data, one line each.
+        classes: The dataset's classes in order, with the run's class of each, -1 for none; empty where they are the
+            network's.
     """
 
     recipe: FullRecipe
     records: list[ImageRecord]
     network: Network
     notes: list[str]
+    classes: dict[str, int]
 
     @property
     def labelled(self) -> int:
@@ -111,7 +114,10 @@ def survey(recipe: Recipe, levels: Levels | None = None) -> Survey:
             f"{line}; data.depth sets another depth" if depth == "auto" else f"data.depth: {line}" for line in lines
         ]
     full = full.with_classes(match.classes, match.groups).with_levels(levels)
-    return Survey(full, dataset.records, network, notes)
+    same = [one.name for one in dataset.classes] == [one.name for one in match.classes]
+    names = (one.name for one in dataset.classes)
+    classes = {} if same else dict(zip(names, match.labels, strict=True))
+    return Survey(full, dataset.records, network, notes, classes)
 
 
 def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
@@ -277,6 +283,7 @@ def _first_info(found: Survey, digest: str) -> RunInfo:
         manifest_sha256=digest,
         weights_sha256=facts.weights_sha256,
         images=len(found.records),
+        dataset_classes=found.classes,
         labelled=found.labelled,
         boxes=found.boxes,
         shard_size=shard_length(len(found.records), recipe.config.runtime.shard_size),

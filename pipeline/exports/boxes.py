@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.exports.categories import Categories
 from pipeline.scores.quality import boxes_with_cues, method_of, quality_model
 from pipeline.store.manifest import read_records
 from pipeline.store.review import read_stored
@@ -79,13 +80,14 @@ def boxes_of(
     notes.count("images failed in the run: left out", len(failed))
     records = [one for group in read_records(run.manifest) for one in group if one.image_id not in failed]
     stated = {one.image_id: one.shown if rank == 0 else () for one in records}
-    classes, index_of = _categories(run, rows, set().union(*stated.values()), reviews)
-    by_name = {info.name: index for index, info in enumerate(classes)}
+    used = {row.output for own in rows.values() for row in own}.union(*stated.values())
+    categories = Categories(run, used, [name for one in reviews.values() for name, _ in one.boxes])
+    index_of = categories.index_of
     source, images = run.config().data.format, []
     for record in records:
         index = index_of.get(record.label, -1)
         if record.image_id in reviews:
-            labels = _reviewed(reviews[record.image_id], record, by_name, notes)
+            labels = _reviewed(reviews[record.image_id], record, categories.index_named, notes)
         else:
             labels = []
             for row in rows.get(record.image_id, []):
@@ -104,7 +106,7 @@ def boxes_of(
         images.append(Labelled(replace(record, label=index), labels))
     seen = sum(one.image_id in reviews for one in records)
     notes.count("images were reviewed by a person", seen)
-    return Boxes(images, classes, [line for line in notes.lines() if not line.startswith("0 ")], seen)
+    return Boxes(images, categories.classes, [line for line in notes.lines() if not line.startswith("0 ")], seen)
 
 
 def _reason(row: _Row, box: Box | None, min_score: float, min_quality: float) -> str:
@@ -151,18 +153,6 @@ def _rows(run: RunDir, method: str, rank: int) -> dict[int, list[_Row]]:
         for image, output, prob, box, quality in zip(*columns, (model.quality(cues) * share).tolist(), strict=True):
             found[image].append(_Row(output, prob, tuple(box), None if math.isnan(quality) else quality))
     return found
-
-
-def _categories(
-    run: RunDir, rows: dict[int, list[_Row]], labels: set[int], reviews: dict[int, Review]
-) -> tuple[list[ClassInfo], dict[int, int]]:
-    """The classes of the boxes and labels, and their index by network output."""
-    named = run.classes()
-    output_of = {info.name: output for output, info in reversed(list(enumerate(named)))}
-    used = {row.output for own in rows.values() for row in own} | labels
-    used |= {output_of[name] for one in reviews.values() for name, _ in one.boxes}
-    order = sorted(used)
-    return [named[output] for output in order], {output: index for index, output in enumerate(order)}
 
 
 def clipped(box: Box, width: int, height: int) -> Box | None:

@@ -62,6 +62,9 @@ class RunInfo(_Part):
     """SHA-256 of ``config.yaml``; version 0.3.0 and before did not record it."""
     manifest_sha256: str = ""
     weights_sha256: str = ""
+    dataset_classes: dict[str, int] = Field(default_factory=dict)
+    """The dataset's classes in order, with the run's class of each, -1 for none; empty where they are the network's, or
+    the dataset has none. Version 0.5.0 and before did not record them."""
     labelled: int = 0
     """Number of images with a label that the network knows."""
     boxes: int = 0
