@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +23,7 @@ from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
 from pipeline.engine.prepare import begin
 from pipeline.engine.stages import scoring_stages
+from pipeline.exports.reviewed import reviewed_truth
 from pipeline.scores.calibration import calibrated_thresholds
 from pipeline.scores.finalize import finalize
 from pipeline.store.info import SCHEMA, RunInfo
@@ -39,7 +42,9 @@ from stages.formats.content import annotations_within
 from stages.formats.heat_maps import LoadMaps, find_maps
 from stages.formats.source import Notes
 from stages.ingest.geometry import fit_transforms
+from stages.ingest.paths import join
 from stages.ingest.records import ImageRecord
+from stages.ingest.uris import is_file
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -70,7 +75,7 @@ def evaluate(
     image without such a box counts as missed.
 
     Args:
-        ground_truth: A COCO annotation file; its images need not exist.
+        ground_truth: A COCO annotation file, whose images need not exist; or a run, whose reviewed images are meant.
         predictions: A COCO results list.
         maps: A folder of ``.npy`` files or a ``.npz`` file. Give exactly one of ``predictions`` and ``maps``.
         overrides: Those of ``box``, ``evaluate``, ``seed``, ``data.annotation_limit`` and ``model.size``.
@@ -90,8 +95,8 @@ def evaluate(
     predicted = named_format(box_format, "predictions_box_format")
     true = named_format(ground_truth_box_format, "ground_truth_box_format")
     # Without predictions there is nothing else that the one option could be about.
-    with annotations_within(config.data.annotation_limit):
-        truth = read_ground_truth(str(ground_truth), predicted if maps and true == "auto" else true, likely=predicted)
+    with annotations_within(config.data.annotation_limit), _file_of(str(ground_truth)) as path:
+        truth = read_ground_truth(path, predicted if maps and true == "auto" else true, likely=predicted)
     # Foreign results have no preprocessing: their frame is the whole image.
     facts = NetworkFacts("", Preprocess(size=config.model.size or 224, crop_ratio=1.0))
     recipe = rules.with_network(facts).with_classes(truth.dataset.classes)
@@ -118,6 +123,18 @@ def evaluate(
     if precision := average_precision(truth.content, results.entries, left_out):
         metrics["methods"][PREDICTIONS]["coco"] = precision
     return metrics
+
+
+@contextmanager
+def _file_of(ground_truth: str) -> Iterator[str]:
+    """The file of the ground truth; one of a run's reviews is there in the ``with`` block only."""
+    if not is_file(join(ground_truth, "run.json")):
+        yield ground_truth
+        return
+    with TemporaryDirectory(prefix="wsl-pipeline-") as folder:
+        path = Path(folder) / "reviews.json"
+        path.write_bytes(b"".join(reviewed_truth(RunDir(ground_truth))))
+        yield str(path)
 
 
 def _score_maps(recipe: FullRecipe, records: list[ImageRecord], maps: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.config.keys import named_keys
 from pipeline.exports.boxes import boxes_of
 from pipeline.exports.folder import new_folder
@@ -18,7 +20,8 @@ from pipeline.exports.pictures import PICTURES, place_pictures
 from pipeline.exports.splits import divided, parse_shares
 from pipeline.store.info import RunInfo
 from pipeline.store.rundir import RunDir
-from stages.errors import ConfigurationError, unknown
+from stages.errors import ConfigurationError, DataError, unknown
+from stages.evaluate.clsloc import read_ids
 from stages.formats.labels import Labelled, Split
 from stages.formats.table import FORMATS, Format, writable
 from stages.printable import printable
@@ -44,6 +47,7 @@ def export(
     min_quality: float = 0.0,
     order: str = "id",
     limit: int | None = None,
+    ids: str | Path | None = None,
     split: str | None = None,
     images: str = "link",
     flatten: bool = False,
@@ -59,6 +63,7 @@ def export(
         min_quality: Quality from which on a box counts; images stay.
         order: ``id``, or ``doubtful``, which puts first the images without a box, then those of the least quality.
         limit: Only the first images in that order.
+        ids: File of image ids, one per line: only those images.
         split: Parts and their shares, such as ``train=0.8,val=0.2``; each class is divided alike.
         images: What becomes of the images.
         flatten: Whether the names of sub-folders become a part of the names of their images.
@@ -83,7 +88,10 @@ def export(
     directory, row = RunDir(run), FORMATS[format]
     info = directory.info()
     boxes = boxes_of(directory, method, min_score, min_quality)
-    chosen = sorted(boxes.images, key=_ORDERS[order])[:limit]
+    chosen = sorted(boxes.images, key=_ORDERS[order])
+    if ids is not None:
+        chosen = _listed(chosen, read_ids(str(ids), "ids"), run)
+    chosen = chosen[:limit]
     names = export_names({one.image.image_id: one.image.file_name for one in chosen}, format, flatten)
     renamed = [Labelled(replace(one.image, file_name=names[one.image.image_id]), one.labels) for one in chosen]
     parts = divided(renamed, shares, directory.config().seed) if shares else {row.undivided: renamed}
@@ -107,6 +115,20 @@ def export(
         }
         _write(folder / "README.txt", [_readme(about, row, found).encode()])
     return found
+
+
+def _listed(images: list[Labelled], ids: np.ndarray, run: str | Path) -> list[Labelled]:
+    """The images with these ids.
+
+    Raises:
+        DataError: The run has no boxes of one of them.
+    """
+    wanted = set(ids.tolist())
+    if missing := sorted(wanted - {one.image.image_id for one in images}):
+        raise DataError(
+            f"{len(missing)} of {len(wanted)} ids are no images of {run}, such as {missing[0]}", about="ids"
+        )
+    return [one for one in images if one.image.image_id in wanted]
 
 
 def _description(run: RunDir, info: RunInfo, reviewed: int) -> str:

@@ -20,6 +20,7 @@ KEYS = {
     "format": "data.format",
     "ground_truth": "--ground-truth",
     "ground_truth_box_format": "--ground-truth-box-format",
+    "ids": "--ids",
     "images": "--images",
     "layer": "explain.layer",
     "limit": "--limit",

@@ -17,7 +17,7 @@ from stages.boxes.protocols import Protocol, get_protocol
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError
-from stages.evaluate.clsloc import digest, read_blacklist
+from stages.evaluate.clsloc import digest, read_ids
 from stages.evaluate.faithfulness.registry import check_metrics
 from stages.explain.method_layers import AT
 from stages.explain.table import check_methods
@@ -58,7 +58,7 @@ class Recipe:
         overrides = config.box.model_dump(include=set(RULES), exclude_none=True)
         excluded = np.zeros(0, np.int64)
         if blacklist is None and config.evaluate.blacklist:
-            excluded = read_blacklist(config.evaluate.blacklist)
+            excluded = read_ids(config.evaluate.blacklist)
             blacklist = digest(excluded)
         return cls(config, get_protocol(config.box.protocol, **overrides, blacklist=blacklist or "none"), excluded)
 

@@ -159,7 +159,7 @@ def evaluate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.protocol=choe2020.")
     ] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="COCO annotation file.")] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help="COCO annotation file, or a run: its reviews.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="COCO results list.")] = None,
     maps: Annotated[Path | None, typer.Option(help="Folder of .npy maps, or one .npz.")] = None,
     box_format: Annotated[
@@ -288,6 +288,7 @@ def export(
     min_quality: Annotated[float, typer.Option(help="Least quality of the box; images stay.")] = 0.0,
     order: Annotated[str, typer.Option(help="id, or doubtful: what to look at first.")] = "id",
     limit: Annotated[int | None, typer.Option(help="Only the first images in that order.")] = None,
+    ids: Annotated[str | None, typer.Option(help="File of image ids, one per line: only those.")] = None,
     split: Annotated[str | None, typer.Option(help="Parts, such as train=0.8,val=0.2.")] = None,
     images: Annotated[str, typer.Option(help="link, copy (upright) or none.")] = "link",
     flatten: Annotated[bool, typer.Option("--flatten", help="a/b.jpg becomes a__b.jpg.")] = False,
@@ -308,6 +309,7 @@ def export(
         min_quality=min_quality,
         order=order,
         limit=limit,
+        ids=ids,
         split=split,
         images=images,
         flatten=flatten,

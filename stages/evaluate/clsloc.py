@@ -40,8 +40,12 @@ def _complement(score: dict[str, Any]) -> dict[str, Any]:
     return {"value": round(1 - score["value"], DECIMALS), "ci95": [low, high], "n": score["n"]}
 
 
-def read_blacklist(path: str) -> np.ndarray:
-    """The ids of images that are not scored: one per line, as in the development kit.
+def read_ids(path: str, about: str = "blacklist") -> np.ndarray:
+    """The ids of images that a file lists, one per line, as the development kit lists those that are not scored.
+
+    Args:
+        path: Local path or uri.
+        about: What the file is for, for messages.
 
     Returns:
         (n,) int64, sorted, each once.
@@ -52,10 +56,10 @@ def read_blacklist(path: str) -> np.ndarray:
     try:
         lines = read_bytes(path).decode().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", about="blacklist") from None
+        raise DataError(f"cannot read {path}: {error}", about=about) from None
     for line in lines:
         if not line.isascii() or not line.isdigit() or len(line) > 18:
-            raise DataError(f"{line!r} in {path} is not an image id; write one number per line", about="blacklist")
+            raise DataError(f"{line!r} in {path} is not an image id; write one number per line", about=about)
     return np.unique(np.array(lines, dtype=np.int64))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from stages.batch import ragged
 from stages.errors import ConfigurationError, DataError
-from stages.evaluate.clsloc import read_blacklist
+from stages.evaluate.clsloc import read_ids
 from stages.formats import read_dataset
 from stages.formats.heat_maps import LoadMaps
 from tests.runs import wsl_here
@@ -58,4 +58,4 @@ def test_a_pipe_or_a_device_does_not_block(tmp_path):
     assert [error.code for error in answer.errors.values()] == ["Unreadable"] * 2
     for name in ("/dev/zero", str(tmp_path / "1.npy")):
         with pytest.raises(DataError, match="not a regular file"):
-            read_blacklist(name)
+            read_ids(name)

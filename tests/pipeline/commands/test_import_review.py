@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.evaluate import evaluate
 from pipeline.commands.export import export
 from pipeline.commands.import_review import _names, import_review
 from pipeline.commands.quality import quality
@@ -269,3 +270,27 @@ def test_reviews_are_the_truth_of_a_fit(own, tmp_path):
     # Boxes narrower than a pixel are not exported, and wrong where a person says that there is no object.
     assert judged["n"] >= len(boxed(tasks)) and round(judged["value"] * judged["n"]) == len(boxed(tasks)[1::2])
     assert BROKEN not in {task["data"]["image_id"] for task in tasks}
+
+
+def test_reviewed_boxes_are_ground_truth(own, tmp_path):
+    results = Path(own.where("coco/predictions.json"))
+    with pytest.raises(DataError, match=r"--ground-truth: nobody reviewed .*import-review"):
+        evaluate(Path(own.uri), results, None, [])
+    tasks = [one for one in tasks_of(own, tmp_path / "out") if one["annotations"][0]["result"]][:6]
+    moved = tasks[0]["annotations"][0]["result"][0]["value"]
+    moved["x"], moved["width"] = (0, moved["width"] / 4) if moved["x"] > 1 else (95, 5)
+    import_review(own, put(tmp_path, tasks))
+    scores = evaluate(Path(own.uri), results, None, ["evaluate.iou=0.9"])
+    known = scores["methods"]["predictions"]["gt_known_loc"]["0.9"]
+    # The results hold five of seven classes: where the label is among them, its box is the one that was accepted.
+    assert scores["n_images"] == known["n"] == 6 and 0 < known["value"] < 1
+
+
+def test_only_the_listed_images(own, tmp_path):
+    (tmp_path / "ids.txt").write_text("3\n7\n")
+    found = export(own.uri, "csv", tmp_path / "out", ids=tmp_path / "ids.txt", images="none")
+    assert found["images"] == 2 and set(rows(own, tmp_path / "all")) > {3, 7}
+    (tmp_path / "ids.txt").write_text(f"3\n{BROKEN}\n99\n")
+    with pytest.raises(DataError, match=rf"^--ids: 2 of 3 ids are no images of .*, such as {BROKEN}$"):
+        export(own.uri, "csv", tmp_path / "other", ids=tmp_path / "ids.txt", images="none")
+    assert not (tmp_path / "other").exists()

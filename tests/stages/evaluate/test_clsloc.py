@@ -9,7 +9,7 @@ from stages.batch import ragged
 from stages.boxes.iou import at_least
 from stages.boxes.protocols import get_protocol
 from stages.errors import DataError
-from stages.evaluate.clsloc import digest, read_blacklist
+from stages.evaluate.clsloc import digest, read_ids
 from stages.evaluate.metrics.contract import Scoring
 from stages.evaluate.metrics.counts import compute, update
 
@@ -53,11 +53,11 @@ def test_errors_are_the_devkits() -> None:
 
 def test_a_blacklist_is_one_id_a_line(tmp_path) -> None:
     (tmp_path / "list.txt").write_text("36\n50\n\n36\n")
-    ids = read_blacklist(str(tmp_path / "list.txt"))
+    ids = read_ids(str(tmp_path / "list.txt"))
     assert ids.tolist() == [36, 50] and digest(ids) != digest(ids[:1])
     (tmp_path / "bad.txt").write_text("36\nn01440764\n")
     with pytest.raises(DataError, match=r"'n01440764' in .*bad\.txt is not an image id") as error:
-        read_blacklist(str(tmp_path / "bad.txt"))
+        read_ids(str(tmp_path / "bad.txt"))
     assert error.value.about == "blacklist"
     with pytest.raises(DataError, match="cannot read"):
-        read_blacklist(str(tmp_path / "none.txt"))
+        read_ids(str(tmp_path / "none.txt"))
