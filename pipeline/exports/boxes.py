@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.exports.categories import Categories
-from pipeline.scores.quality import boxes_with_cues, method_of, quality_model
+from pipeline.scores.quality import boxes_with_quality, method_of
 from pipeline.store.manifest import read_records
 from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
+from stages.boxes.iou import iou
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError
 from stages.explain.targets import LABEL, of_labels, of_predictions
@@ -22,6 +24,12 @@ from stages.formats.reviews.review import Review
 from stages.formats.source import Notes
 from stages.ingest.records import ImageRecord
 
+ALIKE = 0.7
+"""Overlap from which on two boxes are nearly one."""
+_ALIKE = (
+    f"pairs of two classes of an image have nearly one box (IoU over {ALIKE:g}): "
+    "explain.methods=[finercam] contrasts a class with those that score like it"
+)
 _COLUMNS = ["image_id", "class_index", "prob", "box"]
 
 
@@ -103,10 +111,17 @@ def boxes_of(
                 Label(record.image_id, one, None, None, None, source, "given") for one in further if one not in boxed
             ]
         notes.count("images have no box", all(label.box is None for label in labels))
+        notes.count(_ALIKE, _overlapping(labels))
         images.append(Labelled(replace(record, label=index), labels))
     seen = sum(one.image_id in reviews for one in records)
     notes.count("images were reviewed by a person", seen)
     return Boxes(images, categories.classes, [line for line in notes.lines() if not line.startswith("0 ")], seen)
+
+
+def _overlapping(labels: list[Label]) -> int:
+    """Number of pairs of boxes of two classes that are nearly one box."""
+    boxed = [(one.class_index, np.array(one.box)) for one in labels if one.box is not None]
+    return sum(one != other and bool(iou(a, b) > ALIKE) for (one, a), (other, b) in combinations(boxed, 2))
 
 
 def _reason(row: _Row, box: Box | None, min_score: float, min_quality: float) -> str:
@@ -147,10 +162,9 @@ def _rank(run: RunDir) -> int:
 def _rows(run: RunDir, method: str, rank: int) -> dict[int, list[_Row]]:
     """The rows of a method and rank by image."""
     found: dict[int, list[_Row]] = defaultdict(list)
-    model = quality_model(run)
-    for part, cues, share in boxes_with_cues(run, method, rank, _COLUMNS, every=True):
+    for part, rated in boxes_with_quality(run, method, rank, _COLUMNS):
         columns = (part[name].to_pylist() for name in _COLUMNS)
-        for image, output, prob, box, quality in zip(*columns, (model.quality(cues) * share).tolist(), strict=True):
+        for image, output, prob, box, quality in zip(*columns, rated.tolist(), strict=True):
             found[image].append(_Row(output, prob, tuple(box), None if math.isnan(quality) else quality))
     return found
 

@@ -46,6 +46,31 @@ def method_of(run: RunDir, method: str | None) -> str:
     return method
 
 
+def boxes_with_quality(
+    run: RunDir, method: str, rank: int, columns: list[str]
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """A method's rows of one rank, further components included, with the quality of their boxes.
+
+    Args:
+        run: The run.
+        method: Entry of ``explain.methods``.
+        rank: Rank of the target, 0 for the label.
+        columns: Columns of the rows.
+
+    Yields:
+        The rows, and their quality, (n,) float64, NaN where a row has no box.
+    """
+    if run.exists(MODEL) or not run.rated:
+        model = quality_model(run)
+        for own, cues, share in boxes_with_cues(run, method, rank, columns, every=True):
+            yield own, model.quality(cues) * share
+        return
+    wanted = (pc.field("method") == method) & (pc.field("target_rank") == rank)
+    for part in run.predictions([*columns, "method", "target_rank", "quality"], every=True):
+        own = part.filter(wanted)
+        yield own, own["quality"].to_numpy(zero_copy_only=False).astype(np.float64)
+
+
 def boxes_with_cues(
     run: RunDir, method: str, rank: int, columns: list[str], every: bool = False
 ) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:

@@ -159,7 +159,7 @@ class RunDir(Files):
         """
         wanted = columns or PREDICTIONS.names
         for shard, uri in self.parts("predictions"):
-            if every or self._form < RATED_FORM:
+            if every or not self.rated:
                 yield self._read(shard, uri, wanted)
             else:
                 table = self._read(shard, uri, list(dict.fromkeys([*wanted, "component"])))
@@ -181,6 +181,11 @@ class RunDir(Files):
     @cached_property
     def _origin(self) -> str:
         return self.info().origin()
+
+    @property
+    def rated(self) -> bool:
+        """Whether the predictions have a quality; those of version 0.5.0 and before have none."""
+        return self._form >= RATED_FORM
 
     @cached_property
     def _form(self) -> int:
@@ -301,9 +306,8 @@ class RunDir(Files):
             SealError: It is damaged; says which and how.
             StorageError: It cannot be read.
         """
-        form = self._form
-        known = [name for name in columns if form >= RATED_FORM or name not in RATED]
-        table = read_sealed(uri, known, self._facts(shard) if form >= SEALED_FORM else None)
+        known = [name for name in columns if self.rated or name not in RATED]
+        table = read_sealed(uri, known, self._facts(shard) if self._form >= SEALED_FORM else None)
         table = table if known == columns else with_ratings(table, columns)
         if machine := (table.schema.metadata or {}).get(MACHINE):
             self.machines[shard] = machine.decode()
