@@ -12,7 +12,7 @@ from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
 from pipeline.store.locks import CLAIMS
 from pipeline.store.rundir import RunDir, is_own
-from stages.errors import ConfigurationError, UserError
+from stages.errors import ConfigurationError, OutputError, UserError
 from stages.ingest.paths import join, local_path, parent
 from stages.ingest.uris import is_folder, list_folder
 
@@ -39,9 +39,10 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
             directory = RunDir.open(place, config)
             try:
                 stack.enter_context(directory.locked())
-            except OSError as error:
-                if not directory.complete:  # Nothing is written to one that is: it may lie on a read-only disk.
-                    raise _unlockable(directory, error) from None
+            except (OSError, OutputError) as error:
+                # Nothing is written to one that is complete: it may lie on a read-only disk or in such a bucket.
+                if not directory.complete:
+                    raise _unlockable(directory, error) if isinstance(error, OSError) else error from None
             try:
                 yield directory
             finally:

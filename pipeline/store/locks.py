@@ -59,7 +59,8 @@ def locked(run: str) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: str) -> Iterator[None]:
-    lock = FileLock(os.path.join(path, ".lock"))
+    # A soft lock outlives a process that is killed.
+    lock = FileLock(os.path.join(path, ".lock"), fallback_to_soft=False)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -190,13 +190,18 @@ class Pool:
             if sent.task.examine or sent.at not in (0, 2):
                 continue
             pulse, step = self.pulses.get(sent.worker), (sent.number, sent.at)
-            if pulse.overdue(step, sent.since, self.patience) if pulse else sent.at == 0:
+            if pulse.overdue(step, sent.since, self.patience) if pulse else self._alone_too_long(sent):
                 ray.cancel(sent.parts[sent.at], force=True)
                 self._take(ref)
                 begun = pulse is None or step in pulse.beats
                 self.given_up |= begun
+                cause = self._stood_still if pulse or sent.at else "its worker died"
                 # Without given-up processes, it waited for room that others have: that is no attempt.
-                yield sent.task, _lost(sent.task, self._stood_still if pulse else "its worker died", self.given_up)
+                yield sent.task, _lost(sent.task, cause, self.given_up)
+
+    def _alone_too_long(self, sent: _Sent) -> bool:
+        """Whether a task whose worker has gone is in vain, or stands still: its signs reach nobody."""
+        return sent.at == 0 or self.felt - sent.since > self.job.timeout + self.patience + GRACE
 
     @property
     def _stood_still(self) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pipeline.commands.run import run
 from pipeline.store import locks
 from pipeline.store.atomic import write
 from pipeline.store.locks import CLAIMS, locked
-from stages.errors import ConfigurationError
+from stages.errors import ConfigurationError, OutputError
 from stages.ingest.uris import list_folder
 from tests.objectstore import BUCKET, serving
 
@@ -55,19 +56,32 @@ def test_the_second_is_refused_in_one_line_and_the_first_keeps_its_lock(tmp_path
     assert claims() == []
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
 def test_a_disk_without_locks_is_named_and_a_complete_run_needs_none(tmp_path, tiny, monkeypatch, code):
     metrics = run(tiny(), tmp_path / "run")
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     assert run(tiny(), tmp_path / "run") == metrics
     (tmp_path / "run" / "_SUCCESS").unlink()
     with pytest.raises(ConfigurationError, match=rf"--out: .*{os.strerror(code)}") as caught:
         run(tiny(), tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_a_complete_run_in_a_bucket_that_cannot_be_written_is_read(tiny, monkeypatch):
+    out = f"s3://{BUCKET}/complete"
+    metrics = run(tiny("data.limit=2"), out)
+
+    def refuse(uri: str, pieces: object) -> None:
+        raise OutputError(f"cannot write {uri}: ACCESS_DENIED")
+
+    monkeypatch.setattr(locks, "write", refuse)
+    assert run(tiny("data.limit=2"), out) == metrics
+    with pytest.raises(OutputError, match="ACCESS_DENIED"):
+        run(tiny("data.limit=2"), f"s3://{BUCKET}/other")
 
 
 @pytest.mark.slow
