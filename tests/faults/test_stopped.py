@@ -12,7 +12,7 @@ from contextlib import suppress
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.executors import inline, pulse
+from pipeline.engine.executors import inline, pool, pulse
 from pipeline.engine.executors import ray as executor
 from pipeline.engine.executors.ledger import ShardFailedError
 from pipeline.store.manifest import cut_into_shards
@@ -129,6 +129,35 @@ def test_a_worker_that_goes_on_again(cluster, calm, caplog, tmp_path, after):
     thread.join()
     assert files(run.path) == calm
     assert bool(lost(caplog)) == (after == 9)
+
+
+class Names:
+    """Notes the process that holds the network."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, batch):
+        (self.folder / "worker").write_text(str(os.getpid()))
+
+
+class OutlivesItsWorker(StopsOnce):
+    """Ends the process that holds the network, and stops its own, once."""
+
+    def __call__(self, batch):
+        with suppress(FileExistsError):
+            self.note.touch(exist_ok=False)
+            os.kill(int((self.note.parent / "worker").read_text()), signal.SIGKILL)
+            time.sleep(2)  # until that is known
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_commit_task_that_is_stopped_when_its_worker_has_gone(cluster, calm, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "START", 5.0)
+    run = begin(tmp_path / "run", IMAGES)
+    carry_out(toy_plan(GPU, {1: Names(tmp_path), 2: OutlivesItsWorker(tmp_path / "stopped")}), run)
+    assert (tmp_path / "stopped").exists()
+    assert files(run.path) == calm
 
 
 @ALL
