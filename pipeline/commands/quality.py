@@ -73,7 +73,7 @@ def _boxes(run: RunDir, method: str | None) -> _Boxes:
     ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, 6))], [np.zeros(0)]
     reviews = read_stored(run)
     categories = Categories(run, range(len(run.classes())))
-    for part, found, _ in boxes_with_cues(run, method, 0, ["image_id", "iou", "class_index", "box"]):
+    for part, found, _ in boxes_with_cues(run, method, [0], ["image_id", "iou", "class_index", "box"]):
         overlap = part["iou"].to_numpy(zero_copy_only=False).copy()
         for row, image in enumerate(part["image_id"].to_pylist()):
             if image in reviews:

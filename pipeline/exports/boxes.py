@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError
-from stages.explain.targets import LABEL, of_labels, of_predictions
+from stages.explain.targets import LABEL, LABELS, MOST_PRESENT, PRESENT, of_labels, of_predictions
 from stages.formats.labels import Box, Label, Labelled
 from stages.formats.reviews.review import Review
 from stages.formats.source import Notes
@@ -30,7 +31,9 @@ _ALIKE = (
     f"pairs of two classes of an image have nearly one box (IoU over {ALIKE:g}): "
     "explain.methods=[finercam] contrasts a class with those that score like it"
 )
-_COLUMNS = ["image_id", "class_index", "prob", "box"]
+_COLUMNS = ["image_id", "target_rank", "class_index", "prob", "box"]
+_RANKS = range(1, 1 + MOST_PRESENT)
+"""Ranks of predictions."""
 
 
 class _Row(NamedTuple):
@@ -62,7 +65,7 @@ class Boxes:
 def boxes_of(
     run: RunDir, method: str | None, min_score: float = 0.0, min_quality: float = 0.0, reviewed: bool = True
 ) -> Boxes:
-    """The boxes of the images' labels; where no image has a label, those of the first prediction.
+    """The boxes of the images' labels; where no image has a label, those of the first prediction or of all present.
 
     A box is clipped to its image. One that is narrower than a pixel then is left out, as is one of a class that is
     less probable, or of a quality that is lower than asked for; the image and its label stay. What a person said of an
@@ -81,9 +84,18 @@ def boxes_of(
     """
     method = method_of(run, method)
     rank, notes = _rank(run), Notes()
-    what = "of the label" if rank == 0 else "of the first prediction, since no image has a label"
+    explain = run.config().explain
+    what: str = "of the label"
+    ranks: Sequence[int] = [rank]
+    if rank == 0 and LABELS in explain.targets:
+        what = "of all labels"
+    elif rank == 1 and PRESENT in explain.targets:
+        what, ranks = f"of classes from explain.present={explain.present:g} on, since no image has a label", _RANKS
+    elif rank == 1:
+        what = "of the first prediction, since no image has a label"
     notes.say(f"boxes by {method}, {what}")
-    rows, reviews = _rows(run, method, rank), read_stored(run) if reviewed else {}
+    rows = _rows(run, method, ranks, explain.present)
+    reviews = read_stored(run) if reviewed else {}
     failed = {image for part in run.errors() for image in part["image_id"].to_pylist()}
     notes.count("images failed in the run: left out", len(failed))
     records = [one for group in read_records(run.manifest) for one in group if one.image_id not in failed]
@@ -159,12 +171,14 @@ def _rank(run: RunDir) -> int:
     raise ConfigurationError(f"{run} has no boxes of it: run with explain.targets=[{need}]", about="targets")
 
 
-def _rows(run: RunDir, method: str, rank: int) -> dict[int, list[_Row]]:
-    """The rows of a method and rank by image."""
+def _rows(run: RunDir, method: str, ranks: Sequence[int], present: float) -> dict[int, list[_Row]]:
+    """The rows of a method and some ranks by image, without further predictions that are not present."""
     found: dict[int, list[_Row]] = defaultdict(list)
-    for part, rated in boxes_with_quality(run, method, rank, _COLUMNS):
+    for part, rated in boxes_with_quality(run, method, ranks, _COLUMNS):
         columns = (part[name].to_pylist() for name in _COLUMNS)
-        for image, output, prob, box, quality in zip(*columns, rated.tolist(), strict=True):
+        for image, rank, output, prob, box, quality in zip(*columns, rated.tolist(), strict=True):
+            if rank > 1 and prob < present:
+                continue
             found[image].append(_Row(output, prob, tuple(box), None if math.isnan(quality) else quality))
     return found
 

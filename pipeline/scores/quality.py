@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from stages.quality.model import QualityModel, read_model, shipped
 MODEL = "quality.json"
 """The file of a model that was fitted for a run."""
 
-_OF_MAPS = ["method", "target_rank", "component", "quality", "prob", "map", "map_scale", "map_h", "map_w"]
+_RATING = ["method", "target_rank", "quality"]
+_OF_MAPS = [*_RATING, "component", "prob", "map", "map_scale", "map_h", "map_w"]
 
 
 def quality_model(run: RunDir) -> QualityModel:
@@ -47,14 +48,14 @@ def method_of(run: RunDir, method: str | None) -> str:
 
 
 def boxes_with_quality(
-    run: RunDir, method: str, rank: int, columns: list[str]
+    run: RunDir, method: str, ranks: Sequence[int], columns: list[str]
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """A method's rows of one rank, further components included, with the quality of their boxes.
+    """A method's rows of some ranks, further components included, with the quality of their boxes.
 
     Args:
         run: The run.
         method: Entry of ``explain.methods``.
-        rank: Rank of the target, 0 for the label.
+        ranks: Ranks of the targets, 0 for labels.
         columns: Columns of the rows.
 
     Yields:
@@ -62,24 +63,24 @@ def boxes_with_quality(
     """
     if run.exists(MODEL) or not run.rated:
         model = quality_model(run)
-        for own, cues, share in boxes_with_cues(run, method, rank, columns, every=True):
+        for own, cues, share in boxes_with_cues(run, method, ranks, columns, every=True):
             yield own, model.quality(cues) * share
         return
-    wanted = (pc.field("method") == method) & (pc.field("target_rank") == rank)
-    for part in run.predictions([*columns, "method", "target_rank", "quality"], every=True):
+    wanted = (pc.field("method") == method) & pc.field("target_rank").isin(list(ranks))
+    for part in run.predictions(list(dict.fromkeys([*columns, *_RATING])), every=True):
         own = part.filter(wanted)
         yield own, own["quality"].to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def boxes_with_cues(
-    run: RunDir, method: str, rank: int, columns: list[str], every: bool = False
+    run: RunDir, method: str, ranks: Sequence[int], columns: list[str], every: bool = False
 ) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
-    """A method's rows of one rank, part by part, with the cues of their boxes.
+    """A method's rows of some ranks, part by part, with the cues of their boxes.
 
     Args:
         run: The run.
         method: Entry of ``explain.methods``.
-        rank: Rank of the target, 0 for the label.
+        ranks: Ranks of the targets, 0 for labels.
         columns: Further columns of the rows.
         every: Whether to give the rows of further components, too.
 
@@ -89,7 +90,7 @@ def boxes_with_cues(
     """
     protocol = run.recipe().protocol
     for part in run.predictions(list(dict.fromkeys([*columns, *_OF_MAPS])), every):
-        own = part.filter(pc.and_(pc.equal(part["method"], method), pc.equal(part["target_rank"], rank)))
+        own = part.filter((pc.field("method") == method) & pc.field("target_rank").isin(list(ranks)))
         cues, share = np.full((own.num_rows, len(CUES)), np.nan), np.ones(own.num_rows)
         further = own["component"].to_numpy() > 0
         quality = own["quality"].to_numpy(zero_copy_only=False)

@@ -73,7 +73,7 @@ def test_the_shipped_model_is_what_its_file_says(imagenet_sample, tmp_path):
     overrides = [f"data.root={imagenet_sample}", "model.spec=lite0", "explain.methods=[cam]", "runtime.executor=inline"]
     out = tmp_path / "run"
     run(load_config("imagenet-val", overrides)[1], out)
-    part = np.concatenate([cues for _, cues in boxes_with_cues(RunDir(out), "cam", 0, [])])
+    part = np.concatenate([cues for _, cues, _ in boxes_with_cues(RunDir(out), "cam", [0], [])])
     found = quality(RunDir(out), RunDir(out))
     assert len(part) == 333 and RIDGE == 0.1
     assert found["fitted"]["auroc"]["value"] >= 0.6, "by models of other images"

@@ -118,3 +118,20 @@ def test_the_size_of_a_batch_changes_no_byte(out, tmp_path):
     other = config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": 5})})
     run(other, tmp_path / "again")
     assert files(tmp_path / "again") == files(folder)
+
+
+def test_an_export_of_what_is_present_where_nothing_is_labelled(tiny_data, tmp_path):
+    overrides = ["data.format=imagefolder", f"data.root={tiny_data / 'data' / 'images'}", "explain.targets=[present]"]
+    found = {}
+    for present in (0.0, 0.2, 1.0):
+        chosen = [*overrides, f"explain.present={present}", "data.limit=4"]
+        config = load_config(str(tiny_data / "tiny.yaml"), chosen)[1]
+        run(config, tmp_path / str(present))
+        rows = [row for row in rows_of(tmp_path / str(present)) if row["method"] == "cam"]
+        assert [row["target_rank"] for row in rows if row["image_id"] == 1][:1] == [1]
+        assert all(row["prob"] >= present or row["target_rank"] == 1 for row in rows)
+        labels = [label for one in boxes_of(RunDir(tmp_path / str(present)), "cam").images for label in one.labels]
+        assert sum(label.box is not None for label in labels) == sum(row["box_status"] == "ok" for row in rows)
+        found[present] = len(rows)
+    # One of the four is no image; the network has seven classes.
+    assert found[0.0] == 3 * 7 and found[1.0] == 3 <= found[0.2] < 21
