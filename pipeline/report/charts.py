@@ -10,8 +10,11 @@ import numpy as np
 from pipeline.report.rows import FIRST, LABEL, Overview
 from stages.boxes.iou import at_least
 from stages.evaluate.baselines import TITLES as BASELINES
+from stages.quality.scores import judged
 
 BINS = 20
+RIGHT = 0.5
+"""IoU from which on a box is right, where its quality is judged."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,23 @@ class Histogram:
 
     series: list[tuple[str, int, list[float]]]
     top: float
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How well the quality of boxes tells right ones from wrong ones.
+
+    Attributes:
+        auroc: Its AUROC, with ``ci95`` and ``n``.
+        right: Share of right boxes.
+        kept: Shares of the boxes, the best by quality, and the share of right ones among them.
+        reliability: Mean quality of groups of boxes, and the share of right ones among them.
+    """
+
+    auroc: dict[str, Any]
+    right: float
+    kept: list[tuple[float, float]]
+    reliability: list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -170,6 +190,23 @@ def funnel(
             hit = at_least(own["iou"], (delta,))[0] & (own["class_index"] == own["label"])
             steps.append((f"localized at IoU {delta:g}: {name}", int(hit.sum())))
     return [Bar(name, count, count / images) for name, count in steps]
+
+
+def trust(overview: Overview, method: int, seed: int) -> Trust | None:
+    """What the quality of a method's boxes is worth.
+
+    None where the boxes are not rated, or where there are no right and wrong ones to tell apart.
+    """
+    rows = overview.of(method, LABEL)
+    known = (rows["label"] >= 0) & ~np.isnan(rows["iou"]) & ~np.isnan(rows["quality"])
+    right = rows["iou"][known] >= RIGHT
+    if not 0 < right.sum() < len(right):
+        return None
+    found = judged(rows["quality"][known], right, seed)
+    kept = [(float(share), one["value"]) for share, one in found["kept"].items()]
+    return Trust(
+        found["auroc"], found["right"]["value"], kept, [(one["quality"], one["value"]) for one in found["reliability"]]
+    )
 
 
 def frequent_classes(overview: Overview, most: int = 20) -> list[Bar]:

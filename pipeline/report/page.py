@@ -93,6 +93,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
         histogram=charts.histogram(overview, methods, names),
         bins=charts.BINS,
         funnel=charts.funnel(metrics, overview, methods, names, delta),
+        trust=charts.trust(overview, 0, recipe.seed),
         classes=charts.frequent_classes(overview),
         strata=strata.strata_rows(metrics, list(names), f"{delta:g}"),
         errors=strata.error_rows(metrics, list(names), f"{delta:g}"),

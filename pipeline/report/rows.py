@@ -18,7 +18,7 @@ from stages.batch import Batch, concat, take
 LABEL, FIRST = 0, 1
 """Target ranks on the page: the ground-truth label and the first prediction."""
 
-_COLUMNS = ["image_id", "method", "target_rank", "class_index", "class_name", "prob", "box", "iou"]
+_COLUMNS = ["image_id", "method", "target_rank", "class_index", "class_name", "prob", "box", "quality", "iou"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Overview:
 
     Attributes:
         rows: The columns ``image_id``, ``method`` (index into the run's methods), ``target_rank``,
-            ``class_index``, ``prob``, ``iou`` (NaN without ground truth) and ``label`` (-1 for none).
+            ``class_index``, ``prob``, ``quality`` (NaN without a box), ``iou`` (NaN without ground truth) and ``label``
+            (-1 for none).
         names: Names of the classes that occur, by index.
         same_as: For a method that repeats another's boxes on every image, that earlier method.
     """
@@ -75,7 +76,8 @@ def _light(part: pa.Table, methods: list[str], ids: np.ndarray, labels: np.ndarr
     part = part.filter(pc.field("target_rank") <= FIRST)
     rows: Batch = {name: part[name].to_numpy() for name in ("image_id", "target_rank", "class_index", "prob")}
     rows["method"] = pc.index_in(part["method"], pa.array(methods, pa.string())).to_numpy().astype(np.int16)
-    rows["iou"] = part["iou"].to_numpy(zero_copy_only=False).astype(np.float32)
+    for name in ("quality", "iou"):
+        rows[name] = part[name].to_numpy(zero_copy_only=False).astype(np.float32)
     rows["label"] = labels[np.searchsorted(ids, rows["image_id"])]
     # Of several labels of an image, the first.
     return take(rows, (rows["target_rank"] != LABEL) | (rows["class_index"] == rows["label"]))

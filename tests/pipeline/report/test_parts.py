@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.report import charts, gallery
-from pipeline.report.rows import read_overview
+from pipeline.report.rows import Overview, read_overview
 from pipeline.report.scores import Column, all_scores, cell, score_table
 from stages.evaluate.baselines import zero_line
 from stages.evaluate.metrics.boxes import BOXES
@@ -125,3 +125,19 @@ def test_a_page_that_grows_too_large_drops_later_methods(scored, monkeypatch):
     shown, left_out = gallery.galleries(scored, overview, recipe)
     assert [one.method for one in shown] == ["cam"] and left_out == ["gradcam"]
     assert [len(selection.cards) for selection in shown[0].selections] == [12, 12, 12]
+
+
+def test_the_best_boxes_by_quality_and_groups_of_them():
+    def overview(iou, quality):
+        rows = {"method": np.zeros(len(iou), np.int16), "target_rank": np.zeros(len(iou), np.int8)}
+        return Overview(rows | {"label": np.zeros(len(iou), np.int32), "iou": iou, "quality": quality}, {}, {})
+
+    quality = np.linspace(0, 1, 20, dtype=np.float32)
+    iou = np.where(quality > 0.5, 0.5, 0.49).astype(np.float32)
+    trust = charts.trust(overview(iou, quality), 0, 0)
+    assert trust.auroc["value"] == 1 and trust.auroc["n"] == 20 and trust.right == 0.5
+    assert trust.kept[:5] == [(share / 10, 1.0) for share in range(1, 6)] and trust.kept[9] == (1.0, 0.5)
+    assert [value for _, value in trust.reliability] == [0.0] * 5 + [1.0] * 5
+    unknown = np.full(20, np.nan, np.float32)
+    for one in ((iou, unknown), (unknown, quality), (np.ones(20, np.float32), quality)):
+        assert charts.trust(overview(*one), 0, 0) is None
