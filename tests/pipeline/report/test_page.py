@@ -63,7 +63,7 @@ def test_scores_stand_beside_the_baselines(scored):
     assert f"{100 * best:.1f}" in page.text
     assert metrics["methods"]["gradcam"]["same_map_as"] == "cam" and "same_map_as" not in cam
     assert metrics["protocol_fingerprint"] in page.text and "same map as cam" in page.text
-    assert page.count("polyline", "data") == 3 + 1  # one curve an IoU level, and the histogram
+    assert page.count("polyline", "data") == 3 + 1 + 2  # one curve an IoU level, the histogram, the quality
 
 
 def test_galleries_show_each_image_with_heat_map_boxes_and_alt_text(scored):
