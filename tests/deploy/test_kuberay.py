@@ -207,4 +207,4 @@ def test_a_run_writes_nowhere_but_on_the_mounted_volumes(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (out / "_SUCCESS").exists() and any(home.iterdir())
+    assert (out / "_SUCCESS").exists()
