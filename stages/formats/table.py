@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, digits, imagefolder, imagenet, photos
+from stages.formats import coco, cub, digits, imagefolder, imagenet, photos
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -86,6 +86,12 @@ FORMATS: dict[str, Format] = {
         "A table with a row for each box, and one for each image without a box.",
         write="stages.formats.csv.write",
         images="images",
+    ),
+    "cub": Format(
+        "CUB-200-2011 as published, or by the lists of wsolevaluation, which also have its second validation set.",
+        cub.Options,
+        read="stages.formats.cub.read",
+        frame="stored",
     ),
     "cvat": Format(
         "CVAT for images 1.1: XML for its import of annotations.",
