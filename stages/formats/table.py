@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, cub, digits, imagefolder, imagenet, photos
+from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -135,6 +135,12 @@ FORMATS: dict[str, Format] = {
         write="stages.formats.labelstudio.write",
         images="images",
         loses="Label Studio's own exports in COCO, VOC and YOLO lose scores and parts of boxes: take its JSON back.",
+    ),
+    "openimages": Format(
+        "OpenImages30k as wsolevaluation lists it: masks of objects, and regions that are not scored.",
+        openimages.Options,
+        read="stages.formats.openimages.read",
+        frame="stored",
     ),
     "photos": Format(
         "A handful of photographs that scikit-image carries, with boxes drawn by hand.",

@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.classes import ClassInfo
 from stages.errors import DataError
+from stages.formats.class_folders import folder_of, label_of, names_of_classes
 from stages.formats.cub import Options
 from stages.formats.cub.tree import find_tree, read_tree
 from stages.formats.folder import find_images, require_folder
@@ -81,7 +82,7 @@ def _published(root: str, tree: str, files: Sequence[str], train: bool, notes: N
     """Classes and images of the published tree."""
     found = read_tree(root, tree, files, train, notes)
     index = {key: at for at, key in enumerate(sorted(found.classes))}
-    classes = [found.classes[key] for key in index] or sorted({_folder(one) for one in found.names.values()})
+    classes = [found.classes[key] for key in index] or sorted({folder_of(one) for one in found.names.values()})
     birds = []
     for key, name in found.names.items():
         given = found.labels.get(key) if index else None
@@ -98,11 +99,7 @@ def _listed(root: str, files: Sequence[str], split: str, notes: Notes) -> tuple[
     birds = [
         Bird(place, one.name, one.label, one.width, one.height, one.rows) for place, one in enumerate(entries, start=1)
     ]
-    named: dict[int, str] = {}
-    for bird in birds:
-        if bird.label >= 0 and _folder(bird.name) not in named.values():
-            named.setdefault(bird.label, _folder(bird.name))
-    return [named.get(label, f"{label + 1:03d}") for label in range(max(named, default=-1) + 1)], birds
+    return names_of_classes((bird.name, bird.label) for bird in birds), birds
 
 
 def _records(
@@ -112,17 +109,9 @@ def _records(
     index = {name: label for label, name in enumerate(classes)}
     found = find_named(root, find_images(files).names, [bird.name for bird in birds], "images", notes)
     for bird in birds:
-        folder = index.get(_folder(bird.name), -1)
-        label = bird.label if bird.label >= 0 else folder
-        notes.count("images lie in another class's folder: their label decides", folder not in (-1, label))
-        notes.count("images have no label in the files: their folder's class is taken", bird.label < 0 <= folder)
-        notes.count("images have no label", label < 0)
+        label = label_of(bird.name, bird.label, index, notes)
         notes.count("images have no box", not bird.corners)
         boxes, _ = half_open(bird.corners, bird.width, bird.height, notes)
         labels = np.full(len(boxes), label, dtype=np.int32)
         file = found[bird.name]
         yield ImageRecord(bird.image_id, join(root, file), file, label, bird.width, bird.height, boxes, labels)
-
-
-def _folder(name: str) -> str:
-    return name.partition("/")[0]

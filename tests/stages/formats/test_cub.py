@@ -104,7 +104,7 @@ def test_the_lists_of_wsolevaluation(put, tmp_path: Path, lists: str, images: st
         put(f"{images}{name}")
     data = read_dataset("cub", str(tmp_path), split="val")
     # The second class has no image, but its number.
-    assert [info.name for info in data.classes] == [CLASSES[0], "002", CLASSES[2]]
+    assert [info.name for info in data.classes] == [CLASSES[0], "class 1", CLASSES[2]]
     assert [(one.image_id, one.label, one.width, one.height, one.boxes.tolist()) for one in data.records] == [
         (1, 0, 20, 12, [[2, 3, 10, 11]]),
         (2, 2, 20, 12, [[0, 0, 20, 12]]),
