@@ -55,4 +55,4 @@ def fitted(mask: bytes, size: tuple[int, int], target: tuple[int, int]) -> bytes
         np.minimum(np.floor(np.arange(new) * (1 / (new / old))).astype(np.int64), old - 1)
         for old, new in zip(size, target, strict=True)
     )
-    return run_lengths.encode(run_lengths.decode([mask], *size)[np.ix_(ys, xs)])
+    return run_lengths.encode(run_lengths.decode([mask], *size)[ys].take(xs, axis=1))
