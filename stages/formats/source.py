@@ -40,10 +40,10 @@ class Notes:
         Args:
             what: The line without its number.
             times: Number of occurrences; 0 only fixes the place among the lines.
-            example: Description of one case; the first is shown.
+            example: Description of one case, ignored where there is none; the first is shown.
         """
         self._counts[what] = (self._counts.get(what) or 0) + times
-        if example:
+        if example and times:
             self._examples.setdefault(what, example)
 
     def extend(self, other: Notes) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, digits, imagefolder, imagenet, photos
+from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -87,6 +87,12 @@ FORMATS: dict[str, Format] = {
         write="stages.formats.csv.write",
         images="images",
     ),
+    "cub": Format(
+        "CUB-200-2011 as published, or by the lists of wsolevaluation, which also have its second validation set.",
+        cub.Options,
+        read="stages.formats.cub.read",
+        frame="stored",
+    ),
     "cvat": Format(
         "CVAT for images 1.1: XML for its import of annotations.",
         write="stages.formats.cvat.write",
@@ -129,6 +135,12 @@ FORMATS: dict[str, Format] = {
         write="stages.formats.labelstudio.write",
         images="images",
         loses="Label Studio's own exports in COCO, VOC and YOLO lose scores and parts of boxes: take its JSON back.",
+    ),
+    "openimages": Format(
+        "OpenImages30k as wsolevaluation lists it: masks of objects, and regions that are not scored.",
+        openimages.Options,
+        read="stages.formats.openimages.read",
+        frame="stored",
     ),
     "photos": Format(
         "A handful of photographs that scikit-image carries, with boxes drawn by hand.",

@@ -99,6 +99,8 @@ def _private(session: Session) -> Iterator[None]:
         "RAY_AUTH_MODE": "token",
         # Ray binds to the loopback interface where it believes that there is no other node.
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+        # Else Ray lets this process wait for workers that it starts in advance: for ever, if one of them is killed.
+        "RAY_prestart_worker_first_driver": "0",
     }
     names = [*ours, "RAY_AUTH_TOKEN"]  # The last goes before a file.
     before = {name: os.environ.pop(name) for name in names if name in os.environ}

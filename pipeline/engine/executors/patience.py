@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 from collections.abc import Iterator
@@ -79,10 +80,14 @@ def bounded_start() -> Iterator[None]:
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
+    with open(os.devnull, "w") as nowhere:
+        # Native code may hold what the thread needs to speak.
+        faulthandler.dump_traceback_later(1.2 * START, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            done.set()
 
 
 def _overdue(done: Event, seconds: float) -> bool:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.classes import imagenet_classes
 from stages.formats.imagenet import xml
 from stages.formats.imagenet.kaggle import read_csv
 from stages.formats.imagenet.places import Places
-from stages.formats.imagenet.row import Row
-from stages.formats.imagenet.wsol import read_wsol
+from stages.formats.imagenet.row import Row, stem_of
+from stages.formats.inclusive import half_open
 from stages.formats.source import Notes
-from stages.ingest.clip import clip_boxes, count_clipped
+from stages.formats.wsol import BOX, read_entries
 from stages.ingest.paths import join
 
 _CSV = "LOC_val_solution.csv"
@@ -100,8 +101,13 @@ def _sources(places: Places, notes: Notes) -> Iterator[tuple[str, Iterable[tuple
     for folder, names in places.files(_WSOL_FOLDERS):
         tables = {name.removesuffix(".gz"): join(folder, name) for name in names}
         if "image_ids.txt" in tables and "localization.txt" in tables:
-            yield tables["localization.txt"], read_wsol(folder, tables, notes)
+            yield tables["localization.txt"], _read_wsol(folder, tables, notes)
             break  # other folders of the same files are other datasets
+
+
+def _read_wsol(folder: str, tables: dict[str, str], notes: Notes) -> Iterator[tuple[str, Row]]:
+    for one in read_entries(folder, tables, len(imagenet_classes()), BOX, notes):
+        yield stem_of(one.name), Row(one.label, [(one.label, box) for box in one.rows], one.width, one.height)
 
 
 def _compared(stem: str, first: Row, second: Row, where: str, notes: Notes) -> Row:
@@ -117,11 +123,7 @@ def _compared(stem: str, first: Row, second: Row, where: str, notes: Notes) -> R
 
 
 def _finished(row: Row, notes: Notes) -> Annotation:
-    inclusive = np.array([edges for _, edges in row.boxes], dtype=np.float32).reshape(-1, 4)
-    edges = inclusive + np.array([0, 0, 1, 1], dtype=np.float32)
-    boxes, kept = clip_boxes(edges, row.width, row.height)
+    boxes, kept = half_open([edges for _, edges in row.boxes], row.width, row.height, notes)
     labels = np.array([label for label, _ in row.boxes], dtype=np.int32)[kept]
-    notes.count("boxes dropped: inverted or outside their image", len(kept) - len(boxes))
-    notes.count("boxes clipped: they end outside their image", count_clipped(edges[kept], boxes))
     notes.count("images have boxes of several classes: the first is the label", len(set(labels.tolist())) > 1)
     return Annotation(row.label, row.width, row.height, boxes, labels)

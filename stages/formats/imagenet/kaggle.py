@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from stages.errors import DataError
 from stages.formats.delimited import dialect_of, text_of
-from stages.formats.imagenet.row import Row, box_label, number, stem_of
+from stages.formats.imagenet.row import Row, box_label, stem_of
+from stages.formats.numbers import number
 from stages.formats.source import Notes
 from stages.ingest.paths import basename
 

@@ -12,7 +12,8 @@ from stages.formats.content import opened
 from stages.formats.delimited import encoding_of, text_of
 from stages.formats.folder import wnid_of
 from stages.formats.imagenet.places import Places
-from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of, whole
+from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of
+from stages.formats.numbers import whole
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join
 from stages.ingest.uris import read_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from functools import cache
 from pathlib import PurePosixPath
@@ -53,27 +52,3 @@ def stem_of(name: str) -> str:
     stem = PurePosixPath(name.strip()).stem
     found = STEM.fullmatch(stem)
     return f"ILSVRC2012_val_{int(found[1]):08d}" if found else stem
-
-
-def number(text: str) -> float:
-    """A finite number.
-
-    Raises:
-        ValueError: The text is none.
-    """
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def whole(text: str) -> int:
-    """A whole number, which may be written with decimals, as in ``500.0``.
-
-    Raises:
-        ValueError: The text is none.
-    """
-    value = number(text)
-    if not value.is_integer():
-        raise ValueError(text)
-    return int(value)

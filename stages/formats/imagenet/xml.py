@@ -13,7 +13,8 @@ from defusedxml.ElementTree import fromstring
 
 from stages.errors import DataError
 from stages.formats.content import opened
-from stages.formats.imagenet.row import STEM, Row, box_label, number, stem_of, whole
+from stages.formats.imagenet.row import STEM, Row, box_label, stem_of
+from stages.formats.numbers import number, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import join
 from stages.ingest.uris import read_bytes

@@ -156,6 +156,7 @@ def test_lines_of_one_image_in_the_text_files(put, tmp_path: Path) -> None:
     # The published file repeats single boxes of an image that has others: they are its boxes.
     assert annotations[stem(3)].boxes.tolist() == [[4, 5, 5, 7], [4, 5, 5, 7], [0, 0, 10, 10]]
     assert notes.lines() == [
+        f"1 images are in image_ids.txt more than once: they count once, such as: {one}",
         f"1 images have lines in image_sizes.txt that contradict each other: the first is used, such as: {one}",
         f"1 images have every line in localization.txt more than once: each counts once, such as: {one}",
         f"1 images have lines in class_labels.txt that contradict each other: the first is used, such as: {three}",
