@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.executors.session import MARK, Session
+from tests.faults.processes import Run
 from tests.runs import commits, start
 
 pytestmark = pytest.mark.slow
@@ -208,3 +209,18 @@ def listening() -> list[tuple[str, int]]:
             continue
         found += [(sockets[link], int(process.name)) for link in links if link in sockets]
     return found
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_killed_as_the_cluster_starts_keeps_no_run(tiny_data, tmp_path, signum):
+    with tempfile.TemporaryDirectory(prefix="wsl-") as short:
+        command = ("run", tiny_data / "tiny.yaml", "runtime.executor=ray", "-q", "--out", tmp_path / "run")
+        run = Run(command, tmp_path / "log", Path(short))
+        while (worker := run.target("worker", 0)) is None:
+            assert run.process.poll() is None
+            time.sleep(0.005)
+        os.kill(worker, signum)
+        try:
+            assert run.process.wait(90) == 0, (tmp_path / "log").read_text()
+        finally:
+            assert run.end() == []

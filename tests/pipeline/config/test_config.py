@@ -105,7 +105,7 @@ def test_differing_keys_are_named(file):
         ("explian.methods=[cam]", r"unknown key explian\.methods; did you mean explain\.methods\?"),
         ("box.threshold=big", r"box\.threshold: .*number.*found 'big'"),
         ("box.threshold=2", r"box\.threshold: .*less than or equal to 1; found 2"),
-        ("explain.targets=[top7]", r"explain\.targets: unknown target 'top7'; known: label, top1"),
+        ("explain.targets=[top7]", r"explain\.targets: unknown target 'top7'; known: label, labels, present, top1"),
         ("explain.methods=[cam,cam]", r"explain\.methods: the same name appears twice"),
         ("evaluate.iou=null", r"evaluate\.iou: .*list; found None; write a list as \[cam, gradcam\]"),
         ("evaluate.iou={a: 1}", r"evaluate\.iou: .*list; found \{'a': 1\}"),
