@@ -38,6 +38,12 @@ def wsol_metadata() -> Path:
 
 
 @pytest.fixture(scope="session")
+def layouts() -> Path:
+    """Datasets in the formats of other tools, real ones and the same four images in each."""
+    return _shared("formats")
+
+
+@pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that :func:`tests.runs.write_tiny` makes."""
     folder = tmp_path_factory.mktemp("tiny")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from stages.ingest.records import ImageRecord
 
 Status = Literal["given", "pseudo", "reviewed"]
@@ -66,6 +68,24 @@ class Split(NamedTuple):
 
 Files = Iterator[tuple[str, Iterable[bytes]]]
 """Output of a writer: relative POSIX names and pieces of the contents. The caller decides where they are stored."""
+
+
+def main_class(boxes: np.ndarray, owners: np.ndarray) -> int:
+    """The class of an image by its boxes: that with the largest total area, the lower one of two with the same.
+
+    Args:
+        boxes: (n, 4) xyxy.
+        owners: (n,) class of each box.
+
+    >>> main_class(np.array([[0, 0, 2, 2], [0, 0, 3, 1], [1, 1, 3, 2]]), np.array([4, 2, 2]))
+    2
+    >>> main_class(np.zeros((0, 4)), np.zeros(0, np.int32))
+    -1
+    """
+    if not len(boxes):
+        return -1
+    area = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
+    return int(np.bincount(owners, weights=area).argmax())
 
 
 def labelled(records: Iterable[ImageRecord], source: str) -> Iterator[Labelled]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos
+from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos, voc
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -151,6 +151,8 @@ FORMATS: dict[str, Format] = {
     ),
     "voc": Format(
         "Pascal VOC: an XML file for each image, whole pixels counted from 1, both edges inside.",
+        voc.Options,
+        read="stages.formats.voc.read",
         write="stages.formats.voc.write",
         images="JPEGImages",
         loses="Coordinates are whole pixels, rounded outwards. FiftyOne and datumaro do not subtract the 1 with which "

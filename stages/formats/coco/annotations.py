@@ -11,6 +11,7 @@ import numpy as np
 from stages.formats.coco.box_format import BoxFormat, choose, edges, is_relative
 from stages.formats.coco.entries import Row, find, flag, number, numbers
 from stages.formats.coco.listed import UNUSABLE, entry, listed
+from stages.formats.labels import main_class
 from stages.formats.source import Notes
 from stages.ingest import run_lengths
 from stages.ingest.clip import clip_boxes, count_clipped
@@ -114,9 +115,7 @@ class Annotations:
             self.notes.count(_SEVERAL, len(set(labels.tolist())) > 1)
             self.notes.count(_WITHOUT, not len(labels) and not tags)
             self.notes.count(_SEVERAL_TAGS, not len(labels) and len(set(tags)) > 1)
-            area = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
-            votes = np.bincount(labels, weights=area) if len(labels) else np.bincount(tags)
-            label = int(votes.argmax()) if len(votes) else -1
+            label = main_class(boxes, labels) if len(labels) or not tags else int(np.bincount(tags).argmax())
             masked = any(masks)
             yield ImageRecord(
                 image_id=key,

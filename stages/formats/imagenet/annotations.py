@@ -19,6 +19,7 @@ from stages.formats.imagenet.row import Row, stem_of
 from stages.formats.inclusive import half_open
 from stages.formats.source import Notes
 from stages.formats.wsol import BOX, read_entries
+from stages.formats.xml_files import files_of_folder
 from stages.ingest.paths import join
 
 _CSV = "LOC_val_solution.csv"
@@ -93,7 +94,7 @@ def _sources(places: Places, notes: Notes) -> Iterator[tuple[str, Iterable[tuple
             yield join(folder, _CSV), read_csv(join(folder, _CSV), notes).items()
     for folder, names in places.files(_XML_FOLDERS):
         if found := [name for name in names if xml.is_annotation(name)]:
-            yield folder, xml.read_xml(xml.files_of_folder(folder, found), notes)
+            yield folder, xml.read_xml(files_of_folder(folder, found), notes)
     for folder, names in places.files(("",)):
         for name in names:
             if "bbox_val" in name and name.endswith((".tgz", ".tar.gz", ".tar")):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import ParseError
 
@@ -16,17 +15,10 @@ from stages.formats.content import opened
 from stages.formats.imagenet.row import STEM, Row, box_label, stem_of
 from stages.formats.numbers import number, whole
 from stages.formats.source import Notes
-from stages.ingest.paths import join
-from stages.ingest.uris import read_bytes
-
-Files = Iterable[tuple[str, bytes]]
-"""Names and contents of XML files."""
-
-_MOST = 16 << 20
-"""Most bytes of an XML file, which is about one image."""
+from stages.formats.xml_files import MOST, XmlFiles, within
 
 
-def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
+def read_xml(files: XmlFiles, notes: Notes) -> Iterator[tuple[str, Row]]:
     """Annotations with the stem of their image; files that cannot be read are counted."""
     for name, content in files:
         try:
@@ -45,31 +37,13 @@ def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
         yield stem_of(name), Row(boxes[0][0] if boxes else -1, boxes, width, height)
 
 
-def _within(content: bytes) -> bytes:
-    """The content of a file, empty where it is too large."""
-    return content if len(content) <= _MOST else b""
-
-
 def is_annotation(name: str) -> bool:
     """Whether a file annotates an image of the validation set."""
     path = PurePosixPath(name)
     return path.suffix.lower() == ".xml" and bool(STEM.fullmatch(path.stem))
 
 
-def files_of_folder(folder: str, names: list[str]) -> Files:
-    """The files of these names in a folder; one that cannot be opened is empty."""
-
-    def content(name: str) -> bytes:
-        try:
-            return _within(read_bytes(join(folder, name), _MOST + 1))
-        except OSError:
-            return b""
-
-    with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
-        yield from zip(names, pool.map(content, names), strict=True)
-
-
-def files_of_tar(uri: str) -> Files:
+def files_of_tar(uri: str) -> XmlFiles:
     """The annotations in a tar, which may be compressed.
 
     Raises:
@@ -80,6 +54,6 @@ def files_of_tar(uri: str) -> Files:
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() and is_annotation(member.name) else None
                 if content is not None:
-                    yield member.name, _within(content.read(_MOST + 1))
+                    yield member.name, within(content.read(MOST + 1))
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error

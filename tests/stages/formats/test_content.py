@@ -86,9 +86,9 @@ def test_a_bomb_beside_the_annotations_costs_nothing(put) -> None:
 
 
 def test_xml_of_gigabytes_is_left_out(put, monkeypatch) -> None:
-    from stages.formats.imagenet import xml as module
+    from stages.formats import xml_files as module
 
-    monkeypatch.setattr(module, "_MOST", 10_000)
+    monkeypatch.setattr(module, "MOST", 10_000)
     long = xml(1, TENCH, (2, 3, 9, 10)).ljust(20_000)
     for number in (1, 2):
         put(f"{stem(number)}.JPEG")
