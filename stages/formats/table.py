@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos, voc
+from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos, voc, yolo
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -41,7 +41,7 @@ class Format:
         undivided: Name of the only part of a dataset that is not divided.
         loses: Sentences on what the files cannot hold, and on what readers make of them.
         frame: Frame of the boxes of an image whose stated size does not tell, because it is not stated or both frames
-            have it; None where the images come with a package, upright.
+            have it; None where the reader brings them to the displayed image itself.
         needs_root: Whether it is read from a folder or archive; otherwise its images come with a package.
     """
 
@@ -160,6 +160,9 @@ FORMATS: dict[str, Format] = {
     ),
     "yolo": Format(
         "YOLO: a text file for each image, and data.yaml, as ultralytics trains on.",
+        yolo.Options,
+        read="stages.formats.yolo.read",
+        frame=None,
         write="stages.formats.yolo.write",
         images="images/{split}",
         undivided="train",

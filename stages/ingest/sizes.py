@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from stages.ingest import run_lengths
 from stages.ingest.children import Lost, each
@@ -58,17 +57,31 @@ def fill_sizes(dataset: Dataset) -> Dataset:
 def _headers(dataset: Dataset) -> tuple[list[tuple[ImageRecord, Header | None]], list[str]]:
     """Each record with what its header says, and the header where it is needed and can be read; and notes."""
     asked = [one for one in dataset.records if dataset.frame is not None or not (one.width and one.height)]
-    found = dict(zip(map(id, asked), each(_HEADER_AT, [one.uri for one in asked]), strict=True))
+    found = dict(zip(map(id, asked), headers_of([one.uri for one in asked]), strict=True))
     lost = [one.file_name for one in asked if isinstance(found[id(one)], Lost)]
     notes = [f"{len(lost):,} {_LOST}, such as: {lost[0]}"] if lost else []
     return [_seen(one, found.get(id(one))) for one in dataset.records], notes
 
 
-def _seen(record: ImageRecord, answer: Any) -> tuple[ImageRecord, Header | None]:
-    if answer is None or isinstance(answer, Lost):
+def headers_of(uris: Sequence[str]) -> Iterator[Header | Lost | None]:
+    """The headers of images, read in processes of their own: None of one that cannot be read, :class:`Lost` of one that
+    ends or hangs the process that reads it.
+
+    Raises:
+        UserError: A package that the images need is not installed.
+    """
+    for answer in each(_HEADER_AT, uris):
+        if answer is None or isinstance(answer, Lost):
+            yield answer
+        else:
+            displayed, stored, orientation, deep = answer
+            yield Header(tuple(displayed), tuple(stored), orientation, deep)
+
+
+def _seen(record: ImageRecord, header: Header | Lost | None) -> tuple[ImageRecord, Header | None]:
+    if header is None or isinstance(header, Lost):
         return record if record.width and record.height else replace(record, width=0, height=0), None
-    displayed, stored, orientation, deep = answer
-    return replace(record, deep=deep), Header(tuple(displayed), tuple(stored), orientation, deep)
+    return replace(record, deep=header.deep), header
 
 
 def _frame(seen: Sequence[tuple[ImageRecord, Header | None]]) -> Frame | None:
