@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from stages import errors
 from stages.errors import StorageError, UserError
 from stages.ingest.child import READY, SECONDS
-from stages.ingest.paths import local_path
+from stages.ingest.paths import archive_of, local_path
 
 TRIES = 2
 """Number of times that a call must end its process before it is given up: another may have ended it."""
@@ -60,7 +61,7 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
         StorageError: Call after call takes too long.
     """
     most = _MOST_REMOTE if any(map(_is_remote, uris)) else min(_MOST_LOCAL, len(os.sched_getaffinity(0)))
-    batches = [uris[at : at + _BATCH] for at in range(0, len(uris), _BATCH)]
+    batches = list(_batches(uris))
     hung, stop = 0, Event()
     with ThreadPoolExecutor(min(most, 1 + len(uris) // _WORTH)) as pool:
         try:
@@ -74,8 +75,16 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
             stop.set()
 
 
+def _batches(uris: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The calls of one process at a time: a few, or those about one group of a table, which is decoded as a whole."""
+    for group, together in groupby(uris, lambda uri: uri.partition("&row=")[0] if uri.startswith("parquet:") else ""):
+        calls = list(together)
+        size = len(calls) if group else _BATCH
+        yield from (calls[at : at + size] for at in range(0, len(calls), size))
+
+
 def _is_remote(uri: str) -> bool:
-    return local_path(uri.removeprefix("tar:")) is None
+    return local_path(archive_of(uri)) is None
 
 
 def _batch(function: str, stop: Event, uris: Sequence[str]) -> list[Any]:

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from stages.errors import ConfigurationError
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_INSIDE = re.compile("(tar|parquet):")
 # User and password before the host (Azure has a container there, HDFS a user alone), and the values of options that
 # are named after what they hold.
 _NAMES = "secret|token|passw|access_?key|account_?key|credential|signature|\\bsig"
@@ -46,6 +47,16 @@ def local_path(uri: str) -> str | None:
     if uri[:7].lower() == "file://":
         return unquote(urlsplit(uri).path)
     return None if _REMOTE.match(uri) else uri
+
+
+def archive_of(uri: str) -> str:
+    """The file that the bytes behind a uri are in: a tar or a table for one of its images, otherwise itself.
+
+    >>> archive_of("tar:s3%3A//bucket/a.tar?offset=512&size=9#b.png"), archive_of("/data/a.png")
+    ('s3://bucket/a.tar', '/data/a.png')
+    """
+    found = _INSIDE.match(uri)
+    return unquote(uri[found.end() :].partition("?")[0]) if found else uri
 
 
 def join(folder: str, name: str) -> str:

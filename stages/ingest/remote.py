@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from stages.errors import DataError
@@ -111,6 +111,11 @@ class _RemoteFile(io.RawIOBase, BinaryIO):
         with answering(self._uri):
             data: bytes = self._file.read(None if size is None or size < 0 else size)
         return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         self._file.close()

@@ -5,18 +5,38 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import IO, Any, BinaryIO, cast
-from urllib.parse import parse_qs, quote, unquote
+from typing import IO, Any, BinaryIO, NamedTuple, cast
+from urllib.parse import parse_qs, quote
 
 from stages.errors import DataError
 from stages.ingest import uris
 from stages.ingest.outage import answering
+from stages.ingest.paths import archive_of, local_path
 from stages.ingest.unzipped import MAGIC, open_unzipped
 
 _MOST_OF_HEADER = 1 << 20
+# Bytes of one request to a store: images are mostly smaller, so a tar is read as it comes and not header by header.
+_AHEAD = 8 << 20
 # First bytes of what has no random access.
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
+
+
+class Member(NamedTuple):
+    """A file in a tar.
+
+    Attributes:
+        name: Its normalised POSIX name.
+        uri: Where its bytes are; empty for a link or device, or where the name is absolute or points outside.
+        size: Number of bytes.
+        content: Its bytes, where they were asked for.
+    """
+
+    name: str
+    uri: str
+    size: int
+    content: bytes | None = None
 
 
 def tar_members(archive: str) -> tuple[dict[str, str], int]:
@@ -32,8 +52,21 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
     Raises:
         DataError: The file is no tar, is cut off, or is compressed in another way.
     """
-    members: dict[str, str] = {}
-    left_out = 0
+    members = list(each_member(archive))
+    found = {member.name: member.uri for member in members if member.uri}
+    return found, sum(not member.uri for member in members)
+
+
+def each_member(archive: str, wanted: Callable[[str, int], bool] = lambda name, size: False) -> Iterator[Member]:
+    """The files of a tar in their order, in one pass over its headers.
+
+    Args:
+        archive: Local path or uri; the content may be gzipped.
+        wanted: Function from the name and size of a member to whether its content is read on the way.
+
+    Raises:
+        DataError: As for :func:`tar_members`, behind the members that can be read.
+    """
     try:
         with uris.open_file(archive) as file:
             start = file.read(8)
@@ -42,23 +75,27 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                 raise DataError(f"{archive} is compressed by {name}, in which no image can be reached; unpack it")
         zipped = start.startswith(MAGIC)
         # Iterating reads headers only; "r:" takes the offsets as they are in the content.
-        with _open(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
+        with _ahead(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if member.isdir():
                     continue
                 if not member.isreg() or path.is_absolute() or ".." in path.parts:
-                    left_out += 1
+                    yield Member(str(path), "", member.size)
                     continue
                 where = f"offset={member.offset_data}&size={member.size}" + ("&gzip=1" if zipped else "")
-                members[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
+                uri = f"tar:{quote(archive)}?{where}#{quote(str(path), errors='surrogateescape')}"
+                content = None
+                if wanted(str(path), member.size):
+                    file.seek(member.offset_data)
+                    content = file.read(member.size)
+                yield Member(str(path), uri, member.size, content)
             file.seek(tar.offset)
             # tarfile takes the end of the file for the end of the archive, which is a block of zeros.
             if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
                 raise DataError(f"the tar file {archive} is cut off; fetch it again")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
-    return members, left_out
 
 
 class _Headers:
@@ -119,12 +156,19 @@ class _Member(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, most: int) -> bytes:
         with answering(self._archive):
             self._file.seek(self._start + self._position)
-            data = self._file.read(max(0, min(len(buffer), self._size - self._position)))
-        buffer[: len(data)] = data
+            data = self._file.read(max(0, min(most, self._size - self._position)))
         self._position += len(data)
-        return len(data)
+        return data
 
     def close(self) -> None:
         if not self.closed:
@@ -134,10 +178,16 @@ class _Member(io.RawIOBase):
 
 def _parse(uri: str) -> tuple[str, bool, int, int]:
     """The archive, whether it is gzipped, and the member's place and size in its content."""
-    archive, _, where = uri.removeprefix("tar:").partition("?")
-    span = parse_qs(where.partition("#")[0])
-    return unquote(archive), "gzip" in span, int(span["offset"][0]), int(span["size"][0])
+    span = parse_qs(uri.partition("?")[2].partition("#")[0])
+    return archive_of(uri), "gzip" in span, int(span["offset"][0]), int(span["size"][0])
 
 
 def _open(archive: str, zipped: bool) -> BinaryIO:
     return open_unzipped(archive) if zipped else uris.open_file(archive)
+
+
+def _ahead(archive: str, zipped: bool) -> BinaryIO:
+    """The content of a tar for reading from its beginning to its end."""
+    file = _open(archive, zipped)
+    local = zipped or local_path(archive) is not None
+    return file if local else cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _AHEAD))

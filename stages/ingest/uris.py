@@ -6,6 +6,7 @@ A uri is one of
 * ``s3://``, ``gs://`` or another store of :data:`SCHEMES`, percent-encoded, options in the query;
 * ``tar:ARCHIVE?offset=N&size=M#MEMBER``: the bytes of one member of a tar, where ARCHIVE is one of the above,
   percent-encoded (:mod:`stages.ingest.tar` makes these, with ``&gzip=1`` for a gzipped one);
+* ``parquet:ARCHIVE?column=NAME&group=G&row=N``: the bytes in one row of a table (:mod:`stages.ingest.parquet`);
 * ``digits://SPLIT/INDEX?seed=N``: a canvas of the demo, rendered when it is read.
 
 Functions that need only a uri's text are in :mod:`stages.ingest.paths`.
@@ -29,6 +30,7 @@ SCHEMES = {
     "gcs://": "remote",
     "gs://": "remote",
     "hdfs://": "remote",
+    "parquet:": "parquet",
     "s3://": "remote",
     "tar:": "tar",
     "viewfs://": "remote",
