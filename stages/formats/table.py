@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, photos, voc, yolo
+from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, parquet, photos, voc, webdataset, yolo
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -142,6 +142,11 @@ FORMATS: dict[str, Format] = {
         read="stages.formats.openimages.read",
         frame="stored",
     ),
+    "parquet": Format(
+        "Hugging Face image datasets: Parquet files with the images in them, or images beside a metadata table.",
+        parquet.Options,
+        read="stages.formats.parquet.read",
+    ),
     "photos": Format(
         "A handful of photographs that scikit-image carries, with boxes drawn by hand.",
         photos.Options,
@@ -157,6 +162,11 @@ FORMATS: dict[str, Format] = {
         images="JPEGImages",
         loses="Coordinates are whole pixels, rounded outwards. FiftyOne and datumaro do not subtract the 1 with which "
         "pixels are counted, so their boxes begin a pixel further right and below. supervision reads no sub-folders.",
+    ),
+    "webdataset": Format(
+        "WebDataset: tar shards on a disk or in a store, in which neighbouring files of one stem are a sample.",
+        webdataset.Options,
+        read="stages.formats.webdataset.read",
     ),
     "yolo": Format(
         "YOLO: a text file for each image, and data.yaml, as ultralytics trains on.",

@@ -113,7 +113,8 @@ class _Group:
         self._archive, self._column, self._group = archive, column, group
         self._lock = Lock()
         self._kept: dict[int, bytes | None] = {}
-        self._bytes = 0
+        self._bytes, self._next, self._broken = 0, 0, ""
+        self._cells: Iterator[Any] = iter(())
         self._start()
 
     def cell(self, row: int) -> bytes:
@@ -147,7 +148,7 @@ class _Group:
         return data
 
     def _start(self) -> None:
-        self._cells: Iterator[Any] = _cells(self._archive, self._column, self._group)
+        self._cells = _cells(self._archive, self._column, self._group)
         self._next, self._broken = 0, ""
 
     def _keep(self, data: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 
 from stages.classes import ClassInfo
@@ -47,7 +48,9 @@ def _table(split: Split, classes: Sequence[ClassInfo]) -> bytes:
             "width": pa.int64(),
             "height": pa.int64(),
             "objects": pa.struct(objects),
-        }
+        },
+        # For the reader of this program: others have no place for either.
+        metadata={"bbox_format": "xywh", "classes": json.dumps([info.name for info in classes])},
     )
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([_row(one, classes) for one in split.images()], schema), sink)

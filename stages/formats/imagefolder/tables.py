@@ -99,7 +99,7 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
     name, notes = basename(uri), Notes()
     table = _rows(uri, name, notes)
     named = any(_is_image(cell) or images.find(cell) for cell in table.header)
-    if named and all(_rank(cell) is None for cell in table.header):  # it has no header
+    if named and all(label_rank(cell) is None for cell in table.header):  # it has no header
         table = _Table([""] * len(table.header), [table.header, *table.rows])
     some = table.rows[:: max(1, len(table.rows) // _TRIED)]
     place = _image_column(table.header, some, images)
@@ -150,21 +150,25 @@ def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) 
     def worth(at: int) -> tuple[int, bool, bool, int]:
         plain = header[at].lower()
         fits = plain.endswith("id") or any(word in plain for word in _IMAGES)
-        return sum(map(_is_image, found[at])), _rank(header[at]) is None, fits, len(found[at])
+        return sum(map(_is_image, found[at])), label_rank(header[at]) is None, fits, len(found[at])
 
     return max(likely, key=worth, default=None)
 
 
 def _label_column(header: list[str], place: int) -> int | None:
     others = [at for at in range(len(header)) if at != place]
-    named = sorted((rank, at) for at in others if (rank := _rank(header[at])) is not None)
+    named = sorted((rank, at) for at in others if (rank := label_rank(header[at])) is not None)
     if not named and len(others) == 1 and header[others[0]].lower() not in _TEXTS:
         return others[0]
     return named[0][1] if named else None
 
 
-def _rank(header: str) -> int | None:
-    """Place of a header among those of labels, from the best; None where it is not like any."""
+def label_rank(header: str) -> int | None:
+    """Place of a header among those of labels, from the best; None where it is not like any.
+
+    >>> label_rank("Class Name"), label_rank("coarse_label"), label_rank("width")
+    (1, 9, None)
+    """
     plain = re.sub(r"[\W_]", "", header).lower()
     if plain in _HEADERS:
         return _HEADERS.index(plain)

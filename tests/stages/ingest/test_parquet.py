@@ -20,7 +20,6 @@ from stages.ingest.header import header_at
 from stages.ingest.parquet import cell_uri
 from stages.ingest.uris import open_file, read_bytes, read_file
 
-
 PAGES = {"data_page_size": 1 << 20, "write_batch_size": 1, "use_dictionary": False}
 """Pages of a few cells; otherwise they have 1,024 of them, however large."""
 
