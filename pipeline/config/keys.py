@@ -10,6 +10,7 @@ from stages.errors import UserError
 KEYS = {
     "annotation_limit": "data.annotation_limit",
     "blacklist": "evaluate.blacklist",
+    "bbox_format": "data.bbox_format",
     "box_format": "data.box_format",
     "class_map": "data.class_map",
     "dest": "--dest",

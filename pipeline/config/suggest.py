@@ -13,6 +13,7 @@ from stages.ingest.paths import join, local_path
 from stages.ingest.uris import SCHEMES, is_file, is_folder, list_folder
 
 _FOLDERS_SEEN = 20
+_FORMATS = {".json": "coco", ".parquet": "parquet", ".tar": "imagenet-val"}
 
 
 def command_for(name: str, others: Iterable[object]) -> str | None:
@@ -59,8 +60,8 @@ def _configuration(name: str) -> str | None:
     if not is_file(name):
         return "imagefolder" if is_pattern(name) else None
     ending = os.path.splitext(name)[1].lower()
-    if ending in (".json", ".tar"):
-        return "coco" if ending == ".json" else "imagenet-val"
+    if ending in _FORMATS:
+        return _FORMATS[ending]
     if ending not in (*LISTS, *SUFFIXES):
         try:
             check_picture(name)
@@ -86,4 +87,6 @@ def _by_names(names: Iterable[str]) -> str | None:
             return "imagenet-val"
         if name.lower().endswith(".json") and ("annotations" in name or name.startswith("instances_")):
             return "coco"
+        if name.lower().endswith((".parquet", ".tar")):
+            return "parquet" if name.lower().endswith(".parquet") else "webdataset"
     return None

@@ -67,6 +67,8 @@ def test_pictures_that_a_shell_listed(pictures):
         (["ILSVRC2012_img_val.tar"], "imagenet-val"),
         (["n01440764/ILSVRC2012_val_00000293.JPEG"], "imagenet-val"),
         (["cat/a.jpg", "metadata.jsonl"], "imagefolder"),
+        (["data/train-00000-of-00001.parquet"], "parquet"),
+        (["classes.txt", "train/000000.tar"], "webdataset"),
     ],
 )
 def test_layouts_of_other_formats(names, configuration, tmp_path):

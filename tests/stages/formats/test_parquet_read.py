@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.config.keys import key_of
 from stages.errors import ConfigurationError, DataError
 from stages.formats import read_dataset
 from stages.formats.coco.box_format import BoxFormat
+from stages.ingest import children
 from stages.ingest.records import Dataset
 from stages.ingest.sizes import fill_sizes
 from stages.ingest.uris import read_bytes
+from tests.objectstore import BUCKET, serving, upload
 from tests.stages.formats import exported
 
 Table = Callable[..., Path]
@@ -156,7 +159,9 @@ def test_objects_in_every_form(table, objects, feature):
         ConfigurationError, match=r"nothing in a\.parquet says what the four numbers of objects\.bbox"
     ) as caught:
         read(path)
-    assert caught.value.about == "bbox_format" and all(name in str(caught.value) for name in get_args(BoxFormat)[1:])
+    assert key_of(str(caught.value.about)) == "data.bbox_format" and all(
+        name in str(caught.value) for name in get_args(BoxFormat)[1:]
+    )
     with pytest.raises(ConfigurationError, match="has no bbox_format 'xyhw'"):
         read(path, bbox_format="xyhw")
 
@@ -282,3 +287,22 @@ def test_real_tables(layouts):
         ("exif6.jpg", 1, 30, 40),
     ]
     assert data.notes == ["1 rows have no image: left out, such as: row 3"]
+
+
+@pytest.mark.slow
+def test_tables_in_a_store(table, tmp_path, encode):
+    """Labels are read without the images, and a group once for all its images."""
+    images = [encode("PNG", Image.effect_noise((200, 300 + row % 2), 90)) for row in range(20)] * 10
+    cells = [{"bytes": data + bytes([row]), "path": None} for row, data in enumerate(images)]
+    size = table("set/train-00000-of-00001.parquet", rows=50, image=cells, label=list(range(200))).stat().st_size
+    with serving() as store:
+        upload(tmp_path / "set", "set")
+        store.requests.clear()
+        data = read(f"s3://{BUCKET}/set")
+        assert [one.label for one in data.records] == list(range(200)) and size > 1 << 20
+        read_requests = len(store.requests)
+        store.requests.clear()
+        assert [read_bytes(one.uri) for one in data.records] == [cell["bytes"] for cell in cells]
+        assert read_requests < 30 and len(store.requests) < 30
+        children._end_all()  # Those that wait were started with another environment.
+        assert [one.height for one in fill_sizes(data).records] == [300, 301] * 100

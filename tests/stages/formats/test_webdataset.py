@@ -106,10 +106,11 @@ def test_what_does_not_fit_is_counted(pack, tmp_path):
         {"3.jpg": None, "3.JPG": b"other", "3.cls": "7", "4.jpg": None, "4.json": b"{", "5.jpg": None, "5.cls": "0"}
         | {"5.json": {"label": 1}, "6.jpg": None, "6.cls": "-1", "7.cls": "", "7.jpg": None},
     )
+    pack("c.tar", {"8.jpg": None, "caf\udce9.jpg": None, "/9.jpg": None, "../9.jpg": None})
     (tmp_path / "classes.txt").write_text("\ufeffcat\r\ndog\r\n", encoding="utf-8")
     data = read(tmp_path)
     assert labels(data) == dict(
-        zip([f"{number}.jpg" for number in range(1, 8)], ["", "dog", "", "", "cat", "", ""], strict=True)
+        zip([f"{number}.jpg" for number in range(1, 9)], ["", "dog", "", "", "cat", "", "", ""], strict=True)
     )
     assert set(data.notes) == {
         "1 samples have the key of an earlier one, from which others part them, such as: 1",
@@ -119,7 +120,8 @@ def test_what_does_not_fit_is_counted(pack, tmp_path):
         "1 members say no class, such as: 7.cls",
         "1 samples have no image: left out, such as: 1 in a",
         "1 labels are none of the classes: left out, such as: [7] of 3.jpg",
-        "5 images have no label",
+        "6 images have no label",
+        "3 members left out: links, or names that lead outside or are not in UTF-8, such as: 'caf\\udce9.jpg'",
     }
 
 
