@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.formats.labels import main_class
 from stages.formats.source import Notes, Source
 from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.header import Header
-from stages.ingest.records import ImageRecord
+from stages.ingest.records import ImageRecord, no_boxes
 from stages.ingest.sizes import headers_of
 
 Label = int | str
@@ -40,6 +40,7 @@ class Sample:
         boxes: Numbers of each box, in a convention of :mod:`stages.formats.coco.box_format`.
         owners: Class of each box; None where it is that of the image.
         size: Displayed width and height in pixels; 0 where they are not stated.
+        stated: The id that the dataset gives it; -1 where it gives none.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Sample:
     boxes: list[list[float]] = field(default_factory=list)
     owners: list[Label | None] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
+    stated: int = -1
 
 
 def label_of(value: Any) -> Label | None:
@@ -124,7 +126,7 @@ def _names(given: set[Label]) -> list[str]:
 
 
 def _records(
-    samples: Sequence[Sample], indices: dict[Label, int], box_format: BoxFormat, notes: Notes
+    samples: Sequence[Sample], indices: Mapping[Label, int], box_format: BoxFormat, notes: Notes
 ) -> Iterator[ImageRecord]:
     names = _unique(samples)
     sizes = _sizes(samples, box_format, notes)
@@ -135,15 +137,10 @@ def _records(
         notes.count(what, classes.count(-1), example=f"{sample.labels[:3]} of {name}")
         classes = [one for one in classes if one >= 0]
         label = classes[0] if classes else -1
-        owners = np.array([label if one is None else indices[one] for one in sample.owners], np.int32)
-        notes.count("boxes have another class than any that there is: it is left out", _foreign(sample, indices))
-        pixels = edges(np.array(sample.boxes), np.tile([width, height], (len(sample.boxes), 1)), box_format)
-        boxes, kept = clip_boxes(pixels, width, height)
-        owners = owners[kept]
-        notes.count("boxes dropped: empty, inverted or outside their image", len(kept) - len(boxes))
-        notes.count("boxes clipped: they end outside their image", count_clipped(pixels[kept], boxes))
-        known = owners >= 0
-        label = label if label >= 0 else main_class(boxes[known], owners[known])
+        boxes, owners = no_boxes(), np.zeros(0, np.int32)
+        if sample.boxes:
+            boxes, owners = _located(sample, label, (width, height), indices, box_format, notes)
+        label = label if label >= 0 else main_class(boxes[owners >= 0], owners[owners >= 0])
         notes.count("images have no label", labelled and label < 0)
         yield ImageRecord(
             sample.number,
@@ -157,8 +154,23 @@ def _records(
         )
 
 
-def _foreign(sample: Sample, indices: dict[Label, int]) -> int:
-    return sum(one is not None and indices[one] < 0 for one in sample.owners)
+def _located(
+    sample: Sample,
+    label: int,
+    size: tuple[int, int],
+    indices: Mapping[Label, int],
+    box_format: BoxFormat,
+    notes: Notes,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes (n, 4) of an image as pixel edges, clipped where its size is known, and the class (n,) of each."""
+    owners = np.array([label if one is None else indices[one] for one in sample.owners], np.int32)
+    foreign = sum(one is not None and indices[one] < 0 for one in sample.owners)
+    notes.count("boxes have another class than any that there is: it is left out", foreign)
+    pixels = edges(np.array(sample.boxes), np.tile(size, (len(sample.boxes), 1)), box_format)
+    boxes, kept = clip_boxes(pixels, *size)
+    notes.count("boxes dropped: empty, inverted or outside their image", len(kept) - len(boxes))
+    notes.count("boxes clipped: they end outside their image", count_clipped(pixels[kept], boxes))
+    return boxes, owners[kept]
 
 
 def _unique(samples: Sequence[Sample]) -> list[str]:

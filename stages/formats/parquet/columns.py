@@ -190,7 +190,7 @@ def _best_owner(fields: Mapping[str, Shape], features: Any) -> str:
 def _label(shapes: Mapping[str, Shape], features: Any) -> str:
     """The column of the labels: one of named classes, or else one that is called so."""
     named = [name for name in shapes if names_in(_field(features, name))]
-    ranks = {name: label_rank(name) for name in shapes}
+    ranks = {name: label_rank("class" if name == "cls" else name) for name in shapes}
     kinds: tuple[Shape, ...] = (int, str, [int], [str])
     plain = [name for name, shape in shapes.items() if shape in kinds and ranks[name] is not None]
     return min(named or plain, key=lambda name: (ranks[name] is None, ranks[name] or 0), default="")

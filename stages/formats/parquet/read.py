@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from posixpath import splitext
 from typing import Any, NamedTuple, get_args
 
@@ -62,18 +62,25 @@ def read(root: str, options: Options) -> Source:
         DataError: There are no tables, or none has images.
     """
     notes = Notes()
-    found = list(_found(root, options.split, notes))
-    if not found:
+    samples: list[Sample] = []
+    ids: set[int] = set()
+    boxed: dict[Columns, tuple[str, Sample | None]] = {}
+    for one in _found(root, options.split, notes):
+        sample = _sample(one, notes)
+        samples.append(sample)
+        if type(given := one.row.values.get("image_id")) is int and 0 <= given < 1 << 62:
+            sample.stated = given
+            ids.add(given)
+        if boxed.setdefault(one.columns, (one.table, None))[1] is None and sample.boxes:
+            boxed[one.columns] = one.table, sample
+    if not samples:
         why = "; ".join(notes.lines()) or "they are empty"
         raise DataError(f"no images in the tables of {root} ({why})", about="root")
-    samples = [_sample(one, notes) for one in found]
-    ids = [number for one in found if type(number := one.row.values.get("image_id")) is int and 0 <= number < 1 << 62]
-    if len(set(ids)) == len(samples):
-        for sample, number in zip(samples, ids, strict=True):
-            sample.number = number
-    columns = list(dict.fromkeys(one.columns for one in found))
-    names = [name for one in columns for name in (*one.label_names, *one.owner_names)]
-    return to_source(samples, names, _box_format(found, samples, options.bbox_format), notes)
+    if len(ids) == len(samples):
+        for sample in samples:
+            sample.number = sample.stated
+    names = [name for one in boxed for name in (*one.label_names, *one.owner_names)]
+    return to_source(samples, names, _box_format(boxed, options.bbox_format), notes)
 
 
 def _found(root: str, split: str, notes: Notes) -> Iterator[_Found]:
@@ -184,23 +191,27 @@ def _size(values: dict[str, Any]) -> tuple[int, int]:
     return (width, height) if type(width) is int and type(height) is int and width > 0 < height else (0, 0)
 
 
-def _box_format(found: Sequence[_Found], samples: Sequence[Sample], asked: BoxFormat) -> BoxFormat:
+def _box_format(boxed: Mapping[Columns, tuple[str, Sample | None]], asked: BoxFormat) -> BoxFormat:
     """The convention of the boxes.
+
+    Args:
+        boxed: Name of the first table of each kind, and its first image with boxes.
+        asked: What the user says.
 
     Raises:
         ConfigurationError: There are boxes, and nothing says it.
     """
     said: set[BoxFormat] = set()
-    for one, sample in zip(found, samples, strict=True):
-        if asked != "auto" or not sample.boxes:
+    for columns, (table, sample) in boxed.items():
+        if asked != "auto" or sample is None:
             continue
-        if not one.columns.convention:
-            field = ".".join(filter(None, (one.columns.objects, one.columns.boxes)))
+        if not columns.convention:
+            field = ".".join(filter(None, (columns.objects, columns.boxes)))
             choices = ", ".join(name for name in get_args(BoxFormat) if name != "auto")
             raise ConfigurationError(
-                f"nothing in {one.table} says what the four numbers of {field} are, such as {sample.boxes[0]}; "
+                f"nothing in {table} says what the four numbers of {field} are, such as {sample.boxes[0]}; "
                 f"choose one of {choices}",
                 about="bbox_format",
             )
-        said.add(named_format(one.columns.convention, "bbox_format"))
+        said.add(named_format(columns.convention, "bbox_format"))
     return said.pop() if said else asked

@@ -110,6 +110,7 @@ def test_rows_without_an_image_are_counted(table, encode):
         ("labels", [[2, 0], [], [1]], {"feature": NAMED, "_type": "Sequence"}, ["emu", "", "dog"]),
         ("labels", [[2, 0], None, [1]], [NAMED], ["emu", "", "dog"]),
         ("tags", [[2, 0], [1], [1]], {"feature": NAMED, "_type": "LargeList"}, ["emu", "dog", "dog"]),
+        ("cls", [1, 1, 0], None, ["1", "1", "0"]),
         ("kind", [1, 1, 0], NAMED, ["dog", "dog", "cat"]),
     ],
 )
