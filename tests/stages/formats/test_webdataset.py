@@ -14,7 +14,7 @@ from stages.formats import read_dataset
 from stages.ingest import children
 from stages.ingest.records import Dataset
 from stages.ingest.sizes import fill_sizes
-from stages.ingest.uris import read_bytes
+from stages.ingest.uris import read_bytes, read_file
 from tests.objectstore import BUCKET, serving, upload
 
 Members = dict[str, object] | list[tuple[str, object]]
@@ -244,12 +244,15 @@ def test_a_small_archive_of_a_large_text_is_not_kept(pack):
 def test_shards_in_a_store_are_read_as_they_come(pack, tmp_path, encode):
     """Not with a request for each member."""
     folder = tmp_path / "shards"
+    large = encode("PNG", Image.effect_noise((300, 300), 90))
+    pack("large/0.tar", {"large.png": large})
     for shard in range(2):
         members = [(f"{at}.{kind}", None if kind == "png" else "1") for at in range(50) for kind in ("png", "cls")]
         pack(f"shards/é-{shard:03}.tar", members)
     (folder / "classes.txt").write_text("cat\ndog\n")
     with serving() as store:
         upload(folder, "set")
+        upload(tmp_path / "large", "large")
         store.requests.clear()
         data = read(f"s3://{BUCKET}/set/é-{{000..001}}.tar")
         asked = [request for request in store.requests if request[0] == "GET"]
@@ -259,6 +262,10 @@ def test_shards_in_a_store_are_read_as_they_come(pack, tmp_path, encode):
         assert len(asked) < 20
         store.requests.clear()
         assert read_bytes(data.records[60].uri) == encode()
+        assert len([request for request in store.requests if request[0] == "GET"]) == 1
+        (record,) = read(f"s3://{BUCKET}/large").records
+        store.requests.clear()
+        assert read_file(record.uri) == large and len(large) > 1 << 16
         assert len([request for request in store.requests if request[0] == "GET"]) == 1
         children._end_all()  # Those that wait were started with another environment.
         assert [one.width for one in fill_sizes(data).records] == [20] * 100
