@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from stages.classes import some
 from stages.errors import DataError, StorageError
 from stages.formats.folder import sub_folders
-from stages.formats.imagefolder.parts import is_container, unwrapped
-from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, Labels, read_labels
+from stages.formats.parts import is_container, unwrapped
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
+from stages.formats.tables import SUFFIXES, ImageNames, Labels, read_labels
 from stages.ingest.paths import join
 from stages.ingest.uris import list_folder
 
