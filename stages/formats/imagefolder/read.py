@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import class_info, find_images, sub_folders
 from stages.formats.imagefolder import Options
-from stages.formats.imagefolder.labelling import in_order, label
+from stages.formats.imagefolder.labelling import label
 from stages.formats.imagefolder.selection import LISTS, check_picture, is_pattern, listed, matching
 from stages.formats.parts import candidates, note_part, parts_among, tops, unwrapped
 from stages.formats.source import Notes, Source
-from stages.formats.tables import SUFFIXES, ImageNames, read_labels
+from stages.formats.tables import SUFFIXES, ImageNames, in_order, read_labels
 from stages.ingest.paths import basename, join, parent
 from stages.ingest.records import ImageRecord
 from stages.ingest.uris import is_file, is_folder, walk
