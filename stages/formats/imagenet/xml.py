@@ -1,11 +1,11 @@
-"""The XML files of ILSVRC, in folders or in ``*bbox_val*.tgz``."""
+"""The XML files of ILSVRC, in folders or in ``*bbox_val*.tgz`` and the like."""
 
 from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from posixpath import basename, splitext
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import DefusedXmlException
@@ -13,7 +13,8 @@ from defusedxml.ElementTree import fromstring
 
 from stages.errors import DataError
 from stages.formats.content import opened
-from stages.formats.imagenet.row import STEM, Row, box_label, stem_of
+from stages.formats.imagenet.places import Part
+from stages.formats.imagenet.row import STEM, TRAIN_STEM, Row, box_label, stem_of
 from stages.formats.numbers import number, whole
 from stages.formats.source import Notes
 from stages.ingest.paths import join
@@ -24,6 +25,8 @@ Files = Iterable[tuple[str, bytes]]
 
 _MOST = 16 << 20
 """Most bytes of an XML file, which is about one image."""
+_AT_ONCE = 1024
+"""Files that are read ahead of what is done with them."""
 
 
 def read_xml(files: Files, notes: Notes) -> Iterator[tuple[str, Row]]:
@@ -50,10 +53,10 @@ def _within(content: bytes) -> bytes:
     return content if len(content) <= _MOST else b""
 
 
-def is_annotation(name: str) -> bool:
-    """Whether a file annotates an image of the validation set."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() == ".xml" and bool(STEM.fullmatch(path.stem))
+def is_annotation(name: str, part: Part) -> bool:
+    """Whether a file annotates an image of a part."""
+    stem, suffix = splitext(basename(name))
+    return suffix.lower() == ".xml" and bool((STEM if part == "val" else TRAIN_STEM).fullmatch(stem))
 
 
 def files_of_folder(folder: str, names: list[str]) -> Files:
@@ -66,11 +69,13 @@ def files_of_folder(folder: str, names: list[str]) -> Files:
             return b""
 
     with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
-        yield from zip(names, pool.map(content, names), strict=True)
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            yield from zip(some, pool.map(content, some), strict=True)
 
 
-def files_of_tar(uri: str) -> Files:
-    """The annotations in a tar, which may be compressed.
+def files_of_tar(uri: str, part: Part) -> Files:
+    """The annotations of a part in a tar, which may be compressed.
 
     Raises:
         DataError: The tar cannot be read.
@@ -78,8 +83,9 @@ def files_of_tar(uri: str) -> Files:
     try:
         with opened(uri) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
-                content = tar.extractfile(member) if member.isreg() and is_annotation(member.name) else None
+                content = tar.extractfile(member) if member.isreg() and is_annotation(member.name, part) else None
                 if content is not None:
                     yield member.name, _within(content.read(_MOST + 1))
+                tar.members.clear()  # type: ignore[attr-defined]  # Of half a million files it keeps the headers.
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the annotations {uri}: {error}; fetch them again") from error
