@@ -131,7 +131,7 @@ FORMATS: dict[str, Format] = {
         frame="stored",
     ),
     "imagenet-train": Format(
-        "The ILSVRC2012 training set: a tar of class tars, class tars or class folders, with boxes where there are any.",
+        "The ILSVRC2012 training set: a tar of class tars, class tars or class folders; boxes where there are any.",
         imagenet_train.Options,
         read="stages.formats.imagenet_train.read",
         frame="stored",

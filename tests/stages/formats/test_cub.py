@@ -130,7 +130,7 @@ def test_the_tree_with_the_lists_of_another_part(put, put_tree, tmp_path: Path) 
 
 def test_other_folders(put, tmp_path: Path) -> None:
     put("images/a/b.jpg")
-    with pytest.raises(DataError, match=r"no image_ids\.txt under .*; name a folder that has"):
+    with pytest.raises(DataError, match=r"neither the images\.txt of CUB_200_2011 nor .* is under .*; name the folder"):
         read_dataset("cub", str(tmp_path))
     with pytest.raises(DataError, match="no folder "):
         read_dataset("cub", str(tmp_path / "CUB_200_2011.tgz"))

@@ -1,4 +1,4 @@
-"""The ILSVRC2012 training set: a tar of class tars read in place, class tars, class folders; boxes where there are any."""
+"""The ILSVRC2012 training set: a tar of class tars read in place, class tars, class folders; boxes, if any."""
 
 from __future__ import annotations
 
