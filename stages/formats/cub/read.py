@@ -66,8 +66,8 @@ def read(root: str, options: Options) -> Source:
     lists = any("image_ids.txt" in file for file in files)
     if tree is None and not lists:
         raise DataError(
-            f"neither the images.txt of CUB_200_2011 nor wsolevaluation's image_ids.txt is under {root}; name the folder "
-            "that has one of them and the images",
+            f"neither the images.txt of CUB_200_2011 nor wsolevaluation's image_ids.txt is under {root}; name the "
+            "folder that has one of them and the images",
             about="root",
         )
     if tree is not None and options.split == "val" and not lists:
