@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, csv, cub, digits, imagefolder, imagenet, openimages, photos, voc, yolo
+from stages.formats import coco, csv, cub, digits, imagefolder, imagenet, imagenet_train, openimages, photos, voc, yolo
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -130,6 +130,12 @@ FORMATS: dict[str, Format] = {
         "The ILSVRC2012 validation set as people have it: a tar, a flat folder, class folders, Kaggle's tree.",
         imagenet.Options,
         read="stages.formats.imagenet.read",
+        frame="stored",
+    ),
+    "imagenet-train": Format(
+        "The ILSVRC2012 training set: a tar of class tars, class tars or class folders; boxes where there are any.",
+        imagenet_train.Options,
+        read="stages.formats.imagenet_train.read",
         frame="stored",
     ),
     "labelstudio": Format(

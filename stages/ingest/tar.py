@@ -20,10 +20,10 @@ _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK
 
 
 def tar_members(archive: str) -> tuple[dict[str, str], int]:
-    """The regular files of a tar, which may be gzipped.
+    """The regular files of a tar, which may be gzipped, or be a member of another tar.
 
     Args:
-        archive: Local path or uri.
+        archive: Local path or uri; that of a member gives members of the outer tar, at their places in it.
 
     Returns:
         Uri of each member by its normalised POSIX name, and the number of members left out because they are
@@ -34,13 +34,17 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
     """
     members: dict[str, str] = {}
     left_out = 0
+    inner = archive.startswith("tar:")
+    shown = f"{unquote(archive.partition('#')[2])} in {_parse(archive)[0]}" if inner else archive
     try:
         with uris.open_file(archive) as file:
             start = file.read(8)
-        for magic, name in _OTHERS.items():
-            if start.startswith(magic):
-                raise DataError(f"{archive} is compressed by {name}, in which no image can be reached; unpack it")
         zipped = start.startswith(MAGIC)
+        for magic, name in (_OTHERS | {MAGIC: "gzip"} if inner else _OTHERS).items():
+            if start.startswith(magic):
+                raise DataError(f"{shown} is compressed by {name}, in which no image can be reached; unpack it")
+        outer, outer_zipped, first, _ = _parse(archive) if inner else (archive, zipped, 0, 0)
+        query = "&gzip=1" if outer_zipped else ""
         # Iterating reads headers only; "r:" takes the offsets as they are in the content.
         with _open(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             for member in tar:
@@ -50,14 +54,14 @@ def tar_members(archive: str) -> tuple[dict[str, str], int]:
                 if not member.isreg() or path.is_absolute() or ".." in path.parts:
                     left_out += 1
                     continue
-                where = f"offset={member.offset_data}&size={member.size}" + ("&gzip=1" if zipped else "")
-                members[str(path)] = f"tar:{quote(archive)}?{where}#{quote(str(path))}"
+                where = f"offset={first + member.offset_data}&size={member.size}{query}"
+                members[str(path)] = f"tar:{quote(outer)}?{where}#{quote(str(path))}"
             file.seek(tar.offset)
             # tarfile takes the end of the file for the end of the archive, which is a block of zeros.
             if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
-                raise DataError(f"the tar file {archive} is cut off; fetch it again")
+                raise DataError(f"the tar file {shown} is cut off; fetch it again")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
+        raise DataError(f"cannot read the tar file {shown}: {error}; fetch it again") from error
     return members, left_out
 
 
