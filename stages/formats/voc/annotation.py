@@ -71,8 +71,8 @@ def _side(tree: Element, side: str) -> int:
 
 def find_origin(annotations: list[Annotation], notes: Notes) -> Origin:
     """What the numbers of boxes are, by the evidence of all: published boxes never begin at 0."""
-    first = min((min(values[:2]) for one in annotations for _, values in one.objects), default=1.0)
-    if first > 0:
+    first = [value for one in annotations for _, values in one.objects for value in values[:2]]
+    if not any(0 <= value < 1 for value in first):  # One below 0 is wrong in any case.
         notes.say("boxes are read as published, first and last pixel counted from 1; data.origin says otherwise")
         return "one"
     ends = any(
