@@ -64,7 +64,9 @@ def test_the_parts_of_an_export(tmp_path):
     for name, pieces in FORMATS["csv"].writer()(parts, [*CLASSES[::-1]], ""):
         (tmp_path / name).write_bytes(b"".join(pieces))
     data = read(tmp_path)
-    assert [one.file_name for one in data.records] == ["none.jpg"] and data.classes == CLASSES[::-1]
+    assert [(one.image_id, one.file_name) for one in data.records] == [(4, "none.jpg")] and data.classes == CLASSES[
+        ::-1
+    ]
     assert "the rows of val are taken; data.split takes train" in data.notes
     assert [one.image_id for one in read(tmp_path, split="train").records] == [1, 2, 3]
     with pytest.raises(ConfigurationError, match="has no part 'tset'; it has train, val"):
