@@ -78,7 +78,7 @@ def run(
         >>> import pipeline as wsl
         >>> made = wsl.run("tiny.yaml", {"explain.methods": ["cam"]}, out="runs/three", limit=3, quiet=True)
         >>> made.boxes().shape
-        (18, 13)
+        (18, 15)
     """
     changes = parsed(overrides)
     changes += parsed({"runtime.executor": executor} if executor else {})

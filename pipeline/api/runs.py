@@ -96,7 +96,8 @@ class Run:
         Returns:
             ``image_id``, ``file_name``, ``method``, ``target_rank``, ``class_index``, ``class_name``, ``prob``,
             ``x0``, ``y0``, ``x1``, ``y1`` (half-open pixel edges of the displayed image, all 0 where the map is
-            empty), ``box_status`` and ``iou`` (best overlap with a ground-truth box of the label; NaN without one).
+            empty), ``box_status``, ``component`` (0 the first), ``quality`` (0 to 1, NaN without a box) and ``iou``
+            (best overlap with a ground-truth box of the class that is scored; NaN without one).
 
         Raises:
             ConfigurationError: The run has no such method.
@@ -104,7 +105,7 @@ class Run:
         Example:
             >>> import pipeline as wsl
             >>> wsl.load("runs/tiny").boxes(method="gradcam", rank=0).shape
-            (22, 13)
+            (22, 15)
         """
         return frames.boxes(self._files, None if method is None else self._method(method), rank)
 
@@ -217,7 +218,7 @@ class Run:
         Example:
             >>> import pipeline as wsl
             >>> wsl.load("runs/tiny").relocalize("runs/low", threshold=0.1, quiet=True).boxes().shape
-            (264, 13)
+            (264, 15)
         """
         from pipeline.commands.relocalize import relocalize
         from pipeline.shell.console import watching

@@ -51,7 +51,7 @@ def _pattern(names: list[str]) -> str:
 def _configuration(name: str) -> str | None:
     """The shipped configuration for what is there; None where nothing is, and stores are not asked."""
     from stages.formats.imagefolder.selection import LISTS, check_picture, is_pattern
-    from stages.formats.imagefolder.tables import SUFFIXES
+    from stages.formats.tables import SUFFIXES
 
     if local_path(name) is None:
         return "imagefolder" if name.lower().startswith(tuple(SCHEMES)) else None

@@ -13,9 +13,9 @@ from stages.classes import Names
 from stages.formats.coco.box_format import BoxFormat, edges, is_relative
 from stages.formats.coco.entries import numbers
 from stages.formats.folder import class_info
-from stages.formats.imagefolder.labelling import in_order
 from stages.formats.labels import main_class
 from stages.formats.source import Notes, Source
+from stages.formats.tables import in_order
 from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.header import Header
 from stages.ingest.records import ImageRecord, no_boxes

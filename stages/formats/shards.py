@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import require_folder
-from stages.formats.imagefolder.parts import candidates, parts_among
 from stages.formats.imagefolder.selection import is_pattern, matching
+from stages.formats.parts import candidates, parts_among
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
 from stages.ingest.paths import basename, join, parent

@@ -9,7 +9,21 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from stages.classes import ClassInfo
 from stages.errors import ConfigurationError, unknown
-from stages.formats import coco, cub, digits, imagefolder, imagenet, openimages, parquet, photos, voc, webdataset, yolo
+from stages.formats import (
+    coco,
+    csv,
+    cub,
+    digits,
+    imagefolder,
+    imagenet,
+    imagenet_train,
+    openimages,
+    parquet,
+    photos,
+    voc,
+    webdataset,
+    yolo,
+)
 from stages.formats.labels import Files, Split
 from stages.formats.source import Source
 from stages.ingest.records import Frame
@@ -83,7 +97,9 @@ FORMATS: dict[str, Format] = {
         loses="Images without a box do not occur, classes only by their number, from 1 in the order of classes.txt.",
     ),
     "csv": Format(
-        "A table with a row for each box, and one for each image without a box.",
+        "A table of images with their labels, or of boxes: a row for each, and one for an image without any.",
+        csv.Options,
+        read="stages.formats.csv.read",
         write="stages.formats.csv.write",
         images="images",
     ),
@@ -128,6 +144,12 @@ FORMATS: dict[str, Format] = {
         "The ILSVRC2012 validation set as people have it: a tar, a flat folder, class folders, Kaggle's tree.",
         imagenet.Options,
         read="stages.formats.imagenet.read",
+        frame="stored",
+    ),
+    "imagenet-train": Format(
+        "The ILSVRC2012 training set: a tar of class tars, class tars or class folders; boxes where there are any.",
+        imagenet_train.Options,
+        read="stages.formats.imagenet_train.read",
         frame="stored",
     ),
     "labelstudio": Format(

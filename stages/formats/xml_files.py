@@ -13,6 +13,8 @@ XmlFiles = Iterable[tuple[str, bytes]]
 
 MOST = 16 << 20
 """Most bytes of an XML file, which is about one image."""
+_AT_ONCE = 1024
+"""Files that are read ahead of what is done with them."""
 
 
 def within(content: bytes) -> bytes:
@@ -30,4 +32,6 @@ def files_of_folder(folder: str, names: list[str]) -> XmlFiles:
             return b""
 
     with ThreadPoolExecutor(16) as pool:  # mostly waits for an object store
-        yield from zip(names, pool.map(content, names), strict=True)
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            yield from zip(some, pool.map(content, some), strict=True)

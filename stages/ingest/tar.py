@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, NamedTuple, cast
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, unquote
 
 from stages.errors import DataError
 from stages.ingest import uris
@@ -40,10 +40,10 @@ class Member(NamedTuple):
 
 
 def tar_members(archive: str) -> tuple[dict[str, str], int]:
-    """The regular files of a tar, which may be gzipped.
+    """The regular files of a tar, which may be gzipped, or be a member of another tar.
 
     Args:
-        archive: Local path or uri.
+        archive: Local path or uri; that of a member gives members of the outer tar, at their places in it.
 
     Returns:
         Uri of each member by its normalised POSIX name, and the number of members left out because they are
@@ -67,13 +67,17 @@ def each_member(archive: str, wanted: Callable[[str, int], bool] = lambda name, 
     Raises:
         DataError: As for :func:`tar_members`, behind the members that can be read.
     """
+    inner = archive.startswith("tar:")
+    shown = f"{unquote(archive.partition('#')[2])} in {archive_of(archive)}" if inner else archive
     try:
         with uris.open_file(archive) as file:
             start = file.read(8)
-        for magic, name in _OTHERS.items():
-            if start.startswith(magic):
-                raise DataError(f"{archive} is compressed by {name}, in which no image can be reached; unpack it")
         zipped = start.startswith(MAGIC)
+        for magic, name in (_OTHERS | {MAGIC: "gzip"} if inner else _OTHERS).items():
+            if start.startswith(magic):
+                raise DataError(f"{shown} is compressed by {name}, in which no image can be reached; unpack it")
+        outer, outer_zipped, first, _ = _parse(archive) if inner else (archive, zipped, 0, 0)
+        query = "&gzip=1" if outer_zipped else ""
         # Iterating reads headers only; "r:" takes the offsets as they are in the content.
         with _ahead(archive, zipped) as file, tarfile.open(fileobj=cast(IO[bytes], _Headers(file)), mode="r:") as tar:
             for member in tar:
@@ -83,8 +87,8 @@ def each_member(archive: str, wanted: Callable[[str, int], bool] = lambda name, 
                 if not member.isreg() or path.is_absolute() or ".." in path.parts:
                     yield Member(str(path), "", member.size)
                     continue
-                where = f"offset={member.offset_data}&size={member.size}" + ("&gzip=1" if zipped else "")
-                uri = f"tar:{quote(archive)}?{where}#{quote(str(path), errors='surrogateescape')}"
+                where = f"offset={first + member.offset_data}&size={member.size}{query}"
+                uri = f"tar:{quote(outer)}?{where}#{quote(str(path), errors='surrogateescape')}"
                 content = None
                 if wanted(str(path), member.size):
                     file.seek(member.offset_data)
@@ -93,9 +97,9 @@ def each_member(archive: str, wanted: Callable[[str, int], bool] = lambda name, 
             file.seek(tar.offset)
             # tarfile takes the end of the file for the end of the archive, which is a block of zeros.
             if file.read(tarfile.BLOCKSIZE).strip(b"\0") or file.seek(0, 2) < tar.offset:
-                raise DataError(f"the tar file {archive} is cut off; fetch it again")
+                raise DataError(f"the tar file {shown} is cut off; fetch it again")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"cannot read the tar file {archive}: {error}; fetch it again") from error
+        raise DataError(f"cannot read the tar file {shown}: {error}; fetch it again") from error
 
 
 class _Headers:
@@ -189,5 +193,5 @@ def _open(archive: str, zipped: bool) -> BinaryIO:
 def _ahead(archive: str, zipped: bool) -> BinaryIO:
     """The content of a tar for reading from its beginning to its end."""
     file = _open(archive, zipped)
-    local = zipped or local_path(archive) is not None
+    local = zipped or local_path(archive_of(archive)) is not None
     return file if local else cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _AHEAD))

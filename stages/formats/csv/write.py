@@ -30,12 +30,15 @@ _HEADER = [
 def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: str) -> Files:
     """``labels.csv``, as RFC 4180 has it: half-open pixel edges, a row without box for an image that has none.
 
+    ``classes.txt`` keeps the order of the classes, and those that no image shows.
+
     Args:
         splits: The parts of the dataset, which the column ``split`` names.
         classes: Classes in label order.
         description: Description of the data, which the format has no place for.
     """
     yield "labels.csv", _rows(splits, classes)
+    yield "classes.txt", (f"{info.name}\n".encode() for info in classes)
 
 
 def _rows(splits: Sequence[Split], classes: Sequence[ClassInfo]) -> Iterable[bytes]:

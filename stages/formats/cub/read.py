@@ -63,14 +63,21 @@ def read(root: str, options: Options) -> Source:
     require_folder(root)
     files, notes = walk(root), Notes()
     tree = find_tree(files)
-    if tree is not None and options.split != "val":
-        classes, birds = _published(root, tree, files, options.split == "train", notes)
-    elif tree is not None and not any("image_ids.txt" in file for file in files):
+    lists = any("image_ids.txt" in file for file in files)
+    if tree is None and not lists:
+        raise DataError(
+            f"neither the images.txt of CUB_200_2011 nor wsolevaluation's image_ids.txt is under {root}; name the "
+            "folder that has one of them and the images",
+            about="root",
+        )
+    if tree is not None and options.split == "val" and not lists:
         raise DataError(
             f"the published tree {join(root, tree)} has no part val, which is CUBV2; put wsolevaluation's "
             "metadata/CUB/val and its images below the root",
             about="split",
         )
+    if tree is not None and options.split != "val":
+        classes, birds = _published(root, tree, files, options.split == "train", notes)
     else:
         classes, birds = _listed(root, files, options.split, notes)
     if not birds:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stages.classes import some
 from stages.errors import DataError, StorageError
 from stages.formats.folder import sub_folders
-from stages.formats.imagefolder.parts import is_container, unwrapped
-from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, Labels, read_labels
+from stages.formats.parts import is_container, unwrapped
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
+from stages.formats.tables import SUFFIXES, ImageNames, Labels, in_order, read_labels
 from stages.ingest.paths import join
 from stages.ingest.uris import list_folder
 
@@ -71,18 +71,6 @@ def label(root: str, names: list[str], places: list[str], whole: bool) -> Labell
     classes = (sub_folders(join(root, places[0])) if whole else in_order(folder_of.values())) if in_folders else []
     _note_oddities(notes, classes, list(folder_of.values()))
     return Labelling(folder_of, classes, notes)
-
-
-def in_order(labels: Iterable[str]) -> list[str]:
-    """The distinct labels: numbers by value, anything else in bytewise order.
-
-    >>> in_order(["10", "9", "", "9"]), in_order(["b", "9", "10"])
-    (['9', '10'], ['10', '9', 'b'])
-    """
-    distinct = set(labels) - {""}
-    if all(label.isdecimal() for label in distinct):
-        return sorted(distinct, key=lambda label: (int(label), label))
-    return sorted(distinct, key=lambda label: label.encode("utf-8", "surrogateescape"))
 
 
 def _by_table(name: str, table: Labels, folder_of: dict[str, str], found: dict[str, str]) -> Labelling:

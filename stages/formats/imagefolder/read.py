@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import class_info, find_images, sub_folders
 from stages.formats.imagefolder import Options
-from stages.formats.imagefolder.labelling import in_order, label
-from stages.formats.imagefolder.parts import candidates, note_part, parts_among, unwrapped
+from stages.formats.imagefolder.labelling import label
 from stages.formats.imagefolder.selection import LISTS, check_picture, is_pattern, listed, matching
-from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, read_labels
+from stages.formats.parts import candidates, note_part, parts_among, tops, unwrapped
 from stages.formats.source import Notes, Source
+from stages.formats.tables import SUFFIXES, ImageNames, in_order, read_labels
 from stages.ingest.paths import basename, join, parent
 from stages.ingest.records import ImageRecord
 from stages.ingest.uris import is_file, is_folder, walk
@@ -79,7 +79,7 @@ def _matching(pattern: str) -> Source:
     found.require(pattern)
     notes.say(found.skipped_line())
     outer = unwrapped(found.names, "", "")
-    places = [f"{outer}{part}/" for part in parts_among(_tops(found.names, outer))]
+    places = [f"{outer}{part}/" for part in parts_among(tops(found.names, outer))]
     labelled = label(root, found.names, places or [outer], whole=False)
     notes.extend(labelled.notes)
     images = [(join(root, name), name, labelled.label_of.get(name, "")) for name in found.names]
@@ -99,15 +99,15 @@ def _part(root: str, files: list[str], folders: list[str], split: str) -> Source
     found.require(root)
     notes.say(found.skipped_line())
     outer = unwrapped(found.names, "", split)
-    tops = _tops(found.names, outer)
-    parts = candidates(root, tops, split)
+    folders_within = tops(found.names, outer)
+    parts = candidates(root, folders_within, split)
     tried = (label(root, found.names, [f"{outer}{part}/" if part else outer], whole=True) for part in parts or [""])
     first = next(tried)
     chosen = first if first.classes else next((one for one in tried if one.classes), first)
     names = list(chosen.label_of)
     if parts:
-        note_part(notes, _tops(names, outer)[0], tops if outer else folders)
-    apart = tuple(f"{outer}{part}/" for part in parts_among(tops))
+        note_part(notes, tops(names, outer)[0], folders_within if outer else folders)
+    apart = tuple(f"{outer}{part}/" for part in parts_among(folders_within))
     beside = sum(name not in chosen.label_of and not name.startswith(apart) for name in found.names)
     notes.count(f"images lie beside {'the parts' if parts else outer}: left out", beside)
     notes.extend(chosen.notes)
@@ -121,9 +121,3 @@ def _source(images: Sequence[tuple[str, str, str]], classes: list[str], notes: N
         ImageRecord(rank, uri, name, index.get(text, -1)) for rank, (uri, name, text) in enumerate(images, start=1)
     )
     return Source([class_info(name) for name in classes], records, notes)
-
-
-def _tops(names: list[str], prefix: str) -> list[str]:
-    """The folders directly below a folder that have files."""
-    below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
-    return list(dict.fromkeys(name.partition("/")[0] for name in below if "/" in name))

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 from stages.errors import DataError
 from stages.formats.delimited import text_of
 from stages.formats.folder import find_images
-from stages.formats.imagefolder.tables import SUFFIXES, ImageNames, merged
 from stages.formats.source import Notes
+from stages.formats.tables import SUFFIXES, ImageNames, merged
 from stages.ingest.children import each
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.paths import basename, join, local_path, parent

@@ -1,4 +1,4 @@
-"""Labels, sizes and boxes of the ILSVRC2012 validation set, in all common forms.
+"""Labels, sizes and boxes of ILSVRC2012, in all common forms.
 
 All forms count pixels of the stored image from 0 and include the last one (no ``xmax`` reaches the width), so a box
 becomes ``[xmin, ymin, xmax + 1, ymax + 1]``.
@@ -14,7 +14,7 @@ import numpy as np
 from stages.classes import imagenet_classes
 from stages.formats.imagenet import xml
 from stages.formats.imagenet.kaggle import read_csv
-from stages.formats.imagenet.places import Places
+from stages.formats.imagenet.places import Part, Places
 from stages.formats.imagenet.row import Row, stem_of
 from stages.formats.inclusive import half_open
 from stages.formats.source import Notes
@@ -22,15 +22,15 @@ from stages.formats.wsol import BOX, read_entries
 from stages.formats.xml_files import files_of_folder
 from stages.ingest.paths import join
 
-_CSV = "LOC_val_solution.csv"
 _XML_FOLDERS = (
-    "ILSVRC/Annotations/CLS-LOC/val",
-    "Annotations/CLS-LOC/val",
-    "Annotations/val",
+    "ILSVRC/Annotations/CLS-LOC/{part}",
+    "Annotations/CLS-LOC/{part}",
+    "Annotations/{part}",
     "Annotations",
-    "bbox/val",
+    "Annotation",
+    "bbox/{part}",
     "bbox",
-    "val",
+    "{part}",
     "",
 )
 _WSOL_FOLDERS = ("", "ILSVRC/test", "test", "metadata/ILSVRC/test")
@@ -55,16 +55,17 @@ class Annotation:
     box_labels: np.ndarray
 
 
-def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
+def read_annotations(root: str, part: Part = "val") -> tuple[dict[str, Annotation], Notes]:
     """Read the annotations under a root, which need not contain images.
 
     The first of these sources that has an image decides about it: ``LOC_val_solution.csv``; folders of XML files
-    and ``*bbox_val*.tgz``; wsolevaluation's ``image_ids``, ``class_labels``, ``image_sizes`` and
+    and ``*bbox_val*.tgz``; of the validation set, wsolevaluation's ``image_ids``, ``class_labels``, ``image_sizes`` and
     ``localization`` ``.txt`` or ``.txt.gz``. The later ones are compared with it, and give the size where
     their boxes agree. So are the files of one source that annotate the same image.
 
     Args:
         root: Folder, or a tar file of images with the annotations next to it.
+        part: The part that they are of, after which files and folders are called.
 
     Returns:
         Annotations by the stem of the image's name, and findings, which count lines and files that cannot be read.
@@ -73,10 +74,10 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
         DataError: A source is incomplete, or not what its name says.
     """
     notes = Notes()
-    places = Places(root)
+    places = Places(root, part)
     merged: dict[str, Row] = {}
     origin: dict[str, str] = {}
-    for uri, rows in _sources(places, notes):
+    for uri, rows in _sources(places, part, notes):
         name = places.name(uri)
         for stem, row in rows:
             if stem in merged:
@@ -87,19 +88,21 @@ def read_annotations(root: str) -> tuple[dict[str, Annotation], Notes]:
     return {stem: _finished(row, notes) for stem, row in merged.items()}, notes
 
 
-def _sources(places: Places, notes: Notes) -> Iterator[tuple[str, Iterable[tuple[str, Row]]]]:
+def _sources(places: Places, part: Part, notes: Notes) -> Iterator[tuple[str, Iterable[tuple[str, Row]]]]:
     """Pairs (uri, rows) of each source that exists, the deciding one first."""
+    table = f"LOC_{part}_solution.csv"
     for folder, names in places.files(("",)):
-        if _CSV in names:
-            yield join(folder, _CSV), read_csv(join(folder, _CSV), notes).items()
-    for folder, names in places.files(_XML_FOLDERS):
-        if found := [name for name in names if xml.is_annotation(name)]:
+        if table in names:
+            yield join(folder, table), read_csv(join(folder, table), notes).items()
+    xml_folders = tuple(folder.format(part=part) for folder in _XML_FOLDERS)
+    for folder, names in places.files(xml_folders, classes=part == "train"):
+        if found := [name for name in names if xml.is_annotation(name, part)]:
             yield folder, xml.read_xml(files_of_folder(folder, found), notes)
     for folder, names in places.files(("",)):
         for name in names:
-            if "bbox_val" in name and name.endswith((".tgz", ".tar.gz", ".tar")):
-                yield join(folder, name), xml.read_xml(xml.files_of_tar(join(folder, name)), notes)
-    for folder, names in places.files(_WSOL_FOLDERS):
+            if f"bbox_{part}" in name and name.endswith((".tgz", ".tar.gz", ".tar")):
+                yield join(folder, name), xml.read_xml(xml.files_of_tar(join(folder, name), part), notes)
+    for folder, names in places.files(_WSOL_FOLDERS if part == "val" else ()):
         tables = {name.removesuffix(".gz"): join(folder, name) for name in names}
         if "image_ids.txt" in tables and "localization.txt" in tables:
             yield tables["localization.txt"], _read_wsol(folder, tables, notes)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stages.errors import DataError
 from stages.formats.folder import Found, find_images, require_folder, wnid_of
-from stages.formats.imagenet.places import class_number, inside, is_class, is_tar
+from stages.formats.imagenet.places import class_number, inside, is_class, is_tar, two_levels
 from stages.formats.imagenet.row import STEM, labels_by_wnid, stem_of
 from stages.formats.source import Notes
 from stages.ingest.paths import basename, join
@@ -26,7 +26,7 @@ class Image(NamedTuple):
         number: The image id.
         name: POSIX path relative to the root or in the tar.
         uri: Where its bytes are.
-        key: What annotations call it; empty where it is not of the validation set.
+        key: What annotations call it; empty where it is of no known part.
         label: The class that its name or folder says; -1 where it says none.
     """
 
@@ -62,7 +62,7 @@ def find(root: str, notes: Notes) -> list[Image]:
             notes.say(finding)
             if rest := len(found.names) - len(validation):
                 notes.say(f"skipped {rest:,} images that are not named ILSVRC2012_val_########")
-            return _once(_images(validation, notes), notes)
+            return once(_images(validation, notes), notes)
         classed = [name for name in found.names if is_class(PurePosixPath(name).parent.name)]
         if classed and not similar:
             rest = len(found.names) - len(classed)
@@ -104,21 +104,13 @@ def _in_place(root: str, place: str) -> Iterator[tuple[dict[str, str], str]]:
     for folder in _FOLDERS:
         parts = (basename(place) if place != root else "", folder)
         prefix = "".join(f"{part}/" for part in parts if part)
-        names = [prefix + name for name in _two_levels(join(place, folder))]
+        names = [prefix + name for name in two_levels(join(place, folder))]
         yield {name: join(root, name) for name in names}, ""
 
 
 def _members(archive: str) -> tuple[dict[str, str], str]:
     members, left_out = tar_members(archive)
     return members, f"{left_out:,} links or unsafe names in {archive} ignored" if left_out else ""
-
-
-def _two_levels(folder: str) -> list[str]:
-    """The files of a folder and of its class folders."""
-    folders, files = list_folder(folder)
-    for name in filter(is_class, folders):
-        files += [f"{name}/{file}" for file in list_folder(join(folder, name))[1]]
-    return files
 
 
 def _images(uris: dict[str, str], notes: Notes) -> list[Image]:
@@ -153,7 +145,7 @@ def _label(folder: str, from_one: bool, notes: Notes) -> int:
     return number if number < 1000 else -1
 
 
-def _once(images: list[Image], notes: Notes) -> list[Image]:
+def once(images: list[Image], notes: Notes) -> list[Image]:
     """The images without those that occur again: one that says its class stays, and else the first."""
     kept: dict[int, Image] = {}
     for image in images:

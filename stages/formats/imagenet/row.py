@@ -1,4 +1,4 @@
-"""What a source says about one image of the validation set, and the words in which sources say it."""
+"""What a source says about one image, and the words in which sources say it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from stages.classes import imagenet_classes
 from stages.formats.source import Notes
 
 STEM = re.compile(r"ILSVRC2012_val_(\d+)(?:_(n\d{8}))?", re.IGNORECASE)
-"""Stem of an image's name: its number is the image id, and some copies carry the class."""
+"""Stem of a validation image's name: its number is the image id, and some copies carry the class."""
+TRAIN_STEM = re.compile(r"(n\d{8})_(\d{1,6})")
+"""Stem of a training image's name: its class, and its number in it."""
 
 
 class Row(NamedTuple):

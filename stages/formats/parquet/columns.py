@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stages.formats.imagefolder.tables import label_rank
+from stages.formats.tables import label_rank
 
 if TYPE_CHECKING:
     from pyarrow import DataType, Schema

@@ -10,11 +10,11 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from stages.formats.numbers import number, whole
+from stages.formats.origin import SHIFTS
 from stages.formats.source import Notes
 from stages.formats.voc import Origin
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
-_SHIFTS = {"one": (-1, -1, 0, 0), "zero": (0, 0, 1, 1), "edges": (0, 0, 0, 0)}
 
 
 class Annotation(NamedTuple):
@@ -71,8 +71,8 @@ def _side(tree: Element, side: str) -> int:
 
 def find_origin(annotations: list[Annotation], notes: Notes) -> Origin:
     """What the numbers of boxes are, by the evidence of all: published boxes never begin at 0."""
-    first = min((min(values[:2]) for one in annotations for _, values in one.objects), default=1.0)
-    if first > 0:
+    first = [value for one in annotations for _, values in one.objects for value in values[:2]]
+    if not any(0 <= value < 1 for value in first):  # One below 0 is wrong in any case.
         notes.say("boxes are read as published, first and last pixel counted from 1; data.origin says otherwise")
         return "one"
     ends = any(
@@ -86,5 +86,5 @@ def find_origin(annotations: list[Annotation], notes: Notes) -> Origin:
 def edges(annotation: Annotation, origin: Origin) -> np.ndarray:
     """The boxes of an image, (n, 4) float32 half-open edges, not clipped."""
     values = np.array([numbers for _, numbers in annotation.objects], np.float64).reshape(-1, 4)
-    found: np.ndarray = (values + _SHIFTS[origin]).astype(np.float32)
+    found: np.ndarray = (values + SHIFTS[origin]).astype(np.float32)
     return found

@@ -9,6 +9,7 @@ from stages.errors import ConfigurationError
 from stages.formats.delimited import text_of
 from stages.formats.source import Notes
 from stages.formats.voc import Options
+from stages.formats.voc.layout import composed
 from stages.ingest.paths import join
 
 _FLAG = re.compile(r"\s+(-?[01])$")
@@ -52,7 +53,7 @@ def stems_of(uri: str, known: Container[str], notes: Notes) -> list[str]:
         known: Names of images, which may end as the flags do that stand behind names in some lists.
         notes: Told of repeated lines.
     """
-    lines = (line.strip() for line in text_of(uri, notes).splitlines())
+    lines = (line.strip() for line in composed(text_of(uri, notes)).splitlines())
     found = [line if line in known else _FLAG.sub("", line) for line in lines if line]
     stems = list(dict.fromkeys(found))
     notes.count(f"lines of {uri.rpartition('/')[2]} are repeated: they count once", len(found) - len(stems))
@@ -67,7 +68,7 @@ def classes_of(root: str, chosen: str, names: list[str], notes: Notes) -> dict[s
         if not (name.startswith(f"{folder}/") and name.endswith(f"_{part}.txt")):
             continue
         label = name.removeprefix(f"{folder}/").removesuffix(f"_{part}.txt")
-        for line in text_of(join(root, name), notes).splitlines():
+        for line in composed(text_of(join(root, name), notes)).splitlines():
             flag = _FLAG.search(line.rstrip())
             if flag and flag[1] != "-1":
                 of.setdefault(_FLAG.sub("", line.strip()), []).append(label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from posixpath import splitext
 
 import numpy as np
 
@@ -16,13 +15,12 @@ from stages.formats.source import Notes, Source
 from stages.formats.voc import Options
 from stages.formats.voc.annotation import Annotation, edges, find_origin, parse
 from stages.formats.voc.image_sets import classes_of, find_set, stems_of
+from stages.formats.voc.layout import SETS, folder_of, of_part, pictures_of, top_of, xml_files
 from stages.formats.xml_files import files_of_folder
-from stages.ingest.clip import clip_boxes
+from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.paths import join
 from stages.ingest.records import ImageRecord
 from stages.ingest.uris import walk
-
-_ANNOTATIONS, _SETS, _PICTURES = "Annotations/", "ImageSets/Main/", ("JPEGImages/", "images/", "")
 
 
 def read(root: str, options: Options) -> Source:
@@ -44,17 +42,12 @@ def read(root: str, options: Options) -> Source:
     names, notes = walk(root), Notes()
     found = find_images(names)
     found.require(root)
-    top = _top(root, names)
-    above = f"{top}{_ANNOTATIONS}" if any(name.startswith(f"{top}{_ANNOTATIONS}") for name in names) else top
-    xml = {
-        splitext(name.removeprefix(above))[0]: name
-        for name in names
-        if name.startswith(above) and name.lower().endswith(".xml")
-    }
-    chosen = find_set(root, f"{top}{_SETS}", names, options.split, notes)
+    top = top_of(root, names)
+    pictures = pictures_of(top, found.names)
+    xml = xml_files(top, names, pictures, notes)
+    chosen = find_set(root, f"{top}{SETS}", names, options.split, notes)
     if not xml and chosen is None:
-        raise DataError(f"{root} has no XML files and no lists in {_SETS}", about="root")
-    pictures = _pictures(top, found.names)
+        raise DataError(f"{root} has no XML files and no lists in {SETS}", about="root")
     listed = sorted(xml) if chosen is None else stems_of(join(root, chosen), pictures, notes)
     stems = [one for one in listed if one in pictures]
     what = "annotated images" if chosen is None else f"images of {chosen.rpartition('/')[2]}"
@@ -62,6 +55,9 @@ def read(root: str, options: Options) -> Source:
     notes.count(f"{what} are not there: left out", len(missing), example=missing[0] if missing else "")
     if not stems:
         raise DataError(f"none of the {len(listed):,} {what} is under {root}", about="root")
+    if chosen is None:
+        notes.count("images have no XML file: left out", len(pictures) - len(stems))
+        stems = of_part(root, stems, options.split, notes)
     tags = {} if chosen is None else classes_of(root, chosen, names, notes)
     with_xml = [one for one in stems if one in xml]
     notes.count("images have no XML file", len(stems) - len(with_xml))
@@ -76,8 +72,10 @@ def read(root: str, options: Options) -> Source:
     def records() -> Iterator[ImageRecord]:
         for number, stem in enumerate(sorted(stems), start=1):
             one = of.get(stem, Annotation([], 0, 0))
-            boxes, kept = clip_boxes(edges(one, origin), one.width, one.height)
+            given = edges(one, origin)
+            boxes, kept = clip_boxes(given, one.width, one.height)
             notes.count("boxes dropped: empty, inverted or outside their image", len(kept) - len(boxes))
+            notes.count("boxes clipped: they end outside their image", count_clipped(given[kept], boxes))
             owners = np.array([index[name] for name, _ in one.objects], np.int32)[kept]
             labels = tuple(index[name] for name in tags.get(stem, []))
             label = main_class(boxes, owners)
@@ -85,7 +83,7 @@ def read(root: str, options: Options) -> Source:
             yield ImageRecord(
                 image_id=number,
                 uri=join(root, file),
-                file_name=file.removeprefix(_folder(top, file)),
+                file_name=file.removeprefix(folder_of(top, file)),
                 label=label if label >= 0 else labels[0] if labels else -1,
                 width=one.width,
                 height=one.height,
@@ -97,37 +95,9 @@ def read(root: str, options: Options) -> Source:
     return Source([ClassInfo(name) for name in classes], records(), notes)
 
 
-def _top(root: str, names: list[str]) -> str:
-    """The folder that has the annotations, relative to the root, empty or with a slash at the end.
-
-    Raises:
-        DataError: There are several, such as those of two years.
-    """
-    marks = (f"/{_ANNOTATIONS}", f"/{_SETS}")
-    tops = sorted({f"/{name}".partition(mark)[0] for name in names for mark in marks if mark in f"/{name}"})
-    if len(tops) > 1:
-        listed = ", ".join(join(root, one.lstrip("/")) for one in tops)
-        raise DataError(f"{root} holds several datasets; choose one by data.root: {listed}", about="root")
-    return f"{tops[0].lstrip('/')}/".lstrip("/") if tops else ""
-
-
-def _folder(top: str, file: str) -> str:
-    """The folder of images that a file is in."""
-    return next(f"{top}{one}" for one in _PICTURES if file.startswith(f"{top}{one}"))
-
-
-def _pictures(top: str, names: list[str]) -> dict[str, str]:
-    """Images by name without extension, below the first folder that is there."""
-    for one in _PICTURES:
-        below = [name for name in names if name.startswith(f"{top}{one}")]
-        if below:
-            return {splitext(name.removeprefix(f"{top}{one}"))[0]: name for name in reversed(below)}
-    return {}
-
-
 def _classes(root: str, file: str, names: list[str], named: set[str], notes: Notes) -> list[str]:
     lines = text_of(join(root, file), notes).splitlines() if file in names else []
-    listed = [line.partition(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+    listed = [line.rsplit(":", 3)[0].strip() for line in lines if line.strip() and not line.startswith("#")]
     # datumaro writes a background, which no object has.
     known = [one for one in dict.fromkeys(listed) if one != "background" or one in named]
     return known + sorted(named - set(known), key=str.encode)

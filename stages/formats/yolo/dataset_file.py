@@ -25,12 +25,14 @@ class DatasetFile(NamedTuple):
     Attributes:
         root: The folder that everything is relative to.
         names: Class names in order; empty where there are none.
-        places: Folders, lists or images of the part, as written.
+        parts: Folders or lists of each part that may be meant, as written, the preferred one first.
+        has_keypoints: Whether lines go on with key points behind the box.
     """
 
     root: str
     names: list[str]
-    places: list[str]
+    parts: dict[str, list[str]]
+    has_keypoints: bool = False
 
 
 def read_dataset_file(root: str, split: str, notes: Notes) -> DatasetFile:
@@ -39,7 +41,7 @@ def read_dataset_file(root: str, split: str, notes: Notes) -> DatasetFile:
     Args:
         root: The folder, or the file itself.
         split: The part.
-        notes: Told which part is taken, where it is not the one that was asked for.
+        notes: Told what the file lacks.
 
     Raises:
         ConfigurationError: There is no such part.
@@ -51,7 +53,7 @@ def read_dataset_file(root: str, split: str, notes: Notes) -> DatasetFile:
         names = _lines(listed[0]) if listed else []
         folders = [f"images/{one}" for one in list_folder(join(root, "images"))[0]]
         parts = {basename(one): [one] for one in folders if basename(one) in _PARTS}
-        return DatasetFile(root, names, _part(root, parts, split, notes) if parts else [""])
+        return DatasetFile(root, names, _preferred(root, parts or {split: [""]}, split))
     try:
         tree = yaml.safe_load(content_of(uri))
     except FileNotFoundError:
@@ -69,7 +71,8 @@ def read_dataset_file(root: str, split: str, notes: Notes) -> DatasetFile:
     base = tree.get("path")
     if isinstance(base, str) and base.strip(" ./"):
         folder = next((one for one in (base, join(folder, base)) if is_folder(one)), folder)
-    return DatasetFile(folder, _names(tree.get("names"), uri, notes), _part(uri, parts, split, notes))
+    names = _names(tree.get("names"), uri, notes)
+    return DatasetFile(folder, names, _preferred(uri, parts, split), bool(tree.get("kpt_shape")))
 
 
 def _only(root: str) -> str | None:
@@ -87,15 +90,13 @@ def _only(root: str) -> str | None:
     return join(root, chosen[0]) if chosen else None
 
 
-def _part(uri: str, parts: dict[str, list[str]], split: str, notes: Notes) -> list[str]:
-    if split in parts:
-        return parts[split]
+def _preferred(uri: str, parts: dict[str, list[str]], split: str) -> dict[str, list[str]]:
+    """The part of a name; where the default names none that is there, any may be meant."""
     if split != Options.split:
-        raise ConfigurationError(f"{uri} has no part {split!r}; it has {', '.join(parts)}", about="split")
-    chosen = next(one for one in _PARTS if one in parts)
-    others = [one for one in parts if one != chosen]
-    notes.say(f"the images of {chosen} are taken" + (f"; data.split takes {' or '.join(others)}" if others else ""))
-    return parts[chosen]
+        if split not in parts:
+            raise ConfigurationError(f"{uri} has no part {split!r}; it has {', '.join(parts)}", about="split")
+        return {split: parts[split]}
+    return {one: parts[one] for one in (*_PARTS, *parts) if one in parts}
 
 
 def _texts(value: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from posixpath import splitext
@@ -15,7 +16,7 @@ from stages.formats.folder import find_images
 from stages.formats.labels import main_class
 from stages.formats.source import Notes, Source
 from stages.formats.yolo import Options
-from stages.formats.yolo.dataset_file import read_dataset_file
+from stages.formats.yolo.dataset_file import DatasetFile, read_dataset_file
 from stages.formats.yolo.rows import Shape, parse
 from stages.ingest.clip import clip_boxes, count_clipped
 from stages.ingest.header import Header
@@ -50,13 +51,11 @@ def read(root: str, options: Options) -> Source:
     files = walk(dataset.root)
     found = find_images(files)
     found.require(dataset.root)
-    images = _images(dataset.root, dataset.places, files, found.names, notes)
-    if not images:
-        raise DataError(f"{root}: none of the images of {', '.join(dataset.places)} is there", about="root")
+    images = _of_part(root, dataset, options.split, files, found.names, notes)
     known = set(files)
     labels = [name if (name := _label_file(image)) in known else None for image in images]
     notes.count("images have no label file: they have no objects", labels.count(None))
-    shapes = list(_shapes(dataset.root, labels, notes))
+    shapes = list(_shapes(dataset.root, labels, dataset.has_keypoints, notes))
     numbers = {one.label for own in shapes for one in own if one.label < _MOST_CLASSES}
     names = _unique(dataset.names or [str(at) for at in range(max(numbers, default=-1) + 1)])
     records = _records(dataset.root, images, shapes, len(names), notes)
@@ -86,20 +85,42 @@ def _records(
         yield ImageRecord(number, uri, image, label, width, height, boxes, owners, deep=deep)
 
 
+def _of_part(
+    root: str, dataset: DatasetFile, split: str, files: list[str], names: list[str], notes: Notes
+) -> list[str]:
+    """The images of the first part that has any, relative to the root.
+
+    Raises:
+        DataError: None has any.
+    """
+    for part, places in dataset.parts.items():
+        images = _images(dataset.root, places, files, names, notes)
+        if images:
+            others = [one for one in dataset.parts if one != part]
+            if part != split:
+                more = f"; data.split takes {' or '.join(others)}" if others else ""
+                notes.say(f"the images of {part} are taken{more}")
+            return images
+    listed = ", ".join(place for places in dataset.parts.values() for place in places)
+    raise DataError(f"{root}: none of the images of {listed} is there", about="root")
+
+
 def _images(root: str, places: list[str], files: list[str], names: list[str], notes: Notes) -> list[str]:
     """The images of folders and lists, relative to the root, in bytewise order."""
     chosen: set[str] = set()
     for place in places:
         path = _relative(root, place)
         if path.lower().endswith(".txt"):
-            listed = [
-                line.strip() for line in text_of(join(root, _found(path, files)), notes).splitlines() if line.strip()
-            ]
-            ends = {one: one for one in names}
+            name_of_list = _found(path, files)
+            if name_of_list not in files:
+                notes.say(f"no list {place} under {root}")
+                continue
+            listed = list(filter(None, map(str.strip, text_of(join(root, name_of_list), notes).splitlines())))
+            ends = {_composed(one): one for one in names}
             for line in listed:
-                name = _found(_relative(root, line), ends)
+                name = _found(_relative(root, _composed(line)), ends)
                 if name in ends:
-                    chosen.add(name)
+                    chosen.add(ends[name])
                 else:
                     notes.count(f"images of {path} are not there: left out", example=line)
             continue
@@ -110,6 +131,11 @@ def _images(root: str, places: list[str], files: list[str], names: list[str], no
             continue
         chosen |= set(own)
     return sorted(chosen)
+
+
+def _composed(name: str) -> str:
+    """A name in Unicode's composed form: file systems of macOS decompose names."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _relative(root: str, path: str) -> str:
@@ -144,7 +170,7 @@ def _label_file(image: str) -> str:
     return f"{splitext(f'{before}/labels/{after}' if mark else f'/{image}')[0]}.txt"[1:]
 
 
-def _shapes(root: str, files: Sequence[str | None], notes: Notes) -> Iterator[list[Shape]]:
+def _shapes(root: str, files: Sequence[str | None], has_keypoints: bool, notes: Notes) -> Iterator[list[Shape]]:
     def content(name: str | None) -> bytes | None:
         try:
             return b"" if name is None else read_bytes(join(root, name), _MOST + 1)
@@ -156,7 +182,7 @@ def _shapes(root: str, files: Sequence[str | None], notes: Notes) -> Iterator[li
             if data is None or len(data) > _MOST:
                 notes.count("label files cannot be read: their images have no objects", example=name or "")
                 data = b""
-            yield parse(name or "", data.decode("utf-8-sig", "replace"), notes)
+            yield parse(name or "", data.decode("utf-8-sig", "replace"), has_keypoints, notes)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -20,21 +20,24 @@ class Shape(NamedTuple):
     edges: tuple[float, float, float, float]
 
 
-def parse(name: str, text: str, notes: Notes) -> list[Shape]:
+def parse(name: str, text: str, has_keypoints: bool, notes: Notes) -> list[Shape]:
     """The objects of a file, each once: a class, then centre and size of a box, or the corners of a polygon.
 
-    A sixth column is the confidence of a box. Polygons, also those of four corners, give their enclosing boxes.
+    A sixth column is the confidence of a box, as is the odd one behind a polygon. Polygons, also those of four corners,
+    give their enclosing boxes.
 
     Args:
         name: Name of the file, for notes.
         text: Its content.
+        has_keypoints: Whether key points stand behind each box.
         notes: Findings.
     """
     found: dict[Shape, None] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
             first, *words = line.split()
-            shape = Shape(whole(first), _edges([number(word) for word in words]))
+            values = [number(word) for word in words]
+            shape = Shape(whole(first), _edges(values[:4] if has_keypoints else values))
             if shape.label < 0:
                 raise ValueError(first)
         except ValueError:
@@ -56,7 +59,8 @@ def _edges(values: list[float]) -> tuple[float, float, float, float]:
         if width <= 0 or height <= 0:
             raise ValueError(values)
         return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    if len(values) < 6 or len(values) % 2:
+    if len(values) < 6:
         raise ValueError(values)
-    xs, ys = values[::2], values[1::2]
+    corners = len(values) // 2 * 2
+    xs, ys = values[:corners:2], values[1:corners:2]
     return min(xs), min(ys), max(xs), max(ys)

@@ -83,6 +83,7 @@ def test_components_compete_in_the_coco_results(both):
     assert every["methods"]["cam"]["coco"]["AR100"] >= one["methods"]["cam"]["coco"]["AR100"]
 
 
+@pytest.mark.slow
 def test_localized_again_loaded_and_exported(both, tmp_path):
     folder, one, every = both
     assert relocalize(folder / "all", [], tmp_path / "same") == every

@@ -89,6 +89,7 @@ def test_scores_of_the_first_label_stay(out, data, tiny_data, tmp_path):
     assert first == rows_of(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_compared_and_localized_again_by_pairs(out, tmp_path):
     _, folder, metrics = out
     (pair,) = compare([folder])["pairs"]
@@ -113,6 +114,7 @@ def test_an_export_has_a_box_of_every_label(out):
     assert len(labels[5]) == 2
 
 
+@pytest.mark.slow
 def test_the_size_of_a_batch_changes_no_byte(out, tmp_path):
     config, folder, _ = out
     other = config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": 5})})

@@ -24,7 +24,9 @@ def file(tmp_path):
 
 
 def test_every_shipped_configuration_is_valid_and_says_what_it_is():
-    assert {"demo", "imagenet-val", "imagefolder", "coco", "photos", "cub", "openimages"} <= set(config_names())
+    assert {"demo", "imagenet-val", "imagefolder", "coco", "photos", "cub", "openimages", "imagenet-train"} <= set(
+        config_names()
+    )
     for name in config_names():
         assert load_config(name, [])[0] == name
         assert (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -11,13 +13,16 @@ from tests.runs import wsl, wsl_here
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    seconds = []
+    seconds, needed = [], []
     for _ in range(3):
         started = _seconds_of_children()
         result = wsl("--help")
         seconds.append(_seconds_of_children() - started)
+        subprocess.run([sys.executable, "-c", "import typer"], check=True)
+        needed.append(_seconds_of_children() - started - seconds[-1])
     assert result.returncode == 0 and "relocalize" not in result.stderr and "run" in result.stdout
-    assert min(seconds) < 0.5
+    # The same machine is half as fast at times: then it is the library, without which there is no help, that tells.
+    assert min(seconds) < max(0.5, 5 * min(needed))
     heavy = "torch", "ray", "pyarrow", "numpy", "cv2", "pydantic"
     watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
     assert wsl("--help", prelude=watch).stdout.splitlines()[-1] == "[]"

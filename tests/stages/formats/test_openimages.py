@@ -227,7 +227,9 @@ def test_the_part_for_training_has_labels_only(put, put_photograph, tmp_path: Pa
         read_dataset("openimages", str(tmp_path), split="train")
 
 
-@pytest.mark.parametrize(("split", "images", "masks"), [("test", 5000, 7632), ("val", 2500, 3854)])
+@pytest.mark.parametrize(
+    ("split", "images", "masks"), [pytest.param("test", 5000, 7632, marks=pytest.mark.slow), ("val", 2500, 3854)]
+)
 def test_the_published_lists(wsol_metadata: Path, split: str, images: int, masks: int) -> None:
     data = read_dataset("openimages", str(wsol_metadata), split=split)
     assert np.bincount([record.label for record in data.records]).tolist() == [images // 100] * 100

@@ -86,6 +86,8 @@ def test_difficult_objects_and_parts_of_objects_are_no_ground_truth(put):
         ((0, 5), (10, 12), [[0, 5, 11, 13]], "counted from 0"),
         ((0, 5), (40, 12), [[0, 5, 40, 12]], "half-open edges"),
         ((0, "5.5"), (40, "12.25"), [[0, 5.5, 40, 12.25]], "half-open edges"),
+        (("0.5", 5), (40, 12), [[0.5, 5, 40, 12]], "half-open edges"),
+        ((-3, 5), (10, 12), [[0, 4, 10, 12]], "counted from 1"),
     ],
 )
 def test_the_numbers_say_what_they_are_and_so_can_the_user(put, first, last, expected, said):
@@ -93,7 +95,7 @@ def test_the_numbers_say_what_they_are_and_so_can_the_user(put, first, last, exp
     data = read(root)
     assert boxes(data)["a.jpg"] == expected and any(said in note for note in data.notes)
     stated = read(root, origin="edges")
-    assert boxes(stated)["a.jpg"] == [[*map(float, first), *map(float, last)]]
+    assert boxes(stated)["a.jpg"] == [[max(float(first[0]), 0), float(first[1]), *map(float, last)]]
     assert not any("data.origin" in note for note in stated.notes)
 
 
@@ -135,6 +137,47 @@ def test_files_beside_the_images_and_the_folder_of_a_year(tmp_path):
         read(tmp_path / "kit")
 
 
+@pytest.mark.parametrize(
+    ("picture", "file"),
+    [
+        ("images/a.jpg", "annotations/a.xml"),
+        ("images/a.jpg", "images/a.xml"),
+        ("images/cat/a.jpg", "annotations/xmls/cat/a.xml"),
+        ("pictures/a.jpg", "pictures/a.xml"),
+        ("JPEGImages/e\u0301 1.jpg", "Annotations/\u00e9 1.XML"),
+    ],
+)
+def test_files_belong_to_the_image_whose_name_ends_their_path(tmp_path, picture, file):
+    for name in (picture, file):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30)).save(tmp_path / picture)
+    (tmp_path / file).write_text(annotation(thing("cat", 2, 2, 9, 9)))
+    assert list(boxes(read(tmp_path)).values()) == [[[1, 1, 9, 9]]]
+
+
+def test_two_files_about_one_image(put, tmp_path):
+    put("a", annotation(thing("cat", 2, 2, 9, 9)))
+    put("a", annotation(thing("dog", 2, 2, 5, 5)), folder="Annotations/old")
+    data = read(tmp_path)
+    assert boxes(data) == {"a.jpg": [[1, 1, 9, 9]]}
+    assert any(note.startswith("1 XML files are about the image of another one: left out") for note in data.notes)
+
+
+def test_parts_in_folders_without_lists(tmp_path):
+    for part, stem in (("train", "a"), ("valid", "b"), ("valid", "c")):
+        (tmp_path / part).mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / part / f"{stem}.jpg")
+        if stem != "c":
+            (tmp_path / part / f"{stem}.xml").write_text(annotation(thing("cat", 2, 2, 9, 9)))
+    data = read(tmp_path)
+    assert list(boxes(data)) == ["valid/b.jpg"]
+    assert "the images of valid/ are taken; data.split takes train" in data.notes
+    assert "1 images have no XML file: left out" in data.notes
+    assert list(boxes(read(tmp_path, split="train"))) == ["train/a.jpg"]
+    with pytest.raises(ConfigurationError, match="has no part 'tset'; it has train, valid"):
+        read(tmp_path, split="tset")
+
+
 def test_what_is_wrong_is_counted(put, tmp_path):
     put("good", annotation(thing("cat", 5, 5, 9, 9)))
     put("broken", "<annotation><object>")
@@ -153,6 +196,7 @@ def test_what_is_wrong_is_counted(put, tmp_path):
         "2 XML files cannot be read: their images have no annotation, such as: Annotations/bomb.xml",
         "2 objects lack a name or a box: left out, such as: Annotations/odd.xml",
         "1 boxes dropped: empty, inverted or outside their image",
+        "1 boxes clipped: they end outside their image",
     ):
         assert note in data.notes
     with pytest.raises(DataError, match=r"no folder .*absent"):

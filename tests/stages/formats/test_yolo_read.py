@@ -58,7 +58,7 @@ def test_what_was_exported_comes_back(tmp_path):
         ("0 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5", [[10, 5, 30, 10]]),
         ("0.0 0.75 0.5 1.0 0.5", [[10, 5, 40, 15]]),
         ("0 0.5 0.5 0.5", []),
-        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", []),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", [[4, 2, 12, 6]]),
         ("cat 0.5 0.5 0.5 0.5", []),
         ("0 0.5 0.5 -0.5 0.5", []),
         ("0 nan 0.5 0.5 0.5", []),
@@ -74,6 +74,33 @@ def test_lines_are_boxes_and_polygons_with_and_without_a_confidence(put, tmp_pat
     assert boxes(data) == {"images/val/a.jpg": expected}
     if not expected:
         assert any("left out" in note or "dropped" in note for note in data.notes)
+
+
+def test_key_points_are_no_corners(put, tmp_path):
+    put("images/val/a", "0 0.5 0.5 0.5 0.5 0.1 0.1 2 0.9 0.9 2\n0 0.25 0.5 0.5 0.5 0.1 0.1 2 0.9 0.9 1\n")
+    (tmp_path / "data.yaml").write_text("val: images/val\nnames: [cat]\nkpt_shape: [2, 3]\n")
+    assert boxes(read(tmp_path)) == {"images/val/a.jpg": [[10, 5, 30, 15], [0, 5, 20, 15]]}
+
+
+def test_the_default_takes_the_part_that_is_there(put, tmp_path):
+    put("images/train/a", "0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    data = read(tmp_path)
+    assert boxes(data) == {"images/train/a.jpg": [[10, 5, 30, 15]]}
+    assert f"no folder images/val with images under {tmp_path}" in data.notes
+    assert "the images of train are taken; data.split takes val" in data.notes
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: gone.txt\nnames: [cat]\n")
+    assert f"no list gone.txt under {tmp_path}" in read(tmp_path).notes
+    (tmp_path / "data.yaml").write_text("train: images/gone\nval: images/val\nnames: [cat]\n")
+    with pytest.raises(DataError, match="none of the images of images/val, images/gone is there"):
+        read(tmp_path)
+
+
+def test_lists_of_another_unicode_form(put, tmp_path):
+    put("images/val/e\u0301", "0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("val: list.txt\nnames: [cat]\n")
+    (tmp_path / "list.txt").write_text("images/val/\u00e9.jpg\n", encoding="utf-8")
+    assert boxes(read(tmp_path)) == {"images/val/e\u0301.jpg": [[10, 5, 30, 15]]}
 
 
 def test_a_line_that_stands_twice_counts_once(put, tmp_path):

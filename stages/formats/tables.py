@@ -54,6 +54,7 @@ class ImageNames:
     """
 
     def __init__(self, names: list[str], places: Sequence[str] = ()) -> None:
+        self.names = names
         self._exact: dict[str, str | None] = {}
         self._ends: dict[str, str | None] = {}
         for name in names:
@@ -78,7 +79,14 @@ class ImageNames:
         return next(filter(None, (self._ends.get("/".join(parts[at:])) for at in range(1, len(parts)))), None)
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+        header: Names of the columns; empty ones where it has no header.
+        rows: The cells of each row, which may be fewer or more.
+    """
+
     header: list[str]
     rows: list[list[str]]
 
@@ -97,25 +105,21 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
         The labels; those of no image where the table is about something else.
     """
     name, notes = basename(uri), Notes()
-    table = _rows(uri, name, notes)
-    named = any(_is_image(cell) or images.find(cell) for cell in table.header)
-    if named and all(label_rank(cell) is None for cell in table.header):  # it has no header
-        table = _Table([""] * len(table.header), [table.header, *table.rows])
-    some = table.rows[:: max(1, len(table.rows) // _TRIED)]
-    place = _image_column(table.header, some, images)
-    if place is None and (place := _image_column(table.header, table.rows, images)) is None:
+    table = read_table(uri, images, notes)
+    place = image_column(table, images)
+    if place is None:
         return Labels(notes=notes)
-    label = _label_column(table.header, place)
+    label = label_column(table.header, place)
     if label is None:
         listed = ", ".join(header or "?" for header in table.header[:5])
         notes.say(f"{name} gives no labels: none of its columns ({listed}) is called label or class")
     pairs = []
     for row in table.rows:
-        found = images.find(_cell(row, place))
+        found = images.find(cell_of(row, place))
         if found is None:
-            notes.count(f"rows of {name} name none of these images, or several", example=_cell(row, place))
+            notes.count(f"rows of {name} name none of these images, or several", example=cell_of(row, place))
         else:
-            pairs.append((found, "" if label is None else _cell(row, label)))
+            pairs.append((found, "" if label is None else cell_of(row, label)))
     column = "" if label is None else f"column {repr(table.header[label]) if table.header[label] else label + 1}"
     return Labels(merged(pairs, name, notes), column, notes)
 
@@ -138,12 +142,31 @@ def merged(pairs: Iterable[tuple[str, str]], name: str, notes: Notes) -> dict[st
     return found
 
 
+def in_order(labels: Iterable[str]) -> list[str]:
+    """The distinct labels: numbers by value, anything else in bytewise order.
+
+    >>> in_order(["10", "9", "", "9"]), in_order(["b", "9", "10"])
+    (['9', '10'], ['10', '9', 'b'])
+    """
+    distinct = set(labels) - {""}
+    if all(label.isdecimal() for label in distinct):
+        return sorted(distinct, key=lambda label: (int(label), label))
+    return sorted(distinct, key=lambda label: label.encode("utf-8", "surrogateescape"))
+
+
+def image_column(table: Table, images: ImageNames) -> int | None:
+    """The column that names images, None where there is none; of a large table, a sample of the rows shows it."""
+    some = table.rows[:: max(1, len(table.rows) // _TRIED)]
+    place = _image_column(table.header, some, images)
+    return _image_column(table.header, table.rows, images) if place is None else place
+
+
 def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) -> int | None:
     """The column that names images: with extensions rather than without, under a fitting header, in most rows.
 
     Where images are called 1.png, 2.png and so on, numbers of rows or classes name images too.
     """
-    found = {at: [cell for row in rows if images.find(cell := _cell(row, at))] for at in range(len(header))}
+    found = {at: [cell for row in rows if images.find(cell := cell_of(row, at))] for at in range(len(header))}
     most = max(map(len, found.values()), default=0)
     likely = [at for at, cells in found.items() if cells and len(cells) * 2 >= most]
 
@@ -155,7 +178,8 @@ def _image_column(header: list[str], rows: list[list[str]], images: ImageNames) 
     return max(likely, key=worth, default=None)
 
 
-def _label_column(header: list[str], place: int) -> int | None:
+def label_column(header: list[str], place: int) -> int | None:
+    """The column of labels in a table whose images are in column ``place``; None where no header is like one."""
     others = [at for at in range(len(header)) if at != place]
     named = sorted((rank, at) for at in others if (rank := label_rank(header[at])) is not None)
     if not named and len(others) == 1 and header[others[0]].lower() not in _TEXTS:
@@ -175,10 +199,18 @@ def label_rank(header: str) -> int | None:
     return next((len(_HEADERS) + at for at, word in enumerate(_WORDS) if word in plain), None)
 
 
-def _rows(uri: str, name: str, notes: Notes) -> _Table:
-    text = text_of(uri, notes)
+def read_table(uri: str, images: ImageNames, notes: Notes, lists: bool = False) -> Table:
+    """The rows of a table: CSV, TSV or JSON lines, whose first line is no header where it names one of the images.
+
+    Args:
+        uri: Path or uri of the table.
+        images: The images that it may name.
+        notes: Told what cannot be read.
+        lists: Whether lists in JSON lines become cells, as JSON; otherwise they are left out.
+    """
+    name, text = basename(uri), text_of(uri, notes)
     if name.lower().endswith(".jsonl"):
-        return _json_rows(text, name, notes)
+        return _json_rows(text, name, notes, lists)
     text, dialect = dialect_of(text)
     try:
         lines = csv.reader(io.StringIO(text, newline=""), **dialect)
@@ -186,10 +218,16 @@ def _rows(uri: str, name: str, notes: Notes) -> _Table:
     except csv.Error as error:
         notes.say(f"{name} cannot be read: {error}")
         rows = []
-    return _Table([cell.strip() for cell in rows[0]], rows[1:]) if rows else _Table([], [])
+    if not rows:
+        return Table([], [])
+    header = [cell.strip() for cell in rows[0]]
+    named = any(_is_image(cell) or images.find(cell) for cell in header)
+    if named and all(label_rank(cell) is None for cell in header):
+        return Table([""] * len(header), rows)
+    return Table(header, rows[1:])
 
 
-def _json_rows(text: str, name: str, notes: Notes) -> _Table:
+def _json_rows(text: str, name: str, notes: Notes, lists: bool) -> Table:
     entries = []
     for line in filter(str.strip, text.split("\n")):
         try:
@@ -197,14 +235,17 @@ def _json_rows(text: str, name: str, notes: Notes) -> _Table:
         except (ValueError, RecursionError):
             entry = None
         if isinstance(entry, dict):
-            entries.append({key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)})
+            kept = {key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)}
+            long = {key: json.dumps(value) for key, value in entry.items() if lists and isinstance(value, list)}
+            entries.append(kept | long)
         else:
             notes.count(f"lines of {name} are not JSON objects: left out", example=line[:60])
     header = list(dict.fromkeys(key for entry in entries for key in entry))
-    return _Table(header, [[entry.get(key, "") for key in header] for entry in entries])
+    return Table(header, [[entry.get(key, "") for key in header] for entry in entries])
 
 
-def _cell(row: list[str], at: int) -> str:
+def cell_of(row: list[str], at: int) -> str:
+    """A cell, empty where the row is shorter."""
     return row[at].strip() if at < len(row) else ""
 
 

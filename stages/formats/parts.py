@@ -101,6 +101,17 @@ def unwrapped(names: list[str], prefix: str, split: str) -> str:
         prefix = f"{prefix}{top}/"
 
 
+def tops(names: list[str], prefix: str) -> list[str]:
+    """The folders directly below a folder that have files.
+
+    Args:
+        names: Relative names of files.
+        prefix: The folder as a prefix of names.
+    """
+    below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return list(dict.fromkeys(name.partition("/")[0] for name in below if "/" in name))
+
+
 def is_container(prefix: str) -> bool:
     """Whether a folder is one such as ``images``, whose sub-folders need not be classes."""
     return prefix.rstrip("/").rpartition("/")[2].lower() in _CONTAINERS
