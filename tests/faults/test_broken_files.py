@@ -242,6 +242,9 @@ def test_the_good_ones_are_as_if_they_were_alone(ran, tiny, tmp_path):
         np.testing.assert_allclose(row.pop("map"), expected[key].pop("map"), atol=1e-3)  # float16 of at most 1
         for name in ("prob", "map_scale"):
             np.testing.assert_allclose(row.pop(name), expected[key].pop(name), rtol=1e-5)
+        quality, other = row.pop("quality"), expected[key].pop("quality")  # of the float16 map
+        assert (quality is None) == (other is None)
+        np.testing.assert_allclose(np.float64(quality), np.float64(other), atol=1e-3)
         np.testing.assert_allclose(row.pop("box"), expected[key].pop("box"), atol=1)
         assert row == expected[key]
 
