@@ -8,6 +8,14 @@ import pytest
 from pipeline.engine.interrupt import Interruption, draining, handling, interrupt
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A hangup is heard, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_asks_and_the_block_ends_as_a_shell_expects(signum, code):
     before = signal.getsignal(signum)
