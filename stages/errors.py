@@ -3,6 +3,7 @@
 import re
 
 _ADVICE = re.compile(r"[;.]?\s+(?:use|set) sys\.set_\w+\(.*", re.DOTALL)
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED")  # the last of cuDNN and cuBLAS
 _LISTED = 20
 """Number of names that an error lists at most."""
 
@@ -94,6 +95,9 @@ def first_line(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether numpy or torch could not allocate memory; torch has an error type for this on GPUs only."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text
+    """Whether numpy, torch or a library of the GPU could not allocate memory.
+
+    >>> is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    True
+    """
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)

@@ -15,6 +15,13 @@ from tests.runs import write_tiny
 if "PYTEST_XDIST_WORKER" in os.environ:  # Processes that share the cores test by test are faster with a thread each.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gpu", "tests of a GPU (-m gpu)")
+    group.addoption("--device", default="cuda", help="cpu tries them without a GPU")
+    group.addoption("--photographs", help="Kaggle-style folder of some photographs of ILSVRC's validation set")
+
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

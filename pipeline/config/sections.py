@@ -269,7 +269,7 @@ class RuntimeConfig(Section):
     """Images per shard, the unit of retry and commit; auto: about 32 shards of 32 to 1024 images. Fixed once a run has
     begun."""
     batch_size: Count | Literal["auto"] = "auto"
-    """Images per forward pass; auto: 32 on CPU, 64 on GPU. Fixed once a run has begun."""
+    """Images per forward pass; auto: 32 on CPU, 128 on GPU. Fixed once a run has begun."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """cpu, cuda or cuda:N; auto uses a GPU where there is one."""
     workers: Count | Literal["auto"] = "auto"
@@ -283,6 +283,8 @@ class RuntimeConfig(Section):
     native code that keeps Python's lock have no bound."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; fixed once a run has begun."""
+    deterministic: bool = False
+    """Whether a GPU must give equal bits every time, at some cost; CPUs always do."""
     max_failures: Share = 0.01
     """Share of images that may fail; where more fail, the run ends with exit code 4."""
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from pipeline.engine.blame import check_reachable
 from pipeline.engine.machine import peak_memory, process_name
-from pipeline.engine.plan import Outcome, process, total
+from pipeline.engine.plan import Group, Outcome, process, total
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import FAITHFULNESS, MACHINE, error_table, prediction_table
-from stages.batch import Batch, ImageError, Stage, concat, length, take
+from stages.batch import Batch, ImageError, concat, length, take
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics import counts as metrics
 
@@ -117,8 +117,8 @@ def leave_out(batch: Batch, culprits: Culprits) -> Outcome:
     return Outcome(take(batch, ~bad) if bad.any() else batch, errors)
 
 
-def advance(stages: list[Stage], before: Outcome) -> Outcome:
-    """Take a batch through further stages."""
-    after = process(stages, before.rows)
+def advance(group: Group, before: Outcome) -> Outcome:
+    """Take a batch through the stages of a further group."""
+    after = process(group.stages, before.rows, group.limit)
     memory = before.memory | {process_name(): peak_memory()}
     return Outcome(after.rows, before.errors + after.errors, before.seconds | after.seconds, memory)

@@ -13,6 +13,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def computes_in_bf16() -> bool:
+    """Whether this machine's CPUs multiply in bfloat16; others imitate it, which is slower than float32."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as description:
+            flags = next((line for line in description if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+
+
 def process_name() -> str:
     """Name of this process, unique in a cluster: host:pid."""
     return f"{socket.gethostname()}:{os.getpid()}"

@@ -10,10 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from stages.batch import Answer, Batch, ImageError, Resources, Stage, concat, length, take
+from pipeline.engine.allocator import keep_memory
+from pipeline.engine.gpu import noticing_loss
+from stages.batch import Answer, Batch, ImageError, Resources, Stage, concat, length, ragged, take
 from stages.errors import OutOfMemoryError, is_out_of_memory
 
 MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore", "others")
+
+
+@dataclass
+class Limit:
+    """The largest batch that a process takes in one piece; lowered once one has not fitted in memory.
+
+    Attributes:
+        images: Number of its images; None before any has failed to fit.
+    """
+
+    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -23,15 +36,23 @@ class Group:
     Attributes:
         stages: The stages, in order.
         resources: Resources of one worker.
+        limit: The largest batch that its worker takes in one piece.
     """
 
     stages: list[Stage]
     resources: Resources
+    limit: Limit = field(default_factory=Limit)
 
     def setup(self) -> None:
-        """Prepare every stage; once per worker."""
-        for stage in self.stages:
-            stage.setup()
+        """Prepare every stage; once per worker.
+
+        Raises:
+            DeviceLostError: The GPU fails.
+        """
+        keep_memory()
+        with noticing_loss():
+            for stage in self.stages:
+                stage.setup()
 
 
 @dataclass
@@ -49,6 +70,28 @@ class Outcome:
     errors: list[tuple[int, str, ImageError]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Between processes, thousands of small maps are slow, and one large array is not.
+        return {**self.__dict__, "rows": {name: _stacked(column) for name, column in self.rows.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        rows = {name: ragged(one.of) if isinstance(one, _Stack) else one for name, one in state["rows"].items()}
+        self.__dict__.update(state, rows=rows)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A column of arrays of one shape, as one array."""
+
+    of: np.ndarray
+
+
+def _stacked(column: np.ndarray) -> np.ndarray | _Stack:
+    if column.dtype != object or not len(column) or not all(isinstance(one, np.ndarray) for one in column):
+        return column
+    one_form = len({(one.shape, one.dtype) for one in column}) == 1 and column[0].dtype != object
+    return _Stack(np.stack(list(column))) if one_form else column
 
 
 def plan(stages: list[Stage]) -> list[Group]:
@@ -74,26 +117,34 @@ def plan(stages: list[Stage]) -> list[Group]:
     return groups
 
 
-def process(stages: list[Stage], batch: Batch) -> Outcome:
+def process(stages: list[Stage], batch: Batch, limit: Limit | None = None) -> Outcome:
     """Take one batch through stages; images that fail in a stage leave the batch after it.
 
-    A batch that does not fit in memory is taken through all stages again in two halves.
+    A batch that does not fit in memory is taken through all stages again in two halves, and later ones at once.
 
     Args:
         stages: Stages that are set up, see :meth:`Group.setup`.
         batch: Columns that the first stage reads, and ``image_id`` and ``uri``, which identify errors.
+        limit: The largest batch to take in one piece; lowered where it does not fit.
 
     Raises:
         OutOfMemoryError: A half does not fit either.
+        DeviceLostError: The GPU fails.
         ValueError: A stage returned something other than a batch.
     """
-    try:
-        return _process(stages, batch)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-    # Outside the handler: the error's traceback keeps alive what the stages have allocated.
+    with noticing_loss():
+        return _process_whole_or_halved(stages, batch, limit or Limit())
+
+
+def _process_whole_or_halved(stages: list[Stage], batch: Batch, limit: Limit) -> Outcome:
     count = length(batch)
+    if limit.images is None or count <= limit.images:
+        try:
+            return _process(stages, batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    # Outside the handler: the error's traceback keeps alive what the stages have allocated.
     middle = (count + 1) // 2
     try:
         halves = [_process(stages, take(batch, part)) for part in (slice(middle), slice(middle, None)) if count > 1]
@@ -106,6 +157,7 @@ def process(stages: list[Stage], batch: Batch) -> Outcome:
             f"runtime.batch_size: out of memory with {count} images, and with {middle}; "
             f"set it to {max(middle // 2, 1)} and choose another --out, or ask for fewer explain.methods"
         )
+    limit.images = max(middle, limit.images or 0)  # Another thread's larger batch may have been halved meanwhile.
     rows = [half.rows for half in halves if length(half.rows)]
     errors = [error for half in halves for error in half.errors]
     return Outcome(concat(rows), errors, total(half.seconds for half in halves))

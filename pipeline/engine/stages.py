@@ -48,6 +48,7 @@ def seeing_stages(recipe: FullRecipe, device: str) -> tuple[Decode, Classify]:
             config.explain.dilate,
             recipe.network.outputs,
             recipe.network.groups,
+            config.runtime.deterministic,
         ),
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from types import ModuleType
 
 from pipeline.config.sections import Config
 from pipeline.store.info import RunInfo
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
+
+log = logging.getLogger("wsl_pipeline")
 
 
 def executor_of(config: Config) -> ModuleType:
@@ -33,15 +36,36 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
     if device != "cpu" and not gpus:
         raise ConfigurationError(f"runtime.device: {device}, but there is no GPU here; use auto or cpu")
     if runtime.executor == "ray":
+        _check_shares(device, runtime.gpus_per_worker)
         if device != "cpu" and runtime.gpus_per_worker > gpus:
             raise ConfigurationError(
                 f"runtime.gpus_per_worker: {runtime.gpus_per_worker}, but the cluster has {gpus:g} GPUs"
             )
         # Each Ray worker sees its own GPU as the first one.
         return _kind(device), None if runtime.workers == "auto" else runtime.workers
-    if device == "cpu":
-        return device, cpus if runtime.workers == "auto" else min(runtime.workers, cpus)
-    return device, min(4, cpus) if runtime.workers == "auto" else runtime.workers
+    if device == "cuda" and gpus > 1:
+        log.warning("runtime.executor: inline uses 1 of %d GPUs; ray uses all of them", gpus)
+    if runtime.workers == "auto":
+        return device, cpus
+    return device, min(runtime.workers, cpus) if device == "cpu" else runtime.workers
+
+
+def _check_shares(device: str, gpus_per_worker: float) -> None:
+    """Check that workers and GPUs go together on Ray, which gives every worker its GPU.
+
+    Raises:
+        ConfigurationError: They do not.
+    """
+    if ":" in device:
+        raise ConfigurationError(
+            f"runtime.device: Ray gives every worker a GPU; use cuda instead of {device}, or choose the GPUs with "
+            "CUDA_VISIBLE_DEVICES before Ray starts"
+        )
+    if device != "cpu" and abs(gpus_per_worker * round(1 / gpus_per_worker) - 1) > 0.02:
+        raise ConfigurationError(
+            f"runtime.gpus_per_worker: {gpus_per_worker:g} is not one GPU divided by a number of workers; use 1, 0.5 "
+            "or 0.25, since a worker uses one GPU at most"
+        )
 
 
 def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
@@ -56,7 +80,7 @@ def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
     check_device(directory, info, device)
     if info.batch_size is None:
         size = config.runtime.batch_size
-        info.batch_size = (32 if now == "cpu" else 64) if size == "auto" else size
+        info.batch_size = (32 if now == "cpu" else 128) if size == "auto" else size
         info.device = now
         directory.write_info(info)
     return info.batch_size

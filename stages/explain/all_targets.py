@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from stages.trace.trace import Trace
+from stages.trace.trace import Trace, same
 
 Computed = TypeVar("Computed", Tensor, tuple[Tensor, Tensor])
 
@@ -25,7 +24,7 @@ def for_all_targets(function: Callable[[Trace, Tensor], Computed]) -> Callable[[
     @wraps(function)
     def of_one(trace: Trace, target: Tensor) -> Computed:
         asked = trace.asked
-        columns = [] if asked is None else [at for at, one in enumerate(asked.unbind(1)) if torch.equal(one, target)]
+        columns = [] if asked is None else [at for at, one in enumerate(asked.unbind(1)) if same(one, target)]
         if asked is None or not columns:
             return _column(function(trace, target[:, None]), 0)
         if function not in trace.kept:

@@ -180,10 +180,19 @@ class Trace:
 
     def _checked(self, target: Tensor) -> Tensor:
         count = self.logits.shape[1]
+        if target.is_cuda:  # A look at it would wait for all that the GPU has to do before.
+            return target
         if ((target < 0) | (target >= count)).any():
             wrong = next(one for one in target.tolist() if not 0 <= one < count)
             raise ConfigurationError(f"class {wrong} cannot be explained: the network has classes 0 to {count - 1}")
         return target
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors that nobody changes have the same values; on a GPU, where a look waits, the same memory."""
+    if one.is_cuda:
+        return (one.data_ptr(), one.shape, one.stride()) == (other.data_ptr(), other.shape, other.stride())
+    return torch.equal(one, other)
 
 
 class _Gradients:
@@ -206,7 +215,7 @@ class _Gradients:
             score: (N,) scores of those classes.
             room: Number of targets that are kept; the oldest is dropped.
         """
-        found = next((gradients for kept, gradients in self._kept if torch.equal(kept, target)), None)
+        found = next((gradients for kept, gradients in self._kept if same(kept, target)), None)
         if found is None:
             found = torch.autograd.grad(score.sum(), list(self._maps), retain_graph=True)
             self._kept = [*self._kept, (target, found)][-room:]

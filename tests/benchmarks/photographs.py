@@ -13,14 +13,14 @@ def repeat_sample(sample: Path, folder: Path, count: int) -> Path:
     """A Kaggle-style folder of ``count`` images that repeats the sample's.
 
     Args:
-        sample: A Kaggle-style folder.
+        sample: A Kaggle-style folder, of whose images some may be missing.
         folder: Where to make the new one.
         count: Images.
     """
     root = folder / f"photographs-{count}"
     (root / _IMAGES).mkdir(parents=True)
     with open(sample / "LOC_val_solution.csv", newline="") as file:
-        entries = list(csv.DictReader(file))
+        entries = [one for one in csv.DictReader(file) if (sample / _IMAGES / f"{one['ImageId']}.JPEG").is_file()]
     with open(root / "LOC_val_solution.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["ImageId", "PredictionString"])

@@ -187,7 +187,7 @@ def test_a_local_cluster_is_closed_to_others(temporary, monkeypatch):
         assert {one.rsplit(":", 1)[0] for one in addresses} <= LOOPBACK, addresses
     finally:
         cluster.disconnect()
-    assert list(temporary.iterdir()) == [] and processes(folder) == []
+    assert list(temporary.iterdir()) == [] and left(temporary) == []
 
 
 def settings() -> dict[str, str]:

@@ -27,6 +27,7 @@ from types import TracebackType
 import numpy as np
 
 from pipeline.engine.executors.deadline import GRACE, START, deadline
+from pipeline.engine.gpu import DeviceLostError
 from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job
 from pipeline.engine.plan import Group, process
@@ -209,6 +210,8 @@ def _serve(notes: int) -> None:
                     rows = process([stage], rows).rows
                     if not length(rows):
                         break
+        except DeviceLostError:
+            raise
         except Exception as error:
             # An exception does not kill the process: the worker raises it as well and handles it there.
             print(error, file=sys.stderr)

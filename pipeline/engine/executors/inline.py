@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from pipeline.engine.executors.ledger import ShardFailedError
+from pipeline.engine.gpu import AT_ONCE
 from pipeline.engine.job import Committed, Job, advance
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group, Outcome
@@ -69,7 +70,6 @@ def execute(
     Raises:
         ShardFailedError: A batch, or the storage of a shard, is not done after the job's time limit.
     """
-    stages = [stage for group in groups for stage in group.stages]
     for group in groups:
         group.setup()
     ready()
@@ -78,10 +78,16 @@ def execute(
     # Two shards at once: the next shard's batches fill the cores while the last batches of one finish.
     running: deque[tuple[Shard, list[tuple[str, Future[Outcome]]]]] = deque()
     hung = False
+    of_gpu = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="wsl-pipeline-gpu")
 
     def begin(batch: Outcome) -> tuple[str, Future[Outcome]]:
         uris = batch.rows["uri"]
-        return f"the batch from {uris[0]} to {uris[-1]}", pool.submit(advance, stages, batch)
+        return f"the batch from {uris[0]} to {uris[-1]}", pool.submit(through, batch)
+
+    def through(batch: Outcome) -> Outcome:
+        for group in groups:
+            batch = of_gpu.submit(advance, group, batch).result() if group.resources.gpus else advance(group, batch)
+        return batch
 
     def finish(shard: Shard, batches: list[tuple[str, Future[Outcome]]]) -> Committed:
         outcomes = [_within(job, batch, name) for name, batch in batches]
@@ -101,7 +107,8 @@ def execute(
         hung = True
         raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (pool, of_gpu):
+            threads.shutdown(wait=False, cancel_futures=True)
         storage.shutdown(wait=not hung)  # Nothing is stored once the run directory is no longer locked.
 
 

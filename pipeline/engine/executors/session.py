@@ -72,10 +72,11 @@ class Session:
                 os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End the processes that are left, and remove the folder."""
+        """End the processes that are left, and remove the folder.
+
+        The process that waits for that looks again a second later, and ends.
+        """
         _remove(self.folder)
-        self._watcher.kill()  # Not before: this process may be killed, too.
-        self._watcher.wait()
 
 
 def _remove(folder: Path) -> None:
@@ -101,10 +102,11 @@ def _main() -> None:
     folder, driver = Path(sys.argv[1]), int(sys.argv[2])
     for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # Whoever ends everything here ends the driver, too.
         signal.signal(one, signal.SIG_IGN)
-    while os.getppid() == driver:
+    while os.getppid() == driver and folder.exists():
         time.sleep(LOOK_EVERY)
     _remove(folder)
-    time.sleep(1)  # A process that was about to start as the driver died has found its folder gone, or made it again.
+    # A process that was about to start, and has no environment as it does, has found its folder gone or made it again.
+    time.sleep(1)
     _remove(folder)
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pickle
 import weakref
 
 import numpy as np
 import pytest
 
-from pipeline.engine.plan import plan, process
+from pipeline.engine.plan import Limit, Outcome, plan, process
 from stages.batch import Answer, Batch, ImageError, Resources, Stage, ragged, take
 from stages.classify.stage import Classify
 from stages.errors import OutOfMemoryError
@@ -205,3 +206,39 @@ def test_an_image_that_fails_anywhere_changes_no_other(traced, position):
                 np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4)  # Another batch rounds otherwise.
             else:
                 np.testing.assert_array_equal(mine, expected)
+
+
+class Large(Add):
+    """Fails with batches above some images, for want of memory."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__((), ())
+        self.most, self.sizes = most, []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch["image_id"]))
+        if self.sizes[-1] > self.most:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return batch
+
+
+def test_a_halved_batch_is_remembered():
+    stage, limit = Large(4), Limit()
+    for _ in range(2):
+        assert len(process([stage], {"image_id": np.arange(7)}, limit).rows["image_id"]) == 7
+    process([stage], {"image_id": np.arange(4)}, limit)
+    assert stage.sizes == [7, 4, 3, 4, 3, 4]
+
+
+def test_columns_of_small_arrays_travel_as_one():
+    maps = [np.full((2, 3), number, np.float16) for number in range(50)]
+    boxes = [np.zeros((number % 3, 4)) for number in range(50)]
+    sent: list[pickle.PickleBuffer] = []
+    rows = {"map": ragged(maps), "boxes": ragged(boxes), "uri": ragged(["a"] * 50), "n": np.arange(50)}
+    data = pickle.dumps(Outcome(rows), 5, buffer_callback=sent.append)
+    assert len(sent) < 60
+    found = pickle.loads(data, buffers=sent).rows
+    assert list(found) == list(rows)
+    for name, column in rows.items():
+        assert found[name].dtype == column.dtype and found[name].shape == column.shape
+        assert all(np.array_equal(one, other) for one, other in zip(found[name], column, strict=True))

@@ -1,0 +1,43 @@
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.engine.workers import place
+from stages.errors import ConfigurationError
+
+
+def having(cpus: int, gpus: float) -> SimpleNamespace:
+    """An executor on a machine of such a size."""
+    return SimpleNamespace(capacity=lambda: (cpus, gpus))
+
+
+def test_a_worker_gets_a_share_of_one_gpu(tiny):
+    config = tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.5")
+    assert place(config, having(8, 2)) == ("cuda", None)
+    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.33"), having(8, 2)) == ("cuda", None)
+    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=2"), having(8, 0)) == ("cpu", None)
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("runtime.gpus_per_worker=2", "runtime.gpus_per_worker: 2 is not one GPU divided by a number of workers"),
+        ("runtime.gpus_per_worker=0.4", "runtime.gpus_per_worker: 0.4 is not one GPU divided"),
+        ("runtime.gpus_per_worker=100", "runtime.gpus_per_worker: 100 is not one GPU divided"),
+        ("runtime.device=cuda:1", "runtime.device: Ray gives every worker a GPU; use cuda instead of cuda:1"),
+    ],
+)
+def test_what_ray_cannot_give_is_refused(tiny, option, line):
+    with pytest.raises(ConfigurationError, match=line):
+        place(tiny("runtime.executor=ray", option), having(8, 4))
+
+
+def test_inline_uses_all_cores_and_says_that_it_uses_one_gpu(tiny, caplog):
+    assert place(tiny("runtime.device=cuda"), having(8, 4)) == ("cuda", 8)
+    assert [one.message for one in caplog.records] == [
+        "runtime.executor: inline uses 1 of 4 GPUs; ray uses all of them"
+    ]
+    caplog.clear()
+    assert place(tiny("runtime.device=cuda:2"), having(8, 4)) == ("cuda:2", 8)
+    assert place(tiny(), having(8, 0)) == ("cpu", 8)
+    assert not caplog.records
