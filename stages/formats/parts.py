@@ -120,4 +120,16 @@ def is_container(prefix: str) -> bool:
 def note_part(notes: Notes, taken: str, folders: list[str]) -> None:
     """Say which part is taken, and what the others are called."""
     others = sorted(name for name in parts_among({*folders, taken}) if name != taken)
-    notes.say(f"the images of {taken}/ are taken" + (f"; data.split takes {' or '.join(others)}" if others else ""))
+    note_taken(notes, f"the images of {taken}/ are", others)
+
+
+def note_taken(notes: Notes, subject: str, others: Iterable[str]) -> None:
+    """Say what is taken, and which parts are there besides.
+
+    Args:
+        notes: Told so.
+        subject: What is taken, with its verb: ``the images of train/ are``.
+        others: Names of the other parts.
+    """
+    also = " or ".join(others)
+    notes.say(f"{subject} taken" + (f"; data.split takes {also}" if also else ""))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from stages.errors import ConfigurationError, DataError
 from stages.formats.folder import require_folder
 from stages.formats.imagefolder.selection import is_pattern, matching
-from stages.formats.parts import candidates, parts_among
+from stages.formats.parts import candidates, note_taken, parts_among
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
 from stages.ingest.paths import basename, join, parent
@@ -96,7 +96,7 @@ def _part(root: str, names: list[str], split: str, notes: Notes) -> list[str]:
     if not parts:
         return names
     others = sorted(one for one in parts_among(chosen) if one != parts[0])
-    notes.say(f"the part {parts[0]} is taken" + (f"; data.split takes {' or '.join(others)}" if others else ""))
+    note_taken(notes, f"the part {parts[0]} is", others)
     return [name for name, group in zip(names, chosen, strict=True) if group == parts[0]]
 
 

@@ -9,7 +9,7 @@ from stages.errors import ConfigurationError, DataError
 from stages.formats.csv import Options
 from stages.formats.csv.columns import Columns, columns_of
 from stages.formats.folder import find_images
-from stages.formats.parts import candidates, parts_among, unwrapped
+from stages.formats.parts import candidates, note_taken, parts_among, unwrapped
 from stages.formats.source import Notes
 from stages.formats.system_files import system_kind
 from stages.formats.tables import SUFFIXES, ImageNames, Table, cell_of, read_table
@@ -139,6 +139,6 @@ def rows_of(place: Place, split: str, by_name: bool, notes: Notes) -> list[list[
     if not parts:
         return rows
     others = [one for one in values if one != parts[0]]
-    notes.say(f"the rows of {parts[0]} are taken" + (f"; data.split takes {' or '.join(others)}" if others else ""))
+    note_taken(notes, f"the rows of {parts[0]} are", others)
     notes.count(f"rows of {place.name} are of no part: left out", sum(not cell_of(row, at) for row in rows))
     return [row for row in rows if cell_of(row, at) == parts[0]]

@@ -7,6 +7,7 @@ from collections.abc import Container
 
 from stages.errors import ConfigurationError
 from stages.formats.delimited import text_of
+from stages.formats.parts import note_taken
 from stages.formats.source import Notes
 from stages.formats.voc import Options
 from stages.formats.voc.layout import composed
@@ -41,7 +42,7 @@ def find_set(root: str, folder: str, names: list[str], split: str, notes: Notes)
         raise ConfigurationError(f"{join(root, folder)} has no {split}.txt; it has {', '.join(parts)}", about="split")
     chosen = next((one for one in _ORDER if one in parts), parts[0])
     others = [one for one in parts if one != chosen]
-    notes.say(f"the images of {chosen}.txt are taken" + (f"; data.split takes {' or '.join(others)}" if others else ""))
+    note_taken(notes, f"the images of {chosen}.txt are", others)
     return f"{folder}{chosen}.txt"
 
 

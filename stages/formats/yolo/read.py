@@ -14,6 +14,7 @@ from stages.errors import DataError
 from stages.formats.delimited import text_of
 from stages.formats.folder import find_images
 from stages.formats.labels import main_class
+from stages.formats.parts import note_taken
 from stages.formats.source import Notes, Source
 from stages.formats.yolo import Options
 from stages.formats.yolo.dataset_file import DatasetFile, read_dataset_file
@@ -98,8 +99,7 @@ def _of_part(
         if images:
             others = [one for one in dataset.parts if one != part]
             if part != split:
-                more = f"; data.split takes {' or '.join(others)}" if others else ""
-                notes.say(f"the images of {part} are taken{more}")
+                note_taken(notes, f"the images of {part} are", others)
             return images
     listed = ", ".join(place for places in dataset.parts.values() for place in places)
     raise DataError(f"{root}: none of the images of {listed} is there", about="root")
