@@ -81,12 +81,16 @@ def _entries(folder: str) -> Iterator[str]:
 
 
 def _by_names(names: Iterable[str]) -> str | None:
-    """The configuration for the names of files that are particular to it."""
+    """The configuration for the names of files and folders that are particular to it."""
+    seen = set()
     for name in names:
+        seen.add(name)
         if name.startswith(("ILSVRC", "LOC_val_solution")):
             return "imagenet-val"
         if name.lower().endswith(".json") and ("annotations" in name or name.startswith("instances_")):
             return "coco"
         if name.lower().endswith((".parquet", ".tar")):
             return "parquet" if name.lower().endswith(".parquet") else "webdataset"
-    return None
+    if "VOCdevkit" in seen or {"Annotations", "JPEGImages"} <= seen:
+        return "voc"
+    return "yolo" if "data.yaml" in seen or {"images", "labels"} <= seen else None

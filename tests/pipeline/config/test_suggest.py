@@ -69,6 +69,11 @@ def test_pictures_that_a_shell_listed(pictures):
         (["cat/a.jpg", "metadata.jsonl"], "imagefolder"),
         (["data/train-00000-of-00001.parquet"], "parquet"),
         (["classes.txt", "train/000000.tar"], "webdataset"),
+        (["Annotations/a.xml", "JPEGImages/a.jpg"], "voc"),
+        (["VOCdevkit/VOC2007/JPEGImages/a.jpg"], "voc"),
+        (["data.yaml", "train/images/a.jpg"], "yolo"),
+        (["images/a.jpg", "labels/a.txt"], "yolo"),
+        (["images/a.jpg", "images/b.jpg"], "imagefolder"),
     ],
 )
 def test_layouts_of_other_formats(names, configuration, tmp_path):
