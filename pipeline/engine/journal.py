@@ -39,6 +39,8 @@ class Journal(logging.Handler):
     def __init__(self, lines: _Lines) -> None:
         super().__init__()
         self._lines = lines
+        self._waiting: list[str] = []
+        self._writing = False
 
     def commit(self, report: Committed) -> None:
         """Log that a shard is committed."""
@@ -57,8 +59,16 @@ class Journal(logging.Handler):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "process": process_name(), "event": event} | fields
         with self.lock or nullcontext():  # Several threads may commit.
-            self._lines.write(json.dumps(line) + "\n")
-            self._lines.flush()
+            self._waiting.append(json.dumps(line) + "\n")
+            if self._writing:  # A signal's message, in the middle of another line of this thread.
+                return
+            self._writing = True
+            try:
+                while self._waiting:
+                    self._lines.write(self._waiting.pop(0))
+                    self._lines.flush()
+            finally:
+                self._writing = False
 
 
 class _Objects:
