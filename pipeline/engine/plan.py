@@ -157,7 +157,7 @@ def _process_whole_or_halved(stages: list[Stage], batch: Batch, limit: Limit) ->
             f"runtime.batch_size: out of memory with {count} images, and with {middle}; "
             f"set it to {max(middle // 2, 1)} and choose another --out, or ask for fewer explain.methods"
         )
-    limit.images = max(middle, limit.images or 0)  # Another thread's larger batch may have been halved meanwhile.
+    limit.images = min(middle, limit.images or middle)
     rows = [half.rows for half in halves if length(half.rows)]
     errors = [error for half in halves for error in half.errors]
     return Outcome(concat(rows), errors, total(half.seconds for half in halves))

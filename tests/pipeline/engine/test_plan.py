@@ -228,6 +228,10 @@ def test_a_halved_batch_is_remembered():
         assert len(process([stage], {"image_id": np.arange(7)}, limit).rows["image_id"]) == 7
     process([stage], {"image_id": np.arange(4)}, limit)
     assert stage.sizes == [7, 4, 3, 4, 3, 4]
+    stage.most = 2  # Less memory than before: the limit follows.
+    for _ in range(2):
+        process([stage], {"image_id": np.arange(4)}, limit)
+    assert stage.sizes[6:] == [4, 2, 2, 2, 2]
 
 
 def test_columns_of_small_arrays_travel_as_one():
