@@ -98,23 +98,37 @@ def test_a_driver_killed_as_its_cluster_starts_leaves_nothing(tiny_data, tmp_pat
     assert left(temporary) == []
 
 
+def titled(folder: Path, mode: str) -> subprocess.Popen[str]:
+    """A process that has opened a log in a folder, and whose title stands over all of its environment."""
+    code = (
+        "import sys, time, ray._raylet; log = open(sys.argv[1] + '/log', sys.argv[2]); "
+        "ray._raylet.setproctitle('ray::Agent'); print(flush=True); time.sleep(600)"
+    )
+    (folder / "log").touch()
+    command = [sys.executable, "-c", code, str(folder), mode]
+    process = subprocess.Popen(command, env={MARK: str(folder)}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "\n"
+    assert not Path(f"/proc/{process.pid}/environ").read_bytes().strip(b"\0")
+    return process
+
+
 def test_only_processes_that_belong_to_a_session_end_with_it(temporary):
     (temporary / "mine").write_text("")
     mine, other = Session(), Session()
     sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
     child = subprocess.Popen(sleeping, env=os.environ | {"RAY_AUTH_TOKEN_PATH": str(mine.token)})
-    # An agent's title stands where the beginning of its environment was.
-    agent = subprocess.Popen(sleeping, env={"PYTHONPATH": "", MARK: str(mine.folder)})
+    # Titles stand where environments were.
+    agent, follower = [titled(mine.folder, mode) for mode in ("w", "r")]
     stranger = subprocess.Popen(sleeping, env=os.environ | {"RAY_AUTH_TOKEN_PATH": str(other.token)})
     reader = subprocess.Popen([*sleeping, str(mine.folder)])
     try:
         mine.close()
         assert child.wait(5) == agent.wait(5) == -signal.SIGKILL
-        assert stranger.poll() is None and reader.poll() is None
+        assert stranger.poll() is follower.poll() is reader.poll() is None
         assert sorted(temporary.iterdir()) == sorted([temporary / "mine", other.folder])
     finally:
         other.close()
-        for one in (child, agent, stranger, reader):
+        for one in (child, agent, follower, stranger, reader):
             one.kill()
             one.wait()
     assert list(temporary.iterdir()) == [temporary / "mine"]

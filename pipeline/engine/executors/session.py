@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,7 @@ from pipeline.engine.import_path import import_path
 LOOK_EVERY = 0.5
 """Seconds between looks at whether the driver lives."""
 MARK = "WSL_PIPELINE_SESSION"
-"""Variable that names the folder. Ray's agents write their titles over the beginning of their environment, which Ray
-has sorted by name: this one stands behind that."""
+"""Variable that names the folder."""
 PATIENCE = 5.0
 """Seconds that killed processes may take to end."""
 
@@ -76,12 +76,12 @@ class Session:
 
         The process that waits for that looks again a second later, and ends.
         """
-        _remove(self.folder)
+        _remove(self.folder, os.getpid())
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Path, driver: int) -> None:
     last = time.monotonic() + PATIENCE
-    while (found := list(_processes(folder))) and time.monotonic() < last:
+    while (found := [pid for pid in _processes(folder) if pid != driver]) and time.monotonic() < last:
         for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -90,12 +90,22 @@ def _remove(folder: Path) -> None:
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """Processes that have inherited the folder's name, where the system lists them (Linux)."""
+    """Processes that have inherited the folder's name, where the system lists them (Linux).
+
+    Ray's agents write their titles over the beginning of their environment, and its order is chance: they are known by
+    the files in the folder that they write.
+    """
     mark = os.fsencode(folder.name)  # Nothing else has it, and part of the path before it may be lost.
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # It has ended, or is another user's.
-            if mark in (process / "environ").read_bytes() and int(process.name) != os.getpid():
+            environment = (process / "environ").read_bytes()
+            if mark in environment or (environment.startswith(b"\0") and _writes(process, mark)):
                 yield int(process.name)
+
+
+def _writes(process: Path, mark: bytes) -> bool:
+    files = (process / "fd").iterdir()
+    return any(mark in os.readlink(bytes(file)) and file.lstat().st_mode & stat.S_IWUSR for file in files)
 
 
 def _main() -> None:
@@ -104,10 +114,10 @@ def _main() -> None:
         signal.signal(one, signal.SIG_IGN)
     while os.getppid() == driver and folder.exists():
         time.sleep(LOOK_EVERY)
-    _remove(folder)
+    _remove(folder, driver)
     # A process that was about to start, and has no environment as it does, has found its folder gone or made it again.
     time.sleep(1)
-    _remove(folder)
+    _remove(folder, driver)
 
 
 if __name__ == "__main__":
