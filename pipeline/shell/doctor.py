@@ -16,13 +16,13 @@ def machine_facts() -> dict[str, Any]:
     """Versions, cores, memory, disk, GPUs and installed optional packages."""
     import torch
 
-    from stages.classify.sources.lite0 import weights_file
+    from stages.classify.sources.lite import LITE0
     from stages.errors import UserError
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     shared = shutil.disk_usage("/dev/shm").total / 2**30 if Path("/dev/shm").is_dir() else 0
     try:
-        demo = str(weights_file())
+        demo = str(LITE0.weights_file())
     except UserError as error:
         demo = str(error)
     return versions() | {

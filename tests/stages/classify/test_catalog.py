@@ -10,9 +10,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from stages.classify.architectures.densenet import adapted
-from stages.classify.architectures.lite0 import EfficientNetLite0
 from stages.classify.architectures.nin import NetworkInNetwork
 from stages.classify.catalog import CLASS_MAPS, GAP_LINEAR, MLP, NETWORKS, TOKENS
+from stages.classify.sources.lite import LITES
 from stages.trace.layout import to_maps
 from stages.trace.probe import last_spatial_layer
 
@@ -33,7 +33,7 @@ def build(spec: str, side: int | None = None) -> nn.Module:
             name, pretrained=False, **({} if "inception" in name else sized)
         )
     else:
-        module = {"nin": NetworkInNetwork, "lite0": EfficientNetLite0}[source]()
+        module = NetworkInNetwork() if source == "nin" else LITES[source].untrained(1000)[0]
     return adapted(module).eval().requires_grad_(False)
 
 

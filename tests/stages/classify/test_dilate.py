@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from stages.classify.architectures.lite0 import EfficientNetLite0
+from stages.classify.architectures.lite import EfficientNetLite
 from stages.classify.dilate import dilated
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
@@ -20,7 +20,7 @@ ALLOWED = {
     "resnext50": (models.resnext50_32x4d, "layer4", 96, 0),
     "wide_resnet50": (models.wide_resnet50_2, "layer4", 64, 0),
     "densenet121": (models.densenet121, "features.norm5", 128, 0),
-    "lite0": (EfficientNetLite0, "features", 128, 1),
+    "lite0": (EfficientNetLite, "features", 128, 1),
     "googlenet": (lambda: models.googlenet(aux_logits=False, init_weights=False), "inception5b", 128, 0),
 }
 

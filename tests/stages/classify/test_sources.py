@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.config.recipe import resolve
 from pipeline.engine.prepare import load_checked
 from stages.classes import ClassInfo, imagenet_classes
-from stages.classify.architectures import lite0
+from stages.classify.architectures import lite
 from stages.classify.network import Network, Preprocess
 from stages.classify.sources import SOURCES, check_spec, load_network
 from stages.classify.sources.class_names import as_classes
@@ -52,7 +52,7 @@ def test_lite0_recognises_a_photograph():
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_same_padding_is_tensorflows(side, kernel):
     """ceil(side / 2) outputs; the padding that is left over after an even split goes behind."""
-    conv = lite0.SameConv2d(1, 1, kernel, 2, bias=False)
+    conv = lite.SameConv2d(1, 1, kernel, 2, bias=False)
     x = torch.randn(1, 1, side, side)
     out = -(-side // 2)
     total = max((out - 1) * 2 + kernel - side, 0)
@@ -228,7 +228,7 @@ def test_mistakes_in_one_line(checkpoints, spec, error, message):
         ("digits-cnn:2", "digits-cnn takes nothing after it"),
         ("file:a.pt", "found no arch"),
         ("file:a.pt?arch=lite0&clases=names.txt", "found unknown clases"),
-        ("file:a.pt?arch=lite1", "unknown arch 'lite1'; did you mean lite0"),
+        ("file:a.pt?arch=lit0", "unknown arch 'lit0'; did you mean lite0"),
         ("file:a.pt?arch=torchvision:resnet5", "did you mean resnet50"),
         ("file:a.pt?arch=lite0&num_classes=0", "num_classes=0 is not a number from 1"),
         ("python:mynet", "write python:package.module:factory; found python:mynet"),

@@ -1,9 +1,11 @@
-"""EfficientNet-Lite0, the Lite0 row of Google's EfficientNet-Lite.
+"""Google's EfficientNet-Lite: Lite0, and its wider and deeper forms.
 
 MBConv blocks without squeeze and excitation, ReLU6 instead of SiLU, TensorFlow's SAME padding, head GAP + linear.
 """
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +19,30 @@ STAGES = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ]
-"""The stages: (repeats, kernel, stride of the first repeat, expansion, output channels)."""
+"""The stages of Lite0: (repeats, kernel, stride of the first repeat, expansion, output channels)."""
+
+
+def stages_of(width: float, depth: float) -> list[tuple[int, int, int, int, int]]:
+    """The stages of a form, as :data:`STAGES`; the first and the last keep their repeats.
+
+    Args:
+        width: Factor of the channels, which are then rounded to multiples of 8.
+        depth: Factor of the repeats, which are then rounded up.
+
+    >>> [(one[0], one[4]) for one in stages_of(1.1, 1.2)]
+    [(1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)]
+    """
+    inner = range(1, len(STAGES) - 1)
+    return [
+        (math.ceil(repeats * depth) if at in inner else repeats, kernel, stride, expansion, _rounded(channels * width))
+        for at, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES)
+    ]
+
+
+def _rounded(channels: float) -> int:
+    """The nearest multiple of 8 that is not more than a tenth smaller."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
 
 
 class SameConv2d(nn.Conv2d):
@@ -61,14 +86,14 @@ class MBConv(nn.Module):
         return out + x if self.residual else out
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
     """Maps (N, 3, S, S) normalised RGB to (N, 1000) logits; ``features`` ends in (N, 1280, S/32, S/32)."""
 
-    def __init__(self, num_classes: int = 1000) -> None:
+    def __init__(self, num_classes: int = 1000, width: float = 1, depth: float = 1) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Sequential(_conv(3, 32, 3, 2), _norm(32), nn.ReLU6(inplace=True))]
         channels = 32
-        for repeats, kernel, stride, expansion, outputs in STAGES:
+        for repeats, kernel, stride, expansion, outputs in stages_of(width, depth):
             for repeat in range(repeats):
                 layers.append(MBConv(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 channels = outputs
