@@ -11,6 +11,7 @@ from stages.boxes.frame import scored_empty, scored_in_frame
 from stages.boxes.instances import further_components
 from stages.boxes.largest import largest_pixels
 from stages.boxes.protocols import Protocol
+from stages.boxes.size_rule import shrunk
 from stages.ingest.geometry import to_displayed
 
 MOST = 127
@@ -159,7 +160,7 @@ class Components:
                 boxes.append(box)
                 component.append(number)
                 peak.append(share)
-        in_frame = np.array(boxes, np.float32).reshape(-1, 4)
+        in_frame = shrunk(np.array(boxes, np.float32).reshape(-1, 4), self.size, self.protocol.shrink)
         return np.array(rows, np.int64), in_frame, np.array(component, np.int8), np.array(peak, np.float32)
 
     def _boxes(self, batch: Batch, in_frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +186,8 @@ class Components:
         return chosen, everything
 
     def _scored(self, boxes: np.ndarray, batch: Batch, row: int) -> np.ndarray:
-        """Boxes of one image's frame, zeros where empty, in the scoring frame."""
+        """Boxes of one image's frame, zeros where empty, by the size rule and in the scoring frame."""
+        boxes = shrunk(boxes, self.size, self.protocol.shrink)
         empty = ~(boxes[:, 2] > boxes[:, 0])
         if self.protocol.frame == "original":
             scored = to_displayed(boxes, *(batch[name][row] for name in ("transform", "width", "height")))

@@ -16,6 +16,8 @@ import numpy as np
 
 from stages.errors import ConfigurationError, unknown
 
+SIDE_LEAST, SIDE_MOST = 32, 4096
+"""Allowed sides of the square on which maps are cut."""
 LEVELS = 255
 """The largest value of a map that was quantized to uint8."""
 
@@ -32,6 +34,9 @@ class Protocol:
     name: str
     """Name of the rules. Not part of the fingerprint: equal rules score equally."""
 
+    side: int = 0
+    """Side in pixels of the square on which maps are cut, in place of that of the network's input; 0 is the latter."""
+
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """Kernel from the map to the network's input frame, half-pixel centres (OpenCV's kernels)."""
 
@@ -41,7 +46,12 @@ class Protocol:
     Weakly Supervised Object Localization, ICCV 2021). ``none``: the map's own values."""
 
     percentile: float = 0.4
-    """Share of pixels that ``normalize: ivr`` sets to 0, in [0, 1). Other normalisations ignore it."""
+    """Share of pixels that ``normalize: ivr`` sets to 0, in [0, 1), and share of cells that ``scales: fused`` does.
+    Otherwise ignored."""
+
+    scales: Literal["mean", "fused"] = "mean"
+    """What of the maps at several scales is cut. ``mean``: their mean. ``fused``: the sum of map / max, minus its
+    ``percentile``, and 0 below that, on a grid of 56 x 56 cells. ``foreground-cam`` fuses its scales in any case."""
 
     quantize: Literal["none", "uint8"] = "none"
     """``uint8``: truncate 255 x the normalised map, which is then computed in float64."""
@@ -62,6 +72,11 @@ class Protocol:
     polygon, holes included. ``largest_rectangle``: the one with the largest box, ties as for
     ``largest_pixels``. ``peak``: the one that holds the map's first maximum. ``all``: one box around the whole
     foreground."""
+
+    shrink: float = 0.0
+    """Boxes whose side is below this share of the frame's (the root of their share of its area) are too large, as maps
+    of small objects are: their sides are multiplied by side / ``shrink``, about the centre. In [0, 1); 0 changes no
+    box."""
 
     v2_component: Literal["chosen", "all_contours"] = "chosen"
     """Boxes that can score a hit in MaxBoxAccV2: that of the chosen component, or that of any contour,
@@ -107,7 +122,11 @@ class Protocol:
             if get_origin(hint) is Literal and (isinstance(value, bool) or value not in get_args(hint)):
                 choices = ", ".join(map(str, get_args(hint)))
                 raise ConfigurationError(f"{value!r} is not one of {choices}", about=f"protocol.{field.name}")
-        for name, lowest in (("threshold", 0), ("percentile", 0), ("sweep_interval", 0.0001)):
+        if isinstance(self.side, bool) or not (self.side == 0 or SIDE_LEAST <= self.side <= SIDE_MOST):
+            raise ConfigurationError(
+                f"{self.side!r} is neither 0 nor from {SIDE_LEAST} to {SIDE_MOST}", about="protocol.side"
+            )
+        for name, lowest in (("threshold", 0), ("percentile", 0), ("shrink", 0), ("sweep_interval", 0.0001)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value < 1:
                 raise ConfigurationError(f"{value!r} is not a number in [{lowest}, 1)", about=f"protocol.{name}")
@@ -125,6 +144,10 @@ class Protocol:
             raise ConfigurationError("keep needs iou=inclusive", about="protocol.far_edge")
         if self.iou == "continuous" and self.empty == "corner":
             raise ConfigurationError("corner needs iou=inclusive", about="protocol.empty")
+
+    def frame_side(self, size: int) -> int:
+        """Side of the square on which the maps of a network with inputs of ``size`` pixels are cut."""
+        return self.side or size
 
     def sweep_thresholds(self) -> np.ndarray:
         """The thresholds of the sweep, (T,) float64, ascending.
@@ -197,6 +220,8 @@ PROTOCOLS = {
             far_edge="keep",
             empty="corner",
         ),
+        # Chosen on photographs of ImageNet's validation set for foreground-cam at three scales; see the README.
+        Protocol("foreground2026", side=224, percentile=0.3, scales="fused", threshold=0.25, shrink=0.7),
     )
 }
 
@@ -236,5 +261,8 @@ def fingerprint(protocol: Protocol) -> str:
     True
     """
     rules = {key: value for key, value in asdict(protocol).items() if key != "name"}
+    for name in ("scales", "shrink", "side"):  # Rules from before they were fields score equally.
+        if rules[name] == Protocol.__dataclass_fields__[name].default:
+            del rules[name]
     text = json.dumps(rules, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -75,9 +75,14 @@ def box_status(map: np.ndarray, heat: np.ndarray) -> str:
 
 
 class Threshold:
-    """Cuts every map at the protocol's share of its maximum.
+    """Cuts every map at the protocol's share of its maximum, on the protocol's frame.
 
-    Adds ``heat`` (R, size, size) float32, ``mask`` (R, size, size) bool and ``box_status`` (R,) str.
+    Adds ``heat`` (R, side, side) float32, ``mask`` (R, side, side) bool and ``box_status`` (R,) str. Where there is a
+    ``transform``, it then leads into that frame.
+
+    Args:
+        protocol: The rules.
+        size: Side of the network's input frame, into which ``transform`` leads before.
     """
 
     reads = ("map", "map_scale")
@@ -86,7 +91,7 @@ class Threshold:
 
     def __init__(self, protocol: Protocol, size: int) -> None:
         self.protocol = protocol
-        self.size = size
+        self.size, self.zoom = protocol.frame_side(size), protocol.frame_side(size) / size
 
     def setup(self) -> None:
         """Do nothing: there is nothing to prepare."""
@@ -104,4 +109,6 @@ class Threshold:
             heats[row] = heat(usable, self.protocol, self.size)
             status.append(box_status(usable, heats[row]))
         cutoff = self.protocol.cutoffs(np.array([self.protocol.threshold]))[0]
+        if self.zoom != 1:
+            batch = batch | {"transform": batch["transform"] * self.zoom}
         return {**batch, "heat": heats, "mask": heats > cutoff, "box_status": ragged(status)}
