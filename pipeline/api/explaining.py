@@ -24,9 +24,9 @@ from stages.classes import Names
 from stages.classify.network import Network, Preprocess
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, unknown
-from stages.explain.method_layers import layers_of
+from stages.explain.method_layers import layers_of, method_of
 from stages.explain.stage import Explain, raw_map
-from stages.explain.table import check_methods
+from stages.explain.table import FITTED, check_methods
 from stages.explain.targets import LABEL
 from stages.ingest.decode import Decode
 from stages.ingest.depth import look_at, look_into
@@ -97,6 +97,8 @@ def explain(
     from stages.classify.outputs import with_logits
 
     check_methods([method])
+    if method_of(method) in FITTED:
+        raise ConfigurationError(f"{method} is fitted to a run's images: name it in explain.methods of a run")
     rules = protocol if isinstance(protocol, Protocol) else get_protocol(protocol)
     if fit not in FITS:
         raise unknown("fit", fit, list(FITS))
@@ -119,7 +121,7 @@ def explain(
         _Predictions(names),
         Explain([method], ["top1"] if targets is None else [LABEL], layers=layers),
         Threshold(rules, size),
-        Components(rules, size, sweep=False),
+        Components(rules, rules.frame_side(size), sweep=False),
     ]
     rows = concat([process(stages, batch).rows for batch in _batches(frames, targets)])
     return Explained(
@@ -132,7 +134,7 @@ def explain(
         names=tuple(names or map(str, range(rows["all_probs"].shape[1]))),
         _sources=sources,
         _transforms=rows["transform"],
-        _size=size,
+        _size=rules.frame_side(size),
         _levels=levels,
         _protocol=rules,
     )

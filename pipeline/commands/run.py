@@ -12,6 +12,7 @@ from pipeline.config.keys import named_keys
 from pipeline.config.recipe import FullRecipe
 from pipeline.config.sections import Config
 from pipeline.engine.carry_through import carry_through, check_start, is_done
+from pipeline.engine.fit import Means, fitted, given_fit
 from pipeline.engine.interrupt import draining
 from pipeline.engine.job import Job
 from pipeline.engine.machine import computes_in_bf16
@@ -75,6 +76,8 @@ def _check(directory: RunDir, retry_failed: bool, recipe: FullRecipe, info: RunI
     """Check what would end the run between its beginning and its first image."""
     if manifest is not None or not is_done(directory, info) or _retries(directory, retry_failed):
         check_start(directory, recipe, info, manifest)
+        if recipe.fitted and recipe.config.explain.foreground != "fit" and not info.fit_sha256:
+            given_fit(recipe)
         device, _ = place(recipe.config, executor_of(recipe.config))
         check_device(directory, info, device)
 
@@ -85,7 +88,6 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
     executor = executor_of(config)
     device, workers = place(config, executor)
     batch_size = pin(directory, info, config, device)
-    groups = plan(run_stages(recipe, device))
     metrics = tuple(config.evaluate.faithfulness)
     job = Job(directory, batch_size, recipe.class_names, config.runtime.timeout, metrics)
     if device == "cpu" and config.runtime.precision == "fp32" and computes_in_bf16():
@@ -93,6 +95,13 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
             "these CPUs compute in bf16 too: runtime.precision=bf16 is faster, and moves some boxes by a few pixels"
         )
     with draining() as stop:
+        if recipe.fitted:
+            means = Means(executor, device, batch_size, workers, stop)
+            student = session.time("fit", lambda: fitted(directory, recipe, info, means))
+            if student is None:
+                return
+            recipe = recipe.with_student(student)
+        groups = plan(run_stages(recipe, device))
         for report in executor.execute(groups, todo, job, workers, session.start, stop):
             before = session.done
             session.add(report)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.config.keys import named_keys
-from pipeline.config.recipe import FullRecipe
+from pipeline.config.recipe import FullRecipe, resolve
 from pipeline.config.sections import Config
 from pipeline.engine.executors import inline
 from pipeline.engine.plan import process
@@ -19,7 +19,7 @@ from pipeline.engine.workers import place
 from pipeline.store.manifest import select
 from stages.batch import Stage, ragged
 from stages.classify.stage import Classify
-from stages.errors import DataError
+from stages.errors import ConfigurationError, DataError
 from stages.evaluate.sanity.similarity import MEASURES, similarities
 from stages.evaluate.statistics import bootstrap
 
@@ -78,6 +78,11 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
 
     from stages.evaluate.sanity.cascade import parameter_groups, restored, shuffle
 
+    if fitted := resolve(config).fitted:
+        raise ConfigurationError(
+            f"explain.methods: {' and '.join(fitted)}, fitted to this network's maps, cannot be compared with those of "
+            "shuffled networks; leave it out"
+        )
     found = survey(resolve_run(config))
     recipe = found.recipe
     device, _ = place(config, inline)

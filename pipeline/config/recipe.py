@@ -19,12 +19,14 @@ from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError
 from stages.evaluate.clsloc import digest, read_ids
 from stages.evaluate.faithfulness.registry import check_metrics
-from stages.explain.method_layers import AT
-from stages.explain.table import check_methods
+from stages.explain.method_layers import AT, method_of
+from stages.explain.several_scales import FIT_SHARES, Combination
+from stages.explain.table import FITTED, check_methods
 from stages.explain.targets import of_predictions
 from stages.ingest.paths import check_no_secret
 
 if TYPE_CHECKING:
+    from stages.explain.foreground.student import Student
     from stages.ingest.levels import Levels
 
 
@@ -68,6 +70,22 @@ class Recipe:
         return self.config.explain.methods
 
     @property
+    def fitted(self) -> list[str]:
+        """Those of the methods that are fitted first."""
+        return [method for method in self.methods if method_of(method) in FITTED]
+
+    @property
+    def combination(self) -> Combination:
+        """How ``foreground-cam`` is made."""
+        of_foreground, of_maps = self.config.explain.exponents
+        return Combination((of_foreground, of_maps), self.config.explain.quantile)
+
+    @property
+    def fused_below(self) -> float | None:
+        """Share of the cells that become 0 where scales are fused; None where their maps' mean is taken."""
+        return self.protocol.percentile if self.protocol.scales == "fused" else None
+
+    @property
     def deltas(self) -> tuple[float, ...]:
         """IoU levels at which a box counts as correct."""
         return tuple(self.config.evaluate.iou)
@@ -105,6 +123,7 @@ class NetworkFacts:
         groups: Outputs that are one class, as in :attr:`stages.classify.match_classes.Match.groups`; read by stages
             that run the network.
         outputs: What its outputs stand for: ``softmax`` or ``sigmoid``.
+        one_size: Whether it runs at one size only.
     """
 
     weights_sha256: str
@@ -114,6 +133,7 @@ class NetworkFacts:
     classes: tuple[ClassInfo, ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()
     outputs: str = "softmax"
+    one_size: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,10 +143,12 @@ class FullRecipe(Recipe):
     Attributes:
         network: Facts about the network.
         levels: Black and white of the images with more than 8 bits; see :mod:`stages.ingest.depth`.
+        student: The fitted student of the methods that need one, once there is one.
     """
 
     network: NetworkFacts
     levels: Levels = field(default_factory=dict)
+    student: Student | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -142,6 +164,13 @@ class FullRecipe(Recipe):
     def crop_ratio(self) -> float:
         """Share of the shorter side that ``center_crop`` keeps."""
         return self.network.preprocess.crop_ratio
+
+    @property
+    def fit_scales(self) -> list[float]:
+        """Scales of the maps that the foreground is fitted to: several in any case, since what one is sure of is too
+        small."""
+        scales = self.config.explain.scales
+        return scales if len(scales) > 1 or self.network.one_size else [share * scales[0] for share in FIT_SHARES]
 
     @property
     def layers(self) -> list[str]:
@@ -160,6 +189,10 @@ class FullRecipe(Recipe):
     def with_levels(self, levels: Levels) -> FullRecipe:
         """The recipe with black and white of its images with more than 8 bits."""
         return replace(self, levels=levels)
+
+    def with_student(self, student: Student) -> FullRecipe:
+        """The recipe with the fitted student."""
+        return replace(self, student=student)
 
 
 def resolve(config: Config) -> Recipe:
@@ -184,6 +217,8 @@ def resolve(config: Config) -> Recipe:
             "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set evaluate.sweep=true"
         )
     several = not isinstance(explain.layer, str) and len(explain.layer) > 1
+    if several and any(method in FITTED for method in explain.methods):
+        raise ConfigurationError("explain.layer: foreground and foreground-cam explain one layer; name one")
     if explain.dilate and (several or any(AT in method for method in explain.methods)):
         raise ConfigurationError(
             "explain.dilate: one layer can be dilated, not several; name one in explain.layer, and none in "

@@ -184,6 +184,15 @@ class ExplainConfig(Section):
     passes."""
     layer: str | Annotated[Names, Field(min_length=1)] = "last"
     """Dotted name of the explained layer; last is the last one with spatial extent. The maps of several are fused."""
+    foreground: str = "fit"
+    """Where the methods foreground and foreground-cam have their weights from: fit, from images of this run; or a run
+    that fitted them to the same network and layer, or its file fit/foreground.npz."""
+    fit_images: Count = 500
+    """Number of the run's images, a seeded choice, that the foreground is fitted to."""
+    exponents: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)] = [0.65, 0.35]
+    """Exponents of the foreground and of the class's map in foreground-cam."""
+    quantile: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of the class's map that foreground-cam sets to 0."""
 
     @field_validator("methods")
     @classmethod

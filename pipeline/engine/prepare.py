@@ -139,7 +139,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     config, explain = recipe.config, recipe.config.explain
     network = load_network(config.model.spec)
     facts = NetworkFacts(network.weights_sha256, network.preprocess)
-    size = recipe.with_network(facts).size
+    size, one_size = recipe.with_network(facts).size, False
     try:
         network = with_logits(network, size, config.model.outputs)
         placed = layers_of(network, explain.methods, explain.layer, size)
@@ -151,6 +151,12 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
         for one in trace.layers:
             one.gradients(torch.zeros(2, dtype=torch.int64))
         Views(trace, explain.flip, explain.scales)  # Some networks run at one size only.
+        if recipe.fitted:
+            try:
+                Views(trace, explain.flip, full.fit_scales)
+            except ConfigurationError:
+                one_size = True
+                network.notes += ("the network runs at one size only: the foreground is fitted to maps at one scale",)
         outputs = trace.logits.shape[1]
     except UserError:
         raise
@@ -171,7 +177,8 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
         if check:
             for one in own.layers:
                 check(one)
-    return network, recipe.with_network(replace(full.network, same_map_as=same_maps(kinds))), outputs
+    facts = replace(full.network, same_map_as=same_maps(kinds), one_size=one_size)
+    return network, recipe.with_network(facts), outputs
 
 
 Check = Callable[[FullRecipe, RunInfo, bytes | None], None]

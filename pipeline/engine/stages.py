@@ -64,20 +64,40 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
         [Faithfulness(metrics, explain.flip, explain.scales, recipe.seed, gpus, layers)] if metrics else []
     )
     return [
-        Explain(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers, explain.present),
+        Explain(
+            *(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers, explain.present),
+            *(recipe.fused_below, recipe.student, recipe.combination),
+        ),
         *asking,
+    ]
+
+
+def fitting_stages(recipe: FullRecipe, device: str) -> list[Stage]:
+    """The stages from the manifest to the cells that the foreground is fitted to."""
+    from stages.explain.foreground.seeds import FiniteCells, Seeds
+
+    explain = recipe.config.explain
+    (layer,) = recipe.network.layers[recipe.fitted[0]]
+    return [
+        *seeing_stages(recipe, device),
+        Seeds(
+            *(explain.targets, explain.flip, recipe.fit_scales, _gpus(recipe, device), layer),
+            *(explain.present, explain.quantile, recipe.seed),
+        ),
+        FiniteCells(),
     ]
 
 
 def scoring_stages(recipe: FullRecipe) -> list[Stage]:
     """The stages from low-resolution maps to boxes and their scores, which need neither images nor a network."""
+    side = recipe.protocol.frame_side(recipe.size)
     return [
         Truth(),
         Threshold(recipe.protocol, recipe.size),
-        Pixels(recipe.protocol, recipe.size),
-        Components(recipe.protocol, recipe.size, recipe.config.evaluate.sweep, recipe.config.box.instances == "all"),
+        Pixels(recipe.protocol, side),
+        Components(recipe.protocol, side, recipe.config.evaluate.sweep, recipe.config.box.instances == "all"),
         Quality(recipe.protocol),
-        Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded),
+        Evaluate(recipe.protocol, side, recipe.deltas, recipe.excluded),
     ]
 
 

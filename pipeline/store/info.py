@@ -58,6 +58,8 @@ class RunInfo(_Part):
     config_hash: str = ""
     source: Source | None = None
     """Source of the maps, for a relocalized run."""
+    fused_with: list[Source] = Field(default_factory=list)
+    """Further sources, where the maps of several runs are fused."""
     config_sha256: str = ""
     """SHA-256 of ``config.yaml``; version 0.3.0 and before did not record it."""
     manifest_sha256: str = ""
@@ -72,6 +74,8 @@ class RunInfo(_Part):
     shard_size: int = Field(ge=1)
     """Images per shard."""
     precision: str
+    fit_sha256: str = ""
+    """SHA-256 of ``fit/foreground.npz``, once it is fitted."""
     blacklist: str = "none"
     """Digest of the images that are not scored."""
     layer: str | list[str] = ""
@@ -113,12 +117,14 @@ class RunInfo(_Part):
     call: Call = Call()
 
     def origin(self) -> str:
-        """Digest of everything that the run's parts follow from: images, network, configuration and cut.
+        """Digest of everything that the run's parts follow from: images, network, configuration, cut and fit.
 
         Maps that another run made are those that this one would make.
         """
         made_by = (self.manifest_sha256, self.weights_sha256, self.config_hash, self.blacklist, self.precision)
-        return hashlib.sha256(json.dumps([*made_by, self.shard_size, self.counts_form]).encode()).hexdigest()
+        more = [self.fit_sha256] if self.fit_sha256 else []
+        more += [one.model_dump_json() for one in self.fused_with]
+        return hashlib.sha256(json.dumps([*made_by, self.shard_size, self.counts_form, *more]).encode()).hexdigest()
 
     def plain(self) -> dict[str, Any]:
         """The file's content as JSON values, without unset fields."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.store.schema import MANIFEST, MASKED_MANIFEST
-from stages.batch import Batch, ragged
+from stages.batch import Batch, concat, ragged
 from stages.ingest.records import ImageRecord
 
 ROW_GROUP = 1024
@@ -116,6 +116,28 @@ def read_records(source: str | BinaryIO) -> Iterator[list[ImageRecord]]:
             ]
 
 
+def read_sample(source: str | BinaryIO, count: int, seed: int, labelled: bool) -> Batch:
+    """A seeded choice of the images, in the order of the manifest, as :func:`read_shard` gives them.
+
+    Args:
+        source: The manifest.
+        count: Most images that are chosen.
+        seed: Seed of the choice.
+        labelled: Whether only images with a label are.
+    """
+    with pq.ParquetFile(source) as file:
+        labels = file.read(columns=["label"])["label"].to_numpy()
+        places = np.flatnonzero(labels >= 0) if labelled else np.arange(len(labels))
+        chosen = np.sort(np.random.default_rng(seed).permutation(places)[:count])
+        groups = np.unique(chosen // ROW_GROUP)
+        return concat(
+            [
+                _batch(file.read_row_group(group).take(chosen[chosen // ROW_GROUP == group] - group * ROW_GROUP))
+                for group in groups.tolist()
+            ]
+        )
+
+
 def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
     """The rows of one shard as the first batch of the stages.
 
@@ -127,7 +149,10 @@ def read_shard(source: str | BinaryIO, shard: Shard) -> Batch:
     groups = range(shard.start // ROW_GROUP, math.ceil(shard.stop / ROW_GROUP))
     with pq.ParquetFile(source) as file:
         table = file.read_row_groups(list(groups))
-    table = table.slice(shard.start - groups.start * ROW_GROUP, shard.stop - shard.start)
+    return _batch(table.slice(shard.start - groups.start * ROW_GROUP, shard.stop - shard.start))
+
+
+def _batch(table: pa.Table) -> Batch:
     batch: Batch = {name: table[name].to_numpy() for name in ("image_id", "label", "width", "height")}
     batch["uri"] = ragged(table["uri"].to_pylist())
     of_label = [

@@ -34,7 +34,7 @@ from stages.ingest.uris import is_file, list_folder, open_file
 from stages.printable import is_storable
 
 # Files of a run that was interrupted before its manifest was written.
-_OWN = {"predictions", "errors", "coco", "report", "config.yaml", "run.json", ".lock", CLAIMS}
+_OWN = {"predictions", "errors", "coco", "report", "fit", "config.yaml", "run.json", ".lock", CLAIMS}
 _FOLDERS = ("predictions", "errors", "coco", "report")
 MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
@@ -230,6 +230,7 @@ class RunDir(Files):
     def write_info(self, info: RunInfo) -> None:
         """Write ``run.json``."""
         self.write_json("run.json", info.plain())
+        self.__dict__.pop("_origin", None)
 
     def recipe(self) -> FullRecipe:
         """The run's recipe, from its own files: neither its network nor its blacklist need exist.
@@ -274,7 +275,7 @@ class RunDir(Files):
 
     def clean(self) -> None:
         """Remove the temporary files of killed writers, from the folders that they write to."""
-        for name in ("", *_FOLDERS):
+        for name in ("", *_FOLDERS, "fit"):
             storage.clean(self.where(name) if name else self.uri)
 
     def parts(self, kind: str) -> list[tuple[int, str]]:

@@ -50,9 +50,16 @@ PREDICTIONS = _schema(
     map_scale=pa.float32(),
     map_h=pa.int16(),
     map_w=pa.int16(),
+    map_by_scale=pa.list_(pa.float16()),
+    map_by_scale_sides=pa.list_(pa.int16()),
+    map_foreground=pa.list_(pa.float16()),
+    map_foreground_sides=pa.list_(pa.int16()),
 )
 """Schema of the predictions, one row per image, method and target, and with ``box.instances`` one per component, of
-which the first has the map."""
+which the first has the map.
+
+``map_by_scale`` has the maps that ``map`` was made from, where it is not one map as it came, and ``map_foreground`` the
+foreground that is in it: the values of one map after another, and height and width of each in the column of sides."""
 
 ERRORS = _schema(
     image_id=pa.int64(),

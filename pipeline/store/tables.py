@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -16,7 +18,9 @@ SEALED_FORM = 3
 """The first version whose parts are sealed, see :mod:`pipeline.store.seal`."""
 RATED_FORM = 4
 """The first version whose predictions have the columns :data:`RATED`."""
-RATED = ("component", "quality")
+BY_SCALE, FOREGROUND = "map_by_scale", "map_foreground"
+"""Columns with several maps each."""
+RATED = ("component", "quality", *(f"{name}{end}" for name in (BY_SCALE, FOREGROUND) for end in ("", "_sides")))
 
 COUNTS = b"wsl_pipeline.counts"
 FAITHFULNESS = b"wsl_pipeline.faithfulness"
@@ -57,7 +61,48 @@ def prediction_table(rows: Batch, class_names: list[str], counts: str) -> pa.Tab
         "map_h": np.array([one.shape[0] for one in maps], dtype=np.int16),
         "map_w": np.array([one.shape[1] for one in maps], dtype=np.int16),
     }
+    for name in (BY_SCALE, FOREGROUND):
+        columns |= _packed(name, rows.get(name, [()] * len(iou)))
     return pa.table(columns, schema=schema)
+
+
+def _packed(name: str, column: Iterable[Sequence[np.ndarray]]) -> dict[str, pa.Array]:
+    """Columns of the stored table for one of several maps a row."""
+    several = list(column)
+    nothing = np.zeros(0, np.float16)
+    values = [np.concatenate([nothing, *(one.reshape(-1) for one in maps)]) for maps in several]
+    sides = [[side for one in maps for side in one.shape] for maps in several]
+    return {
+        name: pa.array(values, pa.list_(pa.float16())),
+        f"{name}_sides": pa.array(sides, pa.list_(pa.int16())),
+    }
+
+
+def unpacked(table: pa.Table, name: str) -> list[list[np.ndarray]]:
+    """Maps of each row of a column of several, (h, w) float16."""
+    flat, at = _flat(table[name])
+    sides, of_row = _flat(table[f"{name}_sides"])
+    found = []
+    for start, first, last in zip(at.tolist(), of_row.tolist(), of_row[1:].tolist(), strict=False):
+        maps = []
+        for height, width in sides[first:last].reshape(-1, 2).tolist():
+            maps.append(flat[start : start + height * width].reshape(height, width))
+            start += height * width
+        found.append(maps)
+    return found
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """All values of a column of lists, and where each row begins and the last ends."""
+    lists = column.combine_chunks()
+    return lists.values.to_numpy(zero_copy_only=False), lists.offsets.to_numpy()
+
+
+def unpacked_maps(table: pa.Table) -> list[np.ndarray]:
+    """The map of each row, (h, w) float16."""
+    flat, at = _flat(table["map"])
+    shapes = zip(at, at[1:], table["map_h"].to_pylist(), table["map_w"].to_pylist(), strict=False)
+    return [flat[start:stop].reshape(height, width) for start, stop, height, width in shapes]
 
 
 def _with_nulls(values: np.ndarray) -> pa.Array:
@@ -74,7 +119,8 @@ def with_ratings(table: pa.Table, columns: list[str]) -> pa.Table:
     nothing = {"component": pa.array(np.zeros(len(table), np.int8)), "quality": pa.nulls(len(table), pa.float32())}
     for name in RATED:
         if name in columns:
-            table = table.append_column(name, nothing[name])
+            kind = PREDICTIONS.field(name).type
+            table = table.append_column(name, nothing[name] if name in nothing else pa.array([[]] * len(table), kind))
     return table.select(columns)
 
 

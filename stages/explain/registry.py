@@ -35,6 +35,7 @@ class Explainer:
         check: Function that tests on a traced batch whether the network is covered, and raises
             ConfigurationError if not.
         fuse: Function that fuses its maps (N, h_l, w_l) at several layers to one (N, h, w).
+        fitted: Whether it is fitted to a run's maps before it explains, so that its function alone refuses.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Explainer:
     per_cell: bool = False
     check: Callable[[Trace], None] | None = None
     fuse: Fusion = mean_of_maxima
+    fitted: bool = False
 
     @property
     def needs(self) -> str:
@@ -66,6 +68,7 @@ def explainer(
     per_cell: bool = False,
     check: Callable[[Trace], None] | None = None,
     fuse: Fusion = mean_of_maxima,
+    fitted: bool = False,
 ) -> Callable[[Method], Method]:
     """Register a function as an explainer; :data:`stages.explain.table.METHODS` must list its module.
 
@@ -77,7 +80,7 @@ def explainer(
         if name in _EXPLAINERS:
             raise ValueError(f"two explainers are called {name}")
         _EXPLAINERS[name] = Explainer(
-            name, function, formula, needs_linear_head, cost, source, same_as, per_cell, check, fuse
+            name, function, formula, needs_linear_head, cost, source, same_as, per_cell, check, fuse, fitted
         )
         return function
 
@@ -87,6 +90,11 @@ def explainer(
 def explainers() -> dict[str, Explainer]:
     """All explainers by name."""
     return {name: _load(name) for name in METHODS}
+
+
+def single_pass() -> dict[str, Explainer]:
+    """Those that need nothing but one forward pass, by name: all but the fitted ones."""
+    return {name: one for name, one in explainers().items() if not one.fitted}
 
 
 def get_explainer(name: str, has_linear_head: bool) -> Explainer:

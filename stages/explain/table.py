@@ -18,6 +18,8 @@ METHODS = {
     "cam": "cam",
     "eigencam": "eigencam",
     "finercam": "contrast",
+    "foreground": "foreground",
+    "foreground-cam": "foreground",
     "fullgrad": "fullgrad",
     "gradcam": "gradcam",
     "gradcam++": "gradcam",
@@ -36,6 +38,9 @@ METHODS = {
     "weighted-augmented-gradcam": "augmented",
     "xgradcam": "gradcam",
 }
+
+FOREGROUND, FOREGROUND_CAM = FITTED = ("foreground", "foreground-cam")
+"""Methods that are fitted to the run's class activation maps before they explain."""
 
 
 def check_methods(names: Iterable[str]) -> None:

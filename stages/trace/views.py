@@ -31,6 +31,7 @@ class Views:
         self._names = list(trace.network.names)
         self._shapes = [maps.shape[2:] for maps in trace.maps]
         self._views: list[tuple[list[Trace], bool]] = []
+        self._each = 1 + flip
         for scale in scales:
             sized = trace.asking(asked) if scale == 1 else _at_scale(trace, scale, asked)
             self._views.append((sized.layers, False))
@@ -52,26 +53,60 @@ class Views:
             fuse: Function that fuses the maps of several layers.
             names: Names of the layers that are explained; None selects all of them.
         """
-        chosen = [at for at, name in enumerate(self._names) if names is None or name in names]
-        maps = [self._at(layer, method, target) for layer in chosen]
-        return maps[0] if len(maps) == 1 else fuse(maps)
+        return self.explain_apart(method, target, fuse, names)[0]
 
-    def _at(self, layer: int, method: Method, target: Tensor) -> Tensor:
-        """The mean map of one layer, otherwise as :meth:`explain`."""
-        if len(self._views) == 1:
-            return method(self._views[0][0][layer], target).detach()
-        total: Tensor | None = None
-        grid: Sequence[int] = self._shapes[layer]
-        for traces, mirrored in self._views:
-            found = method(traces[layer], target).detach()
-            found = found.flip(2) if mirrored else found
-            if total is None and found.shape[1:] != traces[layer].activations.shape[2:]:
-                grid = found.shape[1:]  # The method's grid may depend on the view's size; the first view's is used.
-            if found.shape[1:] != grid:
-                found = F.interpolate(found[:, None], grid, mode="bilinear", antialias=True)[:, 0]
-            total = found if total is None else total + found
-        assert total is not None
-        return total / len(self._views)
+    def explain_apart(
+        self,
+        method: Method,
+        target: Tensor,
+        fuse: Fusion = mean_of_maxima,
+        names: Collection[str] | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The map of :meth:`explain`, and that of each scale on its own grid, (N, h_s, w_s)."""
+        chosen = [at for at, name in enumerate(self._names) if names is None or name in names]
+        found = [self._at(layer, method, target) for layer in chosen]
+        means, apart = [mean for mean, _ in found], zip(*(scales for _, scales in found), strict=True)
+        if len(found) == 1:
+            return means[0], [maps[0] for maps in apart]
+        return fuse(means), [fuse(maps) for maps in apart]
+
+    def largest(self, names: Collection[str] | None = None) -> Tensor:
+        """Outputs of the explained layer in the largest view, (N, K, h, w); the mean of it and the mirrored one.
+
+        Args:
+            names: Name of the layer; None where the trace has only one.
+
+        Raises:
+            ValueError: There are several layers.
+        """
+        (layer,) = (at for at, name in enumerate(self._names) if names is None or name in names)
+        sizes = [traces[layer].inputs.shape[3] for traces, _ in self._views]
+        first = sizes.index(max(sizes))
+        views = self._views[first : first + self._each]
+        found = [traces[layer].activations.detach() for traces, _ in views]
+        found = [one.flip(3) if mirrored else one for one, (_, mirrored) in zip(found, views, strict=True)]
+        return sum(found[1:], found[0]) / len(found)
+
+    def _at(self, layer: int, method: Method, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The mean map of one layer and that of each scale, otherwise as :meth:`explain_apart`."""
+        maps = [method(traces[layer], target).detach() for traces, _ in self._views]
+        maps = [one.flip(2) if mirrored else one for one, (_, mirrored) in zip(maps, self._views, strict=True)]
+        if len(maps) == 1:
+            return maps[0], maps
+        # The method's grid may depend on the view's size; the first view's is used.
+        own = maps[0].shape[1:]
+        grid = self._shapes[layer] if own == self._views[0][0][layer].activations.shape[2:] else own
+        scales = [maps[at : at + self._each] for at in range(0, len(maps), self._each)]
+        return _mean(maps, grid), [_mean(one, one[0].shape[1:]) for one in scales]
+
+
+def _mean(maps: Sequence[Tensor], grid: Sequence[int]) -> Tensor:
+    """The mean of maps (N, h_i, w_i) on a grid, (N, h, w)."""
+    sized = [
+        one if one.shape[1:] == grid else F.interpolate(one[:, None], grid, mode="bilinear", antialias=True)[:, 0]
+        for one in maps
+    ]
+    return sum(sized[1:], sized[0]) / len(sized)
 
 
 def _at_scale(trace: Trace, scale: float, asked: Tensor | None) -> Trace:

@@ -122,3 +122,15 @@ def test_stored_maps_by_every_protocol(tmp_path: Path) -> None:
     print(f"all protocols: {sum(spent.values()):.1f} s")
     assert spent["cam2016"] < 60
     assert sum(spent.values()) < 600
+
+
+def test_stored_maps_at_several_scales(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", IMAGES, several_scales=True)
+    write_run(tmp_path / "few", 64, several_scales=True)
+    relocalize(tmp_path / "few", [], tmp_path / "warm")
+    for name, rules in (("own", []), ("made again", ["explain.exponents=[0.5,0.5]"])):
+        started = time.perf_counter()
+        relocalize(tmp_path / "run", rules, tmp_path / name)
+        spent = time.perf_counter() - started
+        print(f"\n{IMAGES} stored maps at three scales, {name}: {spent:.1f} s", flush=True)
+        assert spent < 180 * IMAGES / 50_000

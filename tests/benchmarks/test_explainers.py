@@ -27,7 +27,7 @@ from stages.classify.fold import folded
 from stages.explain.methods.augmented import augmented_maps, super_resolve, transformations
 from stages.explain.methods.eigencam import eigencam
 from stages.explain.methods.gradcam import gradcam
-from stages.explain.registry import explainers
+from stages.explain.registry import single_pass
 from stages.explain.stage import Explain
 from stages.trace.cut import CutNetwork
 
@@ -149,7 +149,7 @@ def needs_no_pass(name: str, network: CutNetwork, images: Tensor) -> bool:
     trace = network.trace(images[:2])
     handle = network.module.register_forward_pre_hook(refuse)
     try:
-        explainers()[name].function(trace, TARGET[:2])
+        single_pass()[name].function(trace, TARGET[:2])
     except AskedError:
         return False
     finally:
@@ -160,7 +160,7 @@ def needs_no_pass(name: str, network: CutNetwork, images: Tensor) -> bool:
 def test_all_closed_forms_over_cam_alone(images):
     """Through the explain stage, as a run does: float16 maps and all."""
     ours, pixels = cut(network("resnet50"), "layer4"), last_channels(images)
-    methods = [name for name in explainers() if needs_no_pass(name, ours, pixels)]
+    methods = [name for name in single_pass() if needs_no_pass(name, ours, pixels)]
     assert len(methods) > 12
 
     def run(names: list[str]) -> None:

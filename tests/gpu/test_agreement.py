@@ -16,7 +16,7 @@ import torch
 from stages.classify.fold import folded
 from stages.classify.machine import set_arithmetic
 from stages.classify.sources import load_network
-from stages.explain.registry import explainers, get_explainer
+from stages.explain.registry import get_explainer, single_pass
 from stages.trace.cut import CutNetwork
 
 pytestmark = pytest.mark.gpu
@@ -42,7 +42,7 @@ def networks(device):
     return made
 
 
-@pytest.mark.parametrize("method", explainers())
+@pytest.mark.parametrize("method", single_pass())
 def test_maps_of_every_explainer(networks, device, quick, method):
     if quick and method in SLOW:
         pytest.skip("takes minutes on a CPU")

@@ -32,7 +32,7 @@ from stages.classify.stage import Classify
 from stages.explain.masking import CHUNK
 from stages.explain.methods.gradcam import gradcam
 from stages.explain.methods.scorecam import scorecam
-from stages.explain.registry import explainers, get_explainer
+from stages.explain.registry import get_explainer, single_pass
 from stages.explain.stage import Explain
 from stages.trace.cut import CutNetwork
 from tests.gpu.networks import resnet50
@@ -280,7 +280,7 @@ def test_explainers_over_the_forward_pass(device, quick, clock):
     target = torch.arange(count, device=device)
     forward = clock(lambda: cut.trace(images), 5)
     show(f"lite0, batch {count}, fp32: traced forward pass", count / forward)
-    for method in explainers():
+    for method in single_pass():
         slow = method in ("scorecam", "scorecam-lecture", "opticam", "augmented-gradcam-authors")
         if quick and slow:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.explain.registry import explainers, get_explainer
+from stages.explain.registry import get_explainer, single_pass
 from tests.stages.explain.brute_force import (
     TARGET,
     Whole,
@@ -59,7 +59,7 @@ def test_equivalences_on_a_gap_linear_head(images):
         )
 
 
-@pytest.mark.parametrize("name", [name for name, one in explainers().items() if one.same_as])
+@pytest.mark.parametrize("name", [name for name, one in single_pass().items() if one.same_as])
 def test_a_declared_equal_is_its_formula_and_its_equal(images, name):
     """The table of equals says what the functions do, to the factor h w."""
     trace = network("gap").trace(images)

@@ -9,7 +9,7 @@ import weakref
 import pytest
 import torch
 
-from stages.explain.registry import Explainer, explainers
+from stages.explain.registry import Explainer, single_pass
 from tests.stages.explain.brute_force import HEADS, TARGET, network
 
 pytestmark = pytest.mark.usefixtures("few_steps")
@@ -22,7 +22,7 @@ def images():
 
 def applicable(head: str) -> list[Explainer]:
     cut = network(head)
-    return [one for one in explainers().values() if cut.head is not None or not one.needs_linear_head]
+    return [one for one in single_pass().values() if cut.head is not None or not one.needs_linear_head]
 
 
 SLOW = ("groupcam", "scorecam", "ablationcam")

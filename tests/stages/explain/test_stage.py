@@ -7,7 +7,7 @@ import torch
 from stages.batch import Batch, take
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
-from stages.explain.registry import closed_form, explainers, same_maps
+from stages.explain.registry import closed_form, same_maps, single_pass
 from stages.explain.stage import Explain
 from stages.trace.views import Views
 from tests.stages.toys import tiny_network
@@ -95,9 +95,9 @@ def test_equals_are_computed_once_and_their_bytes_do_not_depend_on_the_company(c
 
 
 def test_on_another_head_nothing_is_the_same():
-    names = [name for name, one in explainers().items() if not one.needs_linear_head]
+    names = [name for name, one in single_pass().items() if not one.needs_linear_head]
     assert same_maps({name: closed_form(name, False, [1.0])[0].name for name in names}) == {}
-    assert closed_form("gradcam", False, [1.0]) == (explainers()["gradcam"], False)
+    assert closed_form("gradcam", False, [1.0]) == (single_pass()["gradcam"], False)
 
 
 def test_what_is_the_same_names_the_first_that_is_asked_for():
@@ -116,7 +116,7 @@ def test_what_is_the_same_names_the_first_that_is_asked_for():
 def test_closed_forms_of_several_views_are_the_methods_own(classify):
     """What a method's own function gives on every view, against what the stage stores."""
     for scales in ([1.0], [1.0, 1.5]):
-        for name, one in explainers().items():
+        for name, one in single_pass().items():
             if not one.same_as:
                 continue
             seen = classify(image_batch(3))

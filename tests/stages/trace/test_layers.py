@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from stages.classify.network import Network
 from stages.errors import ConfigurationError
-from stages.explain.registry import explainers, get_explainer
+from stages.explain.registry import get_explainer, single_pass
 from stages.trace.cut import CutNetwork
 from stages.trace.fuse import maximum_of_scaled, mean_of_maxima
 from stages.trace.views import Views
@@ -57,7 +57,7 @@ def test_one_backward_pass_serves_all_layers(images, monkeypatch):
 @pytest.mark.parametrize("flip", [False, True])
 def test_every_method_is_the_fusion_of_its_maps(images, flip, few_steps):
     views = Views(together().trace(images), flip, [1.0])
-    for name, one in explainers().items():
+    for name, one in single_pass().items():
         if one.needs_linear_head:
             with pytest.raises(ConfigurationError, match=name):
                 get_explainer(name, has_linear_head=False)
