@@ -63,13 +63,22 @@ class _System:
     overlaps: dict[str, np.ndarray]
 
 
+JUDGING = (
+    *("frame", "iou", "far_edge", "iou_comparator", "topk_iou_comparator", "empty", "official", "blacklist"),
+    "model.size",
+)
+"""Rules by which a box is judged; the others say how it is made."""
+
+
 @named_keys()
-def compare(places: Sequence[str | Path]) -> dict[str, Any]:
+def compare(places: Sequence[str | Path], force: bool = False) -> dict[str, Any]:
     """Compare every method of every run with every other one on the images that both were scored on.
 
     Args:
         places: Local paths or uris of complete runs over the same images by the same protocol; one run's
             methods are compared with each other.
+        force: Whether the runs may make their boxes by different rules, as whole recipes do; how a box is judged must
+            be the same in any case.
 
     Returns:
         ``protocol``, its ``protocol_fingerprint``, ``systems`` and ``pairs``: for each pair ``a``, ``b``, the
@@ -87,7 +96,7 @@ def compare(places: Sequence[str | Path]) -> dict[str, Any]:
         if times > 1:
             raise ConfigurationError(f"{uri} is named twice; name every run once")
     for run in runs[1:]:
-        _check_same_rules(runs[0], run)
+        _check_same_rules(runs[0], run, force)
         _check_same_images(runs[0], run)
     systems = [one for run, name in zip(runs, _names(runs), strict=True) for one in _systems(run, name)]
     machines = {run.place: dict(sorted(Counter(run.directory.machines.values()).items())) for run in runs}
@@ -126,11 +135,13 @@ def _names(runs: list[_Run]) -> list[str]:
     return [f"{name}/" for name in (short if len(set(short)) == len(short) else [run.place for run in runs])]
 
 
-def _check_same_rules(one: _Run, other: _Run) -> None:
+def _check_same_rules(one: _Run, other: _Run, force: bool) -> None:
     a, b = ({"fingerprint": run.fingerprint} | asdict(run.recipe.protocol) for run in (one, other))
     if one.recipe.protocol.frame == "resized":
         a, b = a | {"model.size": one.recipe.size}, b | {"model.size": other.recipe.size}
     differing = {key for key in a if key != "name" and a[key] != b[key]}
+    if force:
+        differing &= set(JUDGING)
     if differing > {"fingerprint"}:
         differing.remove("fingerprint")  # The fields are more specific.
     if differing:
@@ -138,6 +149,7 @@ def _check_same_rules(one: _Run, other: _Run) -> None:
         raise ConfigurationError(
             f"{one.place} and {other.place} were scored by different rules: {', '.join(fields)}; "
             "relocalize one by the rules of the other"
+            + ("" if differing & set(JUDGING) else ", or compare them as whole recipes with --force")
         )
 
 

@@ -116,7 +116,7 @@ def evaluate(
     with annotations_within(config.data.annotation_limit):
         results = read_results(predictions, truth.listed, sizes, predicted)
     _warn(results.notes)
-    judge = Evaluate(recipe.protocol, recipe.size, recipe.deltas, recipe.excluded)
+    judge = Evaluate(recipe.protocol, recipe.protocol.frame_side(recipe.size), recipe.deltas, recipe.excluded)
     metrics = _score(recipe, records, [judge], BoxJob, results=results)
     # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.
     left_out = np.concatenate([recipe.excluded, np.array(unsized, np.int64)])
@@ -252,7 +252,8 @@ class BoxJob(Job):
         edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
         box = np.where(scored[:, None] > 0, np.clip(box, 0, edges), np.float32(0))
         classes = np.append(found.class_index, np.int32(-1))[index]
-        transform = _squash(batch, self.recipe.size)
+        side = self.recipe.protocol.frame_side(self.recipe.size)
+        transform = _squash(batch, side)
         nothing = ragged([None] * len(index))
         batch |= {
             "method": ragged([PREDICTIONS] * len(index)),
@@ -261,7 +262,7 @@ class BoxJob(Job):
             "prob": np.append(found.score, np.float32(0))[index],
             "transform": transform,
             "box": box,
-            "scored_box": scored_displayed(box, transform, self.recipe.protocol, self.recipe.size),
+            "scored_box": scored_displayed(box, transform, self.recipe.protocol, side),
             "box_status": ragged(np.select([missing, scored == 0], ["not_predicted", "not_scored"], "ok").tolist()),
             "sweep_box": nothing,
             "sweep_all": nothing,

@@ -49,7 +49,7 @@ def sweep(
     folders = [one.folder(out) for one in chosen]
     results = [run(configs[0], folders[0], watch)]
     origin = RunDir(folders[0])
-    results += [rescore(origin, *rest, watch) for rest in zip(configs[1:], folders[1:], strict=True)]
+    results += [rescore([origin], *rest, watch) for rest in zip(configs[1:], folders[1:], strict=True)]
     return [
         metrics | {"variant": one.name, "run_dir": folder}
         for metrics, one, folder in zip(results, chosen, folders, strict=True)

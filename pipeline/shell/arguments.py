@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,3 +14,15 @@ OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as box.threshold=0.15.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory: a path or a uri.")]
+
+_OVERRIDE = re.compile(r"\w+(\.\w+)*=")
+
+
+def runs_and_overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The runs and the overrides among arguments, each in order.
+
+    >>> runs_and_overrides(["runs/b", "box.threshold=0.1", "./seed=1"])
+    (['runs/b', './seed=1'], ['box.threshold=0.1'])
+    """
+    overrides = [one for one in given if _OVERRIDE.match(one)]
+    return [one for one in given if not _OVERRIDE.match(one)], overrides

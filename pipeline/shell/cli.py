@@ -15,9 +15,10 @@ import typer
 from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, handling, interrupt
-from pipeline.shell.arguments import Json, NameArgument, OverridesArgument, RunArgument
+from pipeline.shell.arguments import Json, NameArgument, OverridesArgument, RunArgument, runs_and_overrides
 from pipeline.shell.labels import labels
 from pipeline.shell.output import keep_stdout, outlive_readers, print_table, side_by_side, terminal_width
+from pipeline.shell.training import training
 from pipeline.version import __version__
 from stages.errors import UserError
 from stages.ingest.paths import masked
@@ -38,6 +39,7 @@ app = typer.Typer(
     epilog="Every command takes --debug, which adds the traceback to an error.",
 )
 app.add_typer(labels)
+app.add_typer(training, name="train")
 
 
 def _version(wanted: bool) -> None:
@@ -100,24 +102,26 @@ def run(
 @app.command()
 def relocalize(
     run: RunArgument,
-    overrides: Annotated[
+    more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="Of box and evaluate; box.protocol=[cam2016,choe2020] does both."
+            metavar="[RUN]... [KEY=VALUE]...",
+            help="Runs over the same images, to be fused; keys of box and evaluate: box.protocol=[cam2016,choe2020].",
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Directory of the new run, or of one for each choice.")] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
-    """Make new boxes and scores from a run's stored maps: no images, no network."""
+    """Make new boxes and scores from the stored maps of a run, or of several as one: no images, no network."""
     from pipeline.commands.relocalize import relocalize_all
     from pipeline.shell.console import show_variants, watching
 
     if out is None:
         raise typer.BadParameter("say where the new run goes: --out DIR")
     with watching(quiet) as watch:
-        results = relocalize_all(run, list(overrides or []), out, watch)
+        others, overrides = runs_and_overrides(more or [])
+        results = relocalize_all([run, *others], overrides, out, watch)
     if as_json:
         print(json.dumps(results[0] if len(results) == 1 else {"runs": results}))
     if not quiet:
@@ -186,13 +190,14 @@ def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or uris; one compares its methods.")
     ],
+    force: Annotated[bool, typer.Option("--force", help="Also where their boxes are made by different rules.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say which differences between runs, or between the methods of one, are more than noise."""
     from pipeline.commands.compare import compare as compare_runs
     from pipeline.shell.console import show_differences
 
-    found = compare_runs(runs)
+    found = compare_runs(runs, force)
     if as_json:
         print(json.dumps(found))
     else:

@@ -15,7 +15,7 @@ from tests.runs import files
 pytestmark = pytest.mark.slow
 
 IMAGES, SIZE = 400, 8
-ROUNDS = 5
+ROUNDS = 5 if "WSL_PIPELINE_ALL_FAULTS" in os.environ else 2
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def cluster():
 
 
 @pytest.mark.parametrize("gpus", [0.5], ids=["three groups"])
-def test_five_times_a_node_dies_and_another_joins(cluster, tmp_path, capfd, gpus):
+def test_nodes_die_and_others_join(cluster, tmp_path, capfd, gpus):
     size = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100 * 2**20}
     nodes = [cluster.add_node(**size), cluster.add_node(**size)]
     run = begin(tmp_path / "run", IMAGES)

@@ -13,7 +13,7 @@ from tests.runs import commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
 
-KILLS = 20
+KILLS = 20 if "WSL_PIPELINE_ALL_FAULTS" in os.environ else 8
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def calm(command, tmp_path_factory):
     return files(out)
 
 
-def test_twenty_sigkills(command, calm, tmp_path):
+def test_kills_at_any_moment(command, calm, tmp_path):
     out = tmp_path / "run"
     shards = sum(name.startswith("predictions/") for name in calm)
     # Counted in commits, not in seconds: 0 is in the preparation, the last one while the run is finalized.

@@ -78,6 +78,8 @@ def test_other_rules_are_refused_with_their_fields(runs, tmp_path):
     message = r"different rules: box\.threshold \(0\.2, 0\.1\), box\.connectivity \(8, 4\); relocalize one"
     with pytest.raises(ConfigurationError, match=message):
         compare([runs / "a", tmp_path / "c"])
+    forced = wsl_here("compare", runs / "a", tmp_path / "c", "--force", "--json")
+    assert forced.returncode == 0 and json.loads(forced.stdout)["pairs"]
     # By name another protocol, by its rules the same one.
     relocalize(runs / "a", ["box.protocol=gradcam2017", "box.threshold=0.2"], tmp_path / "d")
     assert compare([runs / "a", tmp_path / "d"])["pairs"][1]["metrics"]["mean_iou"]["ci95"] == [0, 0]
@@ -146,5 +148,5 @@ def test_rules_are_those_that_a_run_was_scored_by(runs, tmp_path):
         assert found["protocol_fingerprint"] == scored[0]["protocol_fingerprint"]
         assert found["pairs"][0]["metrics"]["mean_iou"]["n"] == COUNT - 2
         with pytest.raises(ConfigurationError, match=r"different rules: box\.blacklist \(\w{16}, \w{16}\); reloc"):
-            compare([tmp_path / "a", tmp_path / "c"])
+            compare([tmp_path / "a", tmp_path / "c"], force=True)
         (tmp_path / "list.txt").unlink(missing_ok=True)
