@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.store.damage import damaged_parts, damaged_results
+from pipeline.store.damage import damaged_fit, damaged_parts, damaged_results
 from pipeline.store.manifest import cut_into_shards
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import SEALED_FORM
@@ -35,7 +35,7 @@ def verify(run: RunDir) -> dict[str, Any]:
         damaged += [line for _, line in damaged_parts(run)]
     shards, committed = len(cut_into_shards(info.images, info.shard_size)), len(run.committed())
     if run.complete:
-        damaged += damaged_results(run)
+        damaged += [*damaged_results(run), *damaged_fit(run)]
         if committed < shards:
             damaged.append(f"{run} is complete, but {shards - committed} of its parts are missing")
     state = "complete" if run.complete else "incomplete"

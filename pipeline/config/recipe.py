@@ -217,7 +217,12 @@ def resolve(config: Config) -> Recipe:
             "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set evaluate.sweep=true"
         )
     several = not isinstance(explain.layer, str) and len(explain.layer) > 1
-    if several and any(method in FITTED for method in explain.methods):
+    fitted = [method for method in explain.methods if method_of(method) in FITTED]
+    if fitted and len({method.partition(AT)[2] for method in fitted}) > 1:
+        raise ConfigurationError(
+            f"explain.methods: {' and '.join(fitted)} are fitted together; name one layer for both"
+        )
+    if several and any(AT not in method for method in fitted):
         raise ConfigurationError("explain.layer: foreground and foreground-cam explain one layer; name one")
     if explain.dilate and (several or any(AT in method for method in explain.methods)):
         raise ConfigurationError(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from pipeline.store import atomic as storage
+from pipeline.store.fit import FIT_FILE
 from pipeline.store.rundir import FAILED, RunDir, part_name
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError
@@ -38,6 +39,17 @@ def damaged_results(run: RunDir) -> Iterator[str]:
             yield f"{run.where(name)} is missing"
         elif hashlib.sha256(run.read(name)).hexdigest() != digest:
             yield f"{run.where(name)} is damaged (its bytes are not those that were written)"
+
+
+def damaged_fit(run: RunDir) -> Iterator[str]:
+    """The foreground that the run has fitted, if it is not there any more, in one line."""
+    info = run.info()
+    if not info.fit_sha256 or info.source is not None:  # What was relocalized has its maps from elsewhere.
+        return
+    there = run.exists(FIT_FILE)
+    if not there or hashlib.sha256(run.read(FIT_FILE)).hexdigest() != info.fit_sha256:
+        what = "damaged (its bytes are not those that were written); remove it, and" if there else "missing;"
+        yield f"{run.where(FIT_FILE)} is {what} wsl-pipeline train foreground makes it again"
 
 
 def set_aside(run: RunDir, shard: int) -> None:

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands.run import run
+from pipeline.commands.train_foreground import train_foreground
+from pipeline.commands.verify import verify
 from pipeline.engine import fit as fitting
+from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
 from stages.explain.foreground.file import Fit
 from tests.runs import files, wsl_here
@@ -78,7 +81,7 @@ def test_no_box_is_seen(fitted, tiny, tiny_data, tmp_path):
     file = tmp_path / "data" / "annotations.json"
     tree = json.loads(file.read_text())
     for one in tree["annotations"]:
-        one["bbox"] = [0, 0, 8, 8]
+        del one["bbox"]
     file.write_text(json.dumps(tree))
     run(tiny(METHODS, SCALES, BOXES, f"data.root={tmp_path / 'data'}"), tmp_path / "run")
     assert where_bytes(tmp_path / "run") == where_bytes(fitted)
@@ -125,6 +128,10 @@ def test_a_lost_fit_is_made_again_and_another_is_refused(fitted, tiny, tmp_path)
     (tmp_path / "run" / "fit" / "foreground.npz").unlink()
     run(config, tmp_path / "run")
     assert part.read_bytes() == before and where_bytes(tmp_path / "run") == where_bytes(fitted)
+    (tmp_path / "run" / "fit" / "foreground.npz").unlink()
+    assert "foreground.npz is missing" in verify(RunDir(tmp_path / "run"))["damaged"][0]
+    train_foreground(tmp_path / "run")
+    assert where_bytes(tmp_path / "run") == where_bytes(fitted) and not verify(RunDir(tmp_path / "run"))["damaged"]
     part.unlink()
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"fit_sha256": "0" * 64}))
@@ -143,6 +150,11 @@ def test_what_cannot_be_is_refused(fitted, tiny, tmp_path):
         ),
         ([f"explain.foreground={tmp_path}"], ConfigurationError, r"there is no .*fit/foreground\.npz"),
         (["explain.layer=[features.1,features.3]"], ConfigurationError, "explain one layer"),
+        (
+            ["explain.methods=[foreground,foreground-cam@features.1]"],
+            ConfigurationError,
+            "foreground and foreground-cam@features.1 are fitted together",
+        ),
         ([f"explain.foreground={fitted / 'run.json'}"], ConfigurationError, r"there is no .*run\.json/fit"),
         (["model.spec=python:tests.pipeline.engine.test_fit:constant_network"], DataError, r"sure of 0 cells of fore"),
     ):
