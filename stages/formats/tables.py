@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from stages.formats.delimited import dialect_of, text_of
+from stages.formats.label_cells import holds_several, labels_in
 from stages.formats.source import Notes
 from stages.ingest.image_formats import EXTENSIONS
 from stages.ingest.paths import basename
@@ -35,12 +36,12 @@ class Labels:
     """What a table says.
 
     Attributes:
-        of: Label by the name of the image; empty where its rows give it none.
+        of: Labels by the name of the image, each once; none where its rows give it none.
         column: The column of the labels, for messages; empty where the table has no labels.
         notes: Findings about rows.
     """
 
-    of: dict[str, str] = field(default_factory=dict)
+    of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     column: str = ""
     notes: Notes = field(default_factory=Notes)
 
@@ -105,7 +106,7 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
         The labels; those of no image where the table is about something else.
     """
     name, notes = basename(uri), Notes()
-    table = read_table(uri, images, notes)
+    table = read_table(uri, images, notes, lists=True)
     place = image_column(table, images)
     if place is None:
         return Labels(notes=notes)
@@ -113,32 +114,33 @@ def read_labels(uri: str, images: ImageNames) -> Labels:
     if label is None:
         listed = ", ".join(header or "?" for header in table.header[:5])
         notes.say(f"{name} gives no labels: none of its columns ({listed}) is called label or class")
-    pairs = []
+    several = label is not None and holds_several(table.header[label])
+    pairs: list[tuple[str, list[str]]] = []
     for row in table.rows:
         found = images.find(cell_of(row, place))
         if found is None:
             notes.count(f"rows of {name} name none of these images, or several", example=cell_of(row, place))
         else:
-            pairs.append((found, "" if label is None else cell_of(row, label)))
+            pairs.append((found, [] if label is None else labels_in(cell_of(row, label), several)))
     column = "" if label is None else f"column {repr(table.header[label]) if table.header[label] else label + 1}"
     return Labels(merged(pairs, name, notes), column, notes)
 
 
-def merged(pairs: Iterable[tuple[str, str]], name: str, notes: Notes) -> dict[str, str]:
-    """The labels by image; an image that is named twice has the first.
+def merged(pairs: Iterable[tuple[str, Sequence[str]]], name: str, notes: Notes) -> dict[str, tuple[str, ...]]:
+    """The distinct labels by image, in the order of their rows.
 
     Args:
-        pairs: Images with their labels, which may be empty.
+        pairs: Images with the labels of a row.
         name: Name of the table, for notes.
         notes: Receives the repetitions.
     """
-    found: dict[str, str] = {}
-    for image, label in pairs:
+    found: dict[str, tuple[str, ...]] = {}
+    for image, labels in pairs:
         if image in found:
-            other = bool(label and found[image] and label != found[image])
+            other = bool(labels and found[image] and set(labels) - set(found[image]))
             what = "with two labels: the first is theirs" if other else "twice: they count once"
             notes.count(f"images are in {name} {what}", example=image)
-        found[image] = found.get(image) or label
+        found[image] = tuple(dict.fromkeys((*found.get(image, ()), *labels)))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+from stages.formats.label_cells import SEVERAL
 from stages.formats.tables import ImageNames, Table, image_column, label_column
 
 Four = tuple[int, int, int, int]
@@ -26,7 +27,6 @@ _SIZES = (("width", "height"), ("imagewidth", "imageheight"), ("imgwidth", "imgh
 _SPLITS = ("split", "subset", "partition", "set")
 _IGNORED = ("isgroupof", "iscrowd", "difficult", "ignore")
 _NUMBERS = ("imageid", "id")
-_SEVERAL = ("labels", "tags", "classes", "categories", "classnames", "labelnames", "categorynames")
 
 
 class Columns(NamedTuple):
@@ -67,7 +67,7 @@ def columns_of(table: Table, images: ImageNames) -> Columns | None:
     tried = [tuple(before + one for one in names) for before, names in product(_BEFORE, (*_CORNERS, *_SIZED))]
     box = next((names for names in tried if at.keys() >= set(names)), ())
     places = tuple(at[one] for one in box)
-    several = _first(at, _SEVERAL)
+    several = _first(at, SEVERAL)
     label = label_column(table.header, image)
     label = several if label is None else label
     left = {header: place for header, place in at.items() if place not in places}
@@ -75,7 +75,7 @@ def columns_of(table: Table, images: ImageNames) -> Columns | None:
     return Columns(
         image,
         label,
-        label is not None and plain[label] in _SEVERAL,
+        label is not None and plain[label] in SEVERAL,
         (places[0], places[1], places[2], places[3]) if places else None,
         bool(box) and box[2].endswith(("w", "width")),
         (left[size[0]], left[size[1]]) if size else None,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stages.formats.csv.columns import Columns
+from stages.formats.label_cells import labels_in
 from stages.formats.numbers import number, whole
 from stages.formats.source import Notes
 from stages.formats.tables import ImageNames, cell_of
 
 _TRUE = ("1", "1.0", "true", "yes")
-_MARKS = "|;,"
 
 
 @dataclass
@@ -76,38 +73,6 @@ def gather(name: str, rows: Iterable[list[str]], columns: Columns, images: Image
             notes.count("rows are repeated: they count once", (labels[0], box) in seen.boxes)
             seen.boxes.update(dict.fromkeys((label, box) for label in labels))
     return found
-
-
-def labels_in(cell: str, several: bool) -> list[str]:
-    """The classes in a cell: a list as Python or JSON write it, or words between marks where there may be several.
-
-    >>> labels_in("man-eater, white shark", False), labels_in("cat|dog", True), labels_in("['cat', 'dog']", False)
-    (['man-eater, white shark'], ['cat', 'dog'], ['cat', 'dog'])
-    >>> labels_in("16 0", True), labels_in("golden retriever", True), labels_in("", True)
-    (['16', '0'], ['golden retriever'], [])
-    """
-    found: list[str] = [cell]
-    listed = _listed(cell)
-    if listed is not None:
-        found = listed
-    elif several:
-        mark = next((one for one in _MARKS if one in cell), None)
-        found = cell.split() if re.fullmatch(r"\d+( +\d+)+", cell) else cell.split(mark) if mark else [cell]
-    return list(dict.fromkeys(one for text in found if (one := text.strip())))
-
-
-def _listed(cell: str) -> list[str] | None:
-    """The texts and numbers of a list; None where the cell is none."""
-    if not (cell.startswith("[") and cell.endswith("]")):
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
-            return [str(one) for one in value]
-    return None
 
 
 def _add_facts(seen: Seen, row: list[str], columns: Columns, notes: Notes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from stages.classes import some
 from stages.errors import DataError, StorageError
@@ -21,12 +22,12 @@ class Labelling:
     """Images with their classes.
 
     Attributes:
-        label_of: Class of each image by its relative name; empty where it has none.
+        labels_of: Classes of each image by its relative name, the first of them its label; none where it has none.
         classes: Names of the classes in label order; empty where the images have no labels.
         notes: Findings.
     """
 
-    label_of: dict[str, str]
+    labels_of: dict[str, tuple[str, ...]]
     classes: list[str]
     notes: Notes = field(default_factory=Notes)
 
@@ -52,17 +53,17 @@ def label(root: str, names: list[str], places: list[str], whole: bool) -> Labell
     notes = Notes()
     best = Labelling({}, [])
     for name, table in _tables(root, places, names, notes):
-        found = {image: text for image, text in table.of.items() if text and image in folder_of}
+        found = {image: labels for image, labels in table.of.items() if labels and image in folder_of}
         standard = name.rpartition("/")[2].lower().startswith("metadata.")
         if not table.of:
             if not in_folders:
                 notes.extend(table.notes)
                 notes.say(f"{name} names none of the images")
         elif in_folders and not all(map(is_container, places)) and not standard:
-            differing = sum(folder_of[image] not in ("", text) for image, text in found.items())
+            differing = sum(folder_of[image] not in ("", labels[0]) for image, labels in found.items())
             what = f"images have another class in {name} than their folder, which decides; data.root={join(root, name)}"
             notes.count(f"{what} reads the table", differing)
-        elif len(found) > sum(map(bool, best.label_of.values())):
+        elif len(found) > sum(map(bool, best.labels_of.values())):
             best = _by_table(name, table, folder_of, found)
         elif not found:
             notes.extend(table.notes)
@@ -70,15 +71,15 @@ def label(root: str, names: list[str], places: list[str], whole: bool) -> Labell
         return best
     classes = (sub_folders(join(root, places[0])) if whole else in_order(folder_of.values())) if in_folders else []
     _note_oddities(notes, classes, list(folder_of.values()))
-    return Labelling(folder_of, classes, notes)
+    return Labelling({name: (one,) if one else () for name, one in folder_of.items()}, classes, notes)
 
 
-def _by_table(name: str, table: Labels, folder_of: dict[str, str], found: dict[str, str]) -> Labelling:
+def _by_table(name: str, table: Labels, folder_of: dict[str, str], found: dict[str, tuple[str, ...]]) -> Labelling:
     notes = Notes()
     notes.say(f"the labels are those of {name}, {table.column}")
     notes.extend(table.notes)
     notes.count(f"images have no label in {name}", len(folder_of) - len(found))
-    return Labelling(dict.fromkeys(folder_of, "") | found, in_order(found.values()), notes)
+    return Labelling(dict.fromkeys(folder_of, ()) | found, in_order(chain(*found.values())), notes)
 
 
 def _tables(root: str, places: list[str], names: list[str], notes: Notes) -> Iterator[tuple[str, Labels]]:

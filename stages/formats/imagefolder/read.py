@@ -57,16 +57,16 @@ def _named(uri: str) -> Source:
     elif suffix in SUFFIXES:
         found = read_labels(uri, ImageNames(find_images(walk(folder)).names))
         notes.extend(found.notes)
-        images = [(join(folder, name), name, text) for name, text in found.of.items()]
+        images = [(join(folder, name), name, labels) for name, labels in found.of.items()]
     else:
         check_picture(uri)
-        images = [(uri, basename(uri), "")]
+        images = [(uri, basename(uri), ())]
     if not images:
         why = "; ".join(notes.lines()) or "it is empty"
         raise DataError(f"{uri} names no image that is there ({why})", about="root")
-    classes = in_order({text for _, _, text in images})
+    classes = in_order(one for _, _, labels in images for one in labels)
     if classes:
-        notes.count(f"images have no label in {basename(uri)}", sum(not text for _, _, text in images))
+        notes.count(f"images have no label in {basename(uri)}", sum(not labels for _, _, labels in images))
     return _source(images, classes, notes)
 
 
@@ -82,7 +82,7 @@ def _matching(pattern: str) -> Source:
     places = [f"{outer}{part}/" for part in parts_among(tops(found.names, outer))]
     labelled = label(root, found.names, places or [outer], whole=False)
     notes.extend(labelled.notes)
-    images = [(join(root, name), name, labelled.label_of.get(name, "")) for name in found.names]
+    images = [(join(root, name), name, labelled.labels_of.get(name, ())) for name in found.names]
     return _source(images, labelled.classes, notes)
 
 
@@ -104,20 +104,22 @@ def _part(root: str, files: list[str], folders: list[str], split: str) -> Source
     tried = (label(root, found.names, [f"{outer}{part}/" if part else outer], whole=True) for part in parts or [""])
     first = next(tried)
     chosen = first if first.classes else next((one for one in tried if one.classes), first)
-    names = list(chosen.label_of)
+    names = list(chosen.labels_of)
     if parts:
         note_part(notes, tops(names, outer)[0], folders_within if outer else folders)
     apart = tuple(f"{outer}{part}/" for part in parts_among(folders_within))
-    beside = sum(name not in chosen.label_of and not name.startswith(apart) for name in found.names)
+    beside = sum(name not in chosen.labels_of and not name.startswith(apart) for name in found.names)
     notes.count(f"images lie beside {'the parts' if parts else outer}: left out", beside)
     notes.extend(chosen.notes)
-    return _source([(join(root, name), name, text) for name, text in chosen.label_of.items()], chosen.classes, notes)
+    images = [(join(root, name), name, labels) for name, labels in chosen.labels_of.items()]
+    return _source(images, chosen.classes, notes)
 
 
-def _source(images: Sequence[tuple[str, str, str]], classes: list[str], notes: Notes) -> Source:
-    """The dataset of images (uri, name, class or empty)."""
+def _source(images: Sequence[tuple[str, str, tuple[str, ...]]], classes: list[str], notes: Notes) -> Source:
+    """The dataset of images (uri, name, classes)."""
     index = {name: at for at, name in enumerate(classes)}
     records = (
-        ImageRecord(rank, uri, name, index.get(text, -1)) for rank, (uri, name, text) in enumerate(images, start=1)
+        ImageRecord(rank, uri, name, index[labels[0]] if labels else -1, labels=tuple(index[one] for one in labels[1:]))
+        for rank, (uri, name, labels) in enumerate(images, start=1)
     )
     return Source([class_info(name) for name in classes], records, notes)

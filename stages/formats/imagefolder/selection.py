@@ -77,7 +77,7 @@ def check_picture(uri: str) -> None:
         )
 
 
-def listed(uri: str, notes: Notes) -> list[tuple[str, str, str]]:
+def listed(uri: str, notes: Notes) -> list[tuple[str, str, tuple[str, ...]]]:
     """Read a list file: an image a line, with a class or its number behind it or without.
 
     An image is relative to the file, or where it is not there, anywhere below, if only one fits.
@@ -87,13 +87,13 @@ def listed(uri: str, notes: Notes) -> list[tuple[str, str, str]]:
         notes: Receives the lines that name no image.
 
     Returns:
-        Uri, name and label of each image, in the order of the list; the label is without a box behind it, and empty
-        where a line has none. The name is relative to the folder of the list, or to the top where the image is
+        Uri, name and labels of each image, in the order of the list; those of its lines, without boxes behind them. The
+        name is relative to the folder of the list, or to the top where the image is
         elsewhere.
     """
     name, folder = basename(uri), parent(uri)
     files = cache(lambda place: frozenset(list_folder(place)[1]))
-    pairs = []
+    pairs: list[tuple[str, list[str]]] = []
     below: ImageNames | None = None
     for line in filter(str.strip, text_of(uri, notes).split("\n")):
         found = _LINE.fullmatch(line.strip())
@@ -109,10 +109,11 @@ def listed(uri: str, notes: Notes) -> list[tuple[str, str, str]]:
                 continue
             notes.count(f"images of {name} are in folders below it", example=elsewhere)
             place = join(folder, elsewhere)
-        pairs.append((place, _BOX.sub("", (found[2] or "").strip()).strip("\"'")))
+        label = _BOX.sub("", (found[2] or "").strip()).strip("\"'")
+        pairs.append((place, [label] if label else []))
     base = _path(folder).rstrip("/") + "/"
-    label_of = merged(pairs, name, notes)
-    return [(place, _path(place).removeprefix(base).lstrip("/"), label) for place, label in label_of.items()]
+    labels_of = merged(pairs, name, notes)
+    return [(place, _path(place).removeprefix(base).lstrip("/"), labels) for place, labels in labels_of.items()]
 
 
 def _place(folder: str, name: str) -> str:

@@ -88,6 +88,26 @@ def test_what_a_table_lacks_repeats_or_adds_is_counted(put, tmp_path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", "file,label\na,cat\na,dog\nb,dog\nc,\na,cat\n"),
+        ("labels.csv", "file,tags\na,cat|dog\nb,dog\nc,\n"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "labels": ["cat", "dog"]}\n{"file_name": "b.png", "labels": ["dog"]}\n',
+        ),
+    ],
+)
+def test_images_may_have_several_labels(name, content, put, tmp_path) -> None:
+    for image in "abc":
+        put(f"{image}.png")
+    put(name, content.encode())
+    data = read_dataset("imagefolder", str(tmp_path))
+    assert [one.name for one in data.classes] == ["cat", "dog"]
+    assert [(one.label, one.shown) for one in data.records] == [(0, (0, 1)), (1, (1,)), (-1, ())]
+
+
 def test_numbers_are_classes_in_their_order(put, tmp_path) -> None:
     for number in (10, 9, 2):
         put(f"{number}.png")
