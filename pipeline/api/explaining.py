@@ -119,7 +119,7 @@ def explain(
     stages: list[Stage] = [
         _classifier(owned, method, layers[method], size),
         _Predictions(names),
-        Explain([method], ["top1"] if targets is None else [LABEL], layers=layers),
+        Explain([method], ["top1"] if targets is None else [LABEL], layers=layers, fused_below=rules.fused_below),
         Threshold(rules, size),
         Components(rules, rules.frame_side(size), sweep=False),
     ]

@@ -194,8 +194,8 @@ class Run:
             raise DataError(f"image {image_id}, {image['uri']}: {error.message}") from None
         owners = zip(image["boxes"], image["box_labels"], strict=True)
         truth = [np.array(box) for box, owner in owners if owner == image["label"]]
-        transform = fit_transform(*photo.size, recipe.size, recipe.fit, recipe.crop_ratio)
-        return explained(photo, row.map, recipe.protocol, recipe.size, transform, row.box, truth)
+        transform = fit_transform(*photo.size, recipe.frame_side, recipe.fit, recipe.crop_ratio)
+        return explained(photo, row.map, recipe.protocol, recipe.frame_side, transform, row.box, truth)
 
     def relocalize(
         self, out: str | Path | None = None, overrides: Overrides = (), *, quiet: bool = False, **box: object

@@ -138,7 +138,7 @@ def _names(runs: list[_Run]) -> list[str]:
 def _check_same_rules(one: _Run, other: _Run, force: bool) -> None:
     a, b = ({"fingerprint": run.fingerprint} | asdict(run.recipe.protocol) for run in (one, other))
     if one.recipe.protocol.frame == "resized":
-        a, b = a | {"model.size": one.recipe.size}, b | {"model.size": other.recipe.size}
+        a, b = a | {"model.size": one.recipe.frame_side}, b | {"model.size": other.recipe.frame_side}
     differing = {key for key in a if key != "name" and a[key] != b[key]}
     if force:
         differing &= set(JUDGING)

@@ -35,6 +35,7 @@ from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.coco_ap import average_precision
 from stages.evaluate.stage import Evaluate
+from stages.explain.several_scales import Fuse
 from stages.formats.coco.box_format import named_format
 from stages.formats.coco.read import read_ground_truth
 from stages.formats.coco.results import Results, read_results
@@ -116,7 +117,7 @@ def evaluate(
     with annotations_within(config.data.annotation_limit):
         results = read_results(predictions, truth.listed, sizes, predicted)
     _warn(results.notes)
-    judge = Evaluate(recipe.protocol, recipe.protocol.frame_side(recipe.size), recipe.deltas, recipe.excluded)
+    judge = Evaluate(recipe.protocol, recipe.frame_side, recipe.deltas, recipe.excluded)
     metrics = _score(recipe, records, [judge], BoxJob, results=results)
     # COCO AP counts all boxes of the list, not only the first five, and the crowds of the ground truth.
     left_out = np.concatenate([recipe.excluded, np.array(unsized, np.int64)])
@@ -142,7 +143,8 @@ def _score_maps(recipe: FullRecipe, records: list[ImageRecord], maps: Path) -> d
     names = find_maps(maps, records, notes)
     _warn(notes.lines())
     labelled = [record for record in records if record.label >= 0]
-    metrics = _score(recipe, labelled, [LoadMaps(maps), *scoring_stages(recipe)], MapJob, names=names)
+    making = [] if recipe.fused_below is None else [Fuse(recipe.fused_below)]
+    metrics = _score(recipe, labelled, [LoadMaps(maps), *making, *scoring_stages(recipe)], MapJob, names=names)
     odd = {status: count for status, count in metrics["methods"][MAPS]["box_status"].items() if status != "ok"}
     kinds = ", ".join(f"{status} {count:,}" for status, count in odd.items())
     _warn([f"{sum(odd.values())} maps show no object: {kinds}"] if odd else [])
@@ -252,7 +254,7 @@ class BoxJob(Job):
         edges = np.stack([batch["width"], batch["height"]] * 2, axis=1).astype(np.float32)
         box = np.where(scored[:, None] > 0, np.clip(box, 0, edges), np.float32(0))
         classes = np.append(found.class_index, np.int32(-1))[index]
-        side = self.recipe.protocol.frame_side(self.recipe.size)
+        side = self.recipe.frame_side
         transform = _squash(batch, side)
         nothing = ragged([None] * len(index))
         batch |= {

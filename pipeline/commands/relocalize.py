@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,18 @@ def rescore(
 ) -> dict[str, Any]:
     """Relocalize with a whole configuration, which may differ from the first run's only in keys of no stored map."""
     origin = origins[0]
+    for uri, times in Counter(one.uri for one in origins).items():
+        if times > 1:
+            raise ConfigurationError(f"{uri} is named twice; name every run once")
     for one in origins:
         if not one.complete:
             raise DataError(f"{one} is not complete; run its command again, then relocalize it")
     rules, made_by = resolve(config), [one.recipe() for one in origins]
     for other, its in zip(origins[1:], made_by[1:], strict=True):
         _check_fusible(origin, made_by[0], other, its)
+    for one, its in zip(origins, made_by, strict=True):
+        if its.fused_below is not None and rules.fused_below is None and one.info().fused_with:
+            raise ConfigurationError(f"{one} fuses several runs scale by scale: fuse those again by these rules")
     recipe = rules.with_network(made_by[0].network).with_classes(origin.classes()).with_levels(made_by[0].levels)
     with holding(out, config) as directory:
         session = Session(directory, _begun(directory, recipe, origins), watch)
@@ -161,7 +168,8 @@ def _changed(origin: RunDir, overrides: Overrides) -> Config:
     for key, value in changes:
         if not key.startswith(CHANGEABLE) or key == "evaluate.faithfulness":
             raise ConfigurationError(
-                f"{key}={value}: this needs the network; relocalize changes box and evaluate only, so begin a new run"
+                f"{key}={value}: this needs the network, so begin a new run; relocalize changes box, evaluate, "
+                "explain.exponents and explain.quantile"
             )
     named = any(key == "box.protocol" for key, _ in changes)
     cleared = [Override(f"box.{name}", None) for name in RULES if named]
@@ -172,10 +180,7 @@ def _begun(directory: RunDir, recipe: FullRecipe, origins: Sequence[RunDir]) -> 
     """The new run's ``run.json``; a run that was begun before must have the same sources."""
     origin = origins[0]
     info = origin.info()
-    source, *others = [
-        Source(config_hash=one.config_hash, weights_sha256=one.weights_sha256, manifest_sha256=one.manifest_sha256)
-        for one in (each.info() for each in origins)
-    ]
+    source, *others = [Source.of(one.info()) for one in origins]
     if directory.begun:
         begun = directory.info()
         if begun.source != source or begun.fused_with != others:

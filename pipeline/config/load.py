@@ -151,7 +151,10 @@ def _apply(tree: Tree, override: Override) -> None:
 
 def _absolute_paths(tree: Tree, base: Path) -> None:
     """Make ``data.root`` and the files of other keys independent of where a worker runs; an empty path is none."""
-    data, model, evaluate = tree.get("data"), tree.get("model"), tree.get("evaluate")
+    data, model, evaluate, explain = (tree.get(name) for name in ("data", "model", "evaluate", "explain"))
+    given = explain.get("foreground") if isinstance(explain, dict) else None
+    if isinstance(explain, dict) and isinstance(given, str) and given != "fit" and "://" not in given:
+        explain["foreground"] = _absolute(given, base) if given else "fit"
     for key in ("blacklist", "calibrate_on"):
         if isinstance(evaluate, dict) and isinstance(evaluate.get(key), str) and "://" not in evaluate[key]:
             evaluate[key] = _absolute(evaluate[key], base) if evaluate[key] else None

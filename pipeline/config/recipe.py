@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from stages.ingest.levels import Levels
 
 
+EXPLAINED_AGAIN = ("adcc", "coherency")
+"""Metrics of faithfulness that compare a map with that of an altered image."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that a configuration alone determines.
@@ -83,7 +87,7 @@ class Recipe:
     @property
     def fused_below(self) -> float | None:
         """Share of the cells that become 0 where scales are fused; None where their maps' mean is taken."""
-        return self.protocol.percentile if self.protocol.scales == "fused" else None
+        return self.protocol.fused_below
 
     @property
     def deltas(self) -> tuple[float, ...]:
@@ -156,6 +160,11 @@ class FullRecipe(Recipe):
         return self.config.model.size or self.network.preprocess.size
 
     @property
+    def frame_side(self) -> int:
+        """Side of the square on which maps are cut, in pixels."""
+        return self.protocol.frame_side(self.size)
+
+    @property
     def fit(self) -> str:
         """How an image becomes a square: ``squash``, ``center_crop`` or ``letterbox``."""
         return self.config.model.fit
@@ -216,6 +225,13 @@ def resolve(config: Config) -> Recipe:
         raise ConfigurationError(
             "evaluate.calibrate_on: without evaluate.sweep no other threshold is scored; set evaluate.sweep=true"
         )
+    recipe = Recipe.of(config)
+    again = [name for name in evaluate.faithfulness if name in EXPLAINED_AGAIN]
+    if again and (recipe.fitted or recipe.fused_below is not None):
+        raise ConfigurationError(
+            f"evaluate.faithfulness: {again[0]} explains altered images in one pass each, and these maps are fitted or "
+            "fused; leave it out"
+        )
     several = not isinstance(explain.layer, str) and len(explain.layer) > 1
     fitted = [method for method in explain.methods if method_of(method) in FITTED]
     if fitted and len({method.partition(AT)[2] for method in fitted}) > 1:
@@ -229,7 +245,7 @@ def resolve(config: Config) -> Recipe:
             "explain.dilate: one layer can be dilated, not several; name one in explain.layer, and none in "
             "explain.methods; a sweep lists them one after the other, so give it one"
         )
-    return Recipe.of(config)
+    return recipe
 
 
 def _check_no_secrets(tree: Mapping[str, Any], prefix: str = "") -> None:

@@ -177,7 +177,8 @@ class ExplainConfig(Section):
     flip: bool = False
     """Average every map with that of the mirrored image, mirrored back; costs one more forward pass."""
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
-    """Average the maps of the image at these scales, relative to the input size; each costs one forward pass."""
+    """Take the maps of the image at these scales, relative to the input size, together, as their mean or as box.scales
+    says; each costs one forward pass."""
     dilate: bool = False
     """Explain the network's à trous (dilated) form, whose maps have twice the side and contain the original ones;
     needs a GAP + linear head. Classes and probabilities stay those of the network; costs about 1.5 more forward

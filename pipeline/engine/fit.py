@@ -108,6 +108,7 @@ def fitted(directory: RunDir, recipe: FullRecipe, info: RunInfo, means: Means) -
     """
     stored = directory.read(FIT_FILE) if directory.exists(FIT_FILE) else b""
     if info.fit_sha256 and hashlib.sha256(stored).hexdigest() == info.fit_sha256:
+        remove_cells(directory)  # A kill may have come before.
         return Fit.of_bytes(stored, directory.where(FIT_FILE)).student
     if recipe.config.explain.foreground == "fit":
         found = fit_to_sample(directory, recipe, info, means)

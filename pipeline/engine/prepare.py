@@ -156,7 +156,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
                 Views(trace, explain.flip, full.fit_scales)
             except ConfigurationError:
                 one_size = True
-                network.notes += ("the network runs at one size only: the foreground is fitted to maps at one scale",)
+                network.notes += ("the network has no maps at half its size: the foreground is fitted to one scale",)
         outputs = trace.logits.shape[1]
     except UserError:
         raise

@@ -10,6 +10,7 @@ from stages.boxes.threshold import Threshold
 from stages.evaluate.pixels import Pixels
 from stages.evaluate.stage import Evaluate
 from stages.evaluate.truth import Truth
+from stages.explain.several_scales import Combination
 from stages.quality.stage import Quality
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def fitting_stages(recipe: FullRecipe, device: str) -> list[Stage]:
         *seeing_stages(recipe, device),
         Seeds(
             *(explain.targets, explain.flip, recipe.fit_scales, _gpus(recipe, device), layer),
-            *(explain.present, explain.quantile, recipe.seed),
+            *(explain.present, Combination().quantile, recipe.seed),
         ),
         FiniteCells(),
     ]
@@ -90,7 +91,7 @@ def fitting_stages(recipe: FullRecipe, device: str) -> list[Stage]:
 
 def scoring_stages(recipe: FullRecipe) -> list[Stage]:
     """The stages from low-resolution maps to boxes and their scores, which need neither images nor a network."""
-    side = recipe.protocol.frame_side(recipe.size)
+    side = recipe.frame_side
     return [
         Truth(),
         Threshold(recipe.protocol, recipe.size),

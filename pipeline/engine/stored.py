@@ -56,7 +56,9 @@ class StoredJob(Job):
         return self.sources[0].part("errors", shard.index)
 
     def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
-        """Faithfulness counts of the source run, which hold because its maps stay the same."""
+        """Faithfulness counts of the source run, where its maps stay the same."""
+        if len(self.sources) > 1 or self.before[0] != rules_of(self.recipe):
+            return {}
         metadata = self.sources[0].part("predictions", shard.index).schema.metadata
         return {FAITHFULNESS: metadata[FAITHFULNESS]} if FAITHFULNESS in metadata else {}
 
@@ -91,8 +93,8 @@ class StoredJob(Job):
         return found
 
 
-Key = tuple[int, str, int, int]
-"""Image, method, rank and class of a map."""
+Key = tuple[int, str, int]
+"""Image, method and class of a map, which its rows of several ranks share."""
 
 
 def rules_of(recipe: FullRecipe) -> Rules:
@@ -105,7 +107,7 @@ def _first_components(table: pa.Table) -> pa.Table:
 
 
 def _keys(table: pa.Table) -> Iterator[Key]:
-    names = ("image_id", "method", "target_rank", "class_index")
+    names = ("image_id", "method", "class_index")
     return zip(*(table[name].to_pylist() for name in names), strict=True)
 
 

@@ -218,9 +218,9 @@ def _heat_layer(row: dict[str, Any], width: int, height: int, recipe: FullRecipe
     if not np.isfinite(row["map_scale"]):
         return None
     stored = np.array(row["map"], dtype=np.float16).reshape(row["map_h"], row["map_w"])
-    values = heat(stored, recipe.protocol, recipe.size)
+    values = heat(stored, recipe.protocol, recipe.frame_side)
     if not values.max() > 0:
         return None
-    transform = fit_transform(width, height, recipe.size, recipe.fit, recipe.crop_ratio)
+    transform = fit_transform(width, height, recipe.frame_side, recipe.fit, recipe.crop_ratio)
     cutoff = recipe.protocol.cutoffs(np.array([recipe.protocol.threshold]))[0]
     return thumbnails.overlay(values, cutoff, transform, width, height)

@@ -81,7 +81,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
         config_text=yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True),
         metrics=metrics,
         origins=origins,
-        size=recipe.size,
+        size=recipe.frame_side,
         delta=f"{delta:g}",
         names=names,
         same_as=overview.same_as,

@@ -47,7 +47,7 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
     ids, labels = _labels(run)
     methods, deltas, seed = recipe.methods, recipe.deltas, recipe.seed
     protocol, classes = recipe.protocol, list(recipe.network.classes)
-    blind = baselines.Baselines(protocol, protocol.frame_side(recipe.size), deltas, seed, recipe.fit, recipe.crop_ratio)
+    blind = baselines.Baselines(protocol, recipe.frame_side, deltas, seed, recipe.fit, recipe.crop_ratio)
     several = LABELS in recipe.config.explain.targets
     tally = Tally(run, methods, blind, several)
     for part in run.predictions(COLUMNS):

@@ -23,6 +23,18 @@ class Source(_Part):
     config_hash: str
     weights_sha256: str
     manifest_sha256: str
+    origin: str | None = None
+    """Its :meth:`RunInfo.origin`, where the other fields do not say it: of a run with a fit, or of several fused."""
+
+    @classmethod
+    def of(cls, info: RunInfo) -> Source:
+        """The source that a run is."""
+        return cls(
+            config_hash=info.config_hash,
+            weights_sha256=info.weights_sha256,
+            manifest_sha256=info.manifest_sha256,
+            origin=info.origin() if info.fit_sha256 or info.fused_with else None,
+        )
 
 
 class Pixels(_Part):

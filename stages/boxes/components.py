@@ -138,6 +138,8 @@ class Components:
         swept, everything = swept[rows], everything[rows]
         for row in np.flatnonzero(component):
             kept["map"][row], swept[row], everything[row] = np.zeros((0, 0), np.float16), None, None
+            for name in {"map_by_scale", "map_foreground"} & kept.keys():
+                kept[name][row] = ()
         return {
             **kept,
             **{"box": box, "scored_box": scored, "sweep_box": swept, "sweep_all": everything},

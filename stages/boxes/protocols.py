@@ -122,7 +122,7 @@ class Protocol:
             if get_origin(hint) is Literal and (isinstance(value, bool) or value not in get_args(hint)):
                 choices = ", ".join(map(str, get_args(hint)))
                 raise ConfigurationError(f"{value!r} is not one of {choices}", about=f"protocol.{field.name}")
-        if isinstance(self.side, bool) or not (self.side == 0 or SIDE_LEAST <= self.side <= SIDE_MOST):
+        if type(self.side) is not int or not (self.side == 0 or SIDE_LEAST <= self.side <= SIDE_MOST):
             raise ConfigurationError(
                 f"{self.side!r} is neither 0 nor from {SIDE_LEAST} to {SIDE_MOST}", about="protocol.side"
             )
@@ -148,6 +148,11 @@ class Protocol:
     def frame_side(self, size: int) -> int:
         """Side of the square on which the maps of a network with inputs of ``size`` pixels are cut."""
         return self.side or size
+
+    @property
+    def fused_below(self) -> float | None:
+        """Share of the cells that become 0 where scales are fused; None where their maps' mean is taken."""
+        return self.percentile if self.scales == "fused" else None
 
     def sweep_thresholds(self) -> np.ndarray:
         """The thresholds of the sweep, (T,) float64, ascending.

@@ -16,6 +16,7 @@ from stages.boxes.components import component_box, sweep
 from stages.boxes.frame import scored_displayed, scored_empty, scored_in_frame, scored_truth
 from stages.boxes.iou import at_least, best_iou
 from stages.boxes.protocols import Protocol
+from stages.boxes.size_rule import shrunk
 from stages.boxes.threshold import heat
 from stages.evaluate.blind_maps import BlindMaps
 from stages.evaluate.metrics import strata
@@ -53,7 +54,7 @@ class Baselines:
         """Prepare everything that does not depend on the image.
 
         Args:
-            protocol: The rules; all except ``resize`` apply to the Gaussian.
+            protocol: The rules; all except ``resize`` and ``scales`` apply to the Gaussian.
             size: Side of the network's input frame.
             deltas: IoU levels.
             seed: Seed of the random boxes.
@@ -68,9 +69,10 @@ class Baselines:
         gaussian = heat(bell, protocol, size)
         # A Gaussian has one component at any threshold, so the chosen contour is the only one.
         swept, _ = sweep(gaussian, protocol)
-        self._swept, self._index = np.unique(swept, axis=0, return_inverse=True)
+        self._swept, self._index = np.unique(shrunk(swept, size, protocol.shrink), axis=0, return_inverse=True)
         cut = component_box(gaussian > protocol.cutoffs(np.array([protocol.threshold]))[0], protocol)
-        self._gaussian = np.zeros(4, np.float32) if cut is None else cut
+        found = np.zeros((1, 4), np.float32) if cut is None else cut[None]
+        self._gaussian = shrunk(found, size, protocol.shrink)[0]
 
     def update(self, images: Batch) -> Counts:
         """Score some images, with each baseline as if it were a method.

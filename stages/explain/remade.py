@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from stages.errors import DataError
 from stages.explain.method_layers import method_of
 from stages.explain.several_scales import Combination, fused, mean_of
 from stages.explain.table import FOREGROUND, FOREGROUND_CAM
@@ -56,6 +57,9 @@ def remade(method: str, stored: Sequence[Stored], before: Sequence[Rules], now: 
         The map with the parts of all runs, its values not divided by anything; None where the first run's is the map.
     """
     name = method_of(method)
+    for one, rules in zip(stored, before, strict=True):
+        if len(rules.scales) > 1 and not one.by_scale and name != FOREGROUND and now.fused_below is not None:
+            raise DataError("the maps of several scales were stored as their mean, by an earlier version; run it again")
     parts = [part for one in stored for part in one.by_scale or [one.map]]
     foreground = [part for one in stored for part in one.foreground]
     if name == FOREGROUND_CAM:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stages.batch import Batch, Resources, ragged
+
 SIDE = 56
 """Side of the grid on which maps of several scales are fused."""
 FIT_SHARES = 0.5, 0.714286, 1.0
@@ -67,6 +69,28 @@ def fused(maps: Sequence[np.ndarray], quantile: float) -> np.ndarray:
     total = np.maximum(total - np.quantile(total, quantile), 0)
     highest = total.max()
     return total / highest if highest > 0 else total
+
+
+class Fuse:
+    """Replaces every ``map``, the only one of its image and class, by what :func:`fused` makes of it.
+
+    Args:
+        quantile: As there.
+    """
+
+    reads = ("map",)
+    adds = ()
+    resources = Resources(cpus=1)
+
+    def __init__(self, quantile: float) -> None:
+        self.quantile = quantile
+
+    def setup(self) -> None:
+        """Do nothing: there is nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Fuse each row's map on its own."""
+        return batch | {"map": ragged(fused([one], self.quantile) for one in batch["map"])}
 
 
 def mean_of(maps: Sequence[np.ndarray]) -> np.ndarray:

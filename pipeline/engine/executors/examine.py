@@ -31,8 +31,8 @@ from pipeline.engine.gpu import DeviceLostError
 from pipeline.engine.import_path import import_path
 from pipeline.engine.job import Culprits, Job
 from pipeline.engine.plan import Group, process
-from pipeline.store.manifest import Shard, read_shard
-from stages.batch import ImageError, Stage, length, take
+from pipeline.store.manifest import Shard
+from stages.batch import ImageError, Stage, concat, length, take
 from stages.errors import UserError
 
 TRIES = 2
@@ -60,7 +60,7 @@ def examine(groups: list[Group], job: Job, shard: Shard, known: Culprits) -> dic
     Raises:
         ExaminationError: The process dies before its first image, or on :data:`IN_A_ROW` consecutive images.
     """
-    ids = read_shard(job.run.manifest, shard)["image_id"].tolist()
+    ids = concat(job.batches(shard))["image_id"].tolist()
     rows = range(len(ids))
     batches = [
         [row for row in rows[at : at + job.batch_size] if ids[row] not in known] for at in rows[:: job.batch_size]
@@ -196,7 +196,7 @@ def _serve(notes: int) -> None:
     job: Job
     stages, job, shard = pickle.load(sys.stdin.buffer)
     with deadline(job.timeout + START):  # The first reading imports libraries.
-        batch = read_shard(job.run.manifest, shard)
+        batch = concat(job.batches(shard))
     with deadline(job.timeout):
         for stage in stages:
             stage.setup()

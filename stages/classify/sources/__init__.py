@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from stages.errors import ConfigurationError
@@ -119,4 +119,6 @@ def _loader(spec: str) -> tuple[Loader, str]:
             f"write for example {SOURCES['torchvision'].example}",
             about="network",
         )
-    return cast(Loader, resolve_name(SOURCES[prefix].module)), rest
+    module, _, name = SOURCES[prefix].module.partition(":")
+    found = import_module(module)
+    return cast(Loader, getattr(found, name) if name else found), rest

@@ -23,6 +23,7 @@ def foreign(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
     run(tiny("explain.methods=[cam]"), folder / "run")
     relocalize(folder / "run", ["box.protocol=choe2020"], folder / "choe")
+    relocalize(folder / "run", ["box.protocol=foreground2026"], folder / "fused")
     # Rules that leave no map without a box: COCO results have no entry for such a class.
     relocalize(folder / "run", ["box.normalize=minmax"], folder / "boxes")
     truth = json.loads((folder / "run" / "coco" / "ground_truth.json").read_text())
@@ -49,7 +50,7 @@ def metrics_of(run: Path) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["maps", "maps.npz"])
-@pytest.mark.parametrize(("protocol", "name"), [("cam2016", "run"), ("choe2020", "choe")])
+@pytest.mark.parametrize(("protocol", "name"), [("cam2016", "run"), ("choe2020", "choe"), ("foreground2026", "fused")])
 def test_the_maps_of_a_run_score_as_the_run_did(foreign, kind, protocol, name):
     found = evaluate(foreign / "truth.json", None, foreign / kind, [f"box.protocol={protocol}", "model.size=32"])
     expected = metrics_of(foreign / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,6 +38,11 @@ def rows(folder, **wanted):
     return {tuple(row[name] for name in names): row for row in found if wanted.items() <= row.items()}
 
 
+def by_class(folder):
+    """Rows by image, method and class."""
+    return {(image, method, index): row for (image, method, _, index), row in rows(folder).items()}
+
+
 def parts(row, name):
     """The maps of a column of several."""
     sides, at, maps = row[f"{name}_sides"], 0, []
@@ -57,8 +63,7 @@ def test_its_own_rules_give_a_run_again_to_the_byte(runs, tmp_path):
 def test_other_options_give_what_a_run_with_them_gives(runs, tiny, tmp_path):
     rules = ["explain.exponents=[0.5,0.5]", "explain.quantile=0.5", "box.percentile=0.2"]
     relocalize(runs[0], rules, tmp_path / "again")
-    fit = f"explain.foreground={runs[0]}"  # The quantile is part of the fit, too.
-    run(tiny(METHODS, "explain.scales=[0.75,1.0]", "box.protocol=foreground2026", fit, *rules), tmp_path / "run")
+    run(tiny(METHODS, "explain.scales=[0.75,1.0]", "box.protocol=foreground2026", *rules), tmp_path / "run")
     ours, theirs = rows(tmp_path / "again"), rows(tmp_path / "run")
     assert ours == theirs
     assert ours != rows(runs[0])
@@ -77,9 +82,10 @@ def test_the_mean_of_the_scales_comes_back(runs, tiny, tmp_path):
 
 def test_two_runs_are_one(runs, tmp_path):
     metrics = relocalize(runs, [], tmp_path / "both")
-    found, first, second = rows(tmp_path / "both"), rows(runs[0]), rows(runs[1])
-    assert set(found) == set(first) and set(first) & set(second)
-    for key, row in found.items():
+    found, first, second = rows(tmp_path / "both"), by_class(runs[0]), by_class(runs[1])
+    assert set(found) == set(rows(runs[0])) and set(first) & set(second) and set(first) - set(second)
+    for (image, method, _, index), row in found.items():
+        key = image, method, index
         stored = [one[key] for one in (first, second) if key in one]
         maps = [part for one in stored for part in parts(one, "map_by_scale")]
         grounds = [part for one in stored for part in parts(one, "map_foreground")]
@@ -95,7 +101,8 @@ def test_two_runs_are_one(runs, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_fused_with_itself_is_itself(runs, tmp_path):
-    relocalize([runs[0], runs[0]], [], tmp_path / "twice")
+    shutil.copytree(runs[0], tmp_path / "copy")
+    relocalize([runs[0], tmp_path / "copy"], [], tmp_path / "twice")
     ours, theirs = rows(tmp_path / "twice"), rows(runs[0])
     for key, row in ours.items():
         np.testing.assert_allclose(row["map"], theirs[key]["map"], atol=1e-3)
@@ -123,6 +130,11 @@ def test_others_are_refused(runs, tiny, tmp_path):
     ):
         with pytest.raises(ConfigurationError, match=f"cannot be fused with .*{words}"):
             relocalize([runs[0], tmp_path / name], [], tmp_path / "new")
+    with pytest.raises(ConfigurationError, match="is named twice"):
+        relocalize([runs[0], runs[0]], [], tmp_path / "new")
+    relocalize(runs, [], tmp_path / "both")
+    with pytest.raises(ConfigurationError, match="fuses several runs scale by scale"):
+        relocalize(tmp_path / "both", ["box.protocol=cam2016"], tmp_path / "new")
     said = wsl_here("relocalize", runs[0], tmp_path / "fewer", "box.threshold=0.3", "--out", tmp_path / "new", "-q")
     assert said.returncode == 2 and "cannot be fused" in said.stderr and len(said.stderr.splitlines()) == 1
     assert not (tmp_path / "new").exists()

@@ -150,6 +150,7 @@ def test_what_cannot_be_is_refused(fitted, tiny, tmp_path):
         ),
         ([f"explain.foreground={tmp_path}"], ConfigurationError, r"there is no .*fit/foreground\.npz"),
         (["explain.layer=[features.1,features.3]"], ConfigurationError, "explain one layer"),
+        (["evaluate.faithfulness=[adcc]"], ConfigurationError, "adcc explains altered images"),
         (
             ["explain.methods=[foreground,foreground-cam@features.1]"],
             ConfigurationError,
