@@ -109,6 +109,6 @@ class Threshold:
             heats[row] = heat(usable, self.protocol, self.size)
             status.append(box_status(usable, heats[row]))
         cutoff = self.protocol.cutoffs(np.array([self.protocol.threshold]))[0]
-        if self.zoom != 1:
+        if self.zoom != 1 and "transform" in batch:
             batch = batch | {"transform": batch["transform"] * self.zoom}
         return {**batch, "heat": heats, "mask": heats > cutoff, "box_status": ragged(status)}

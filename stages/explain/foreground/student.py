@@ -120,7 +120,8 @@ def fit(sums: Sums) -> Student:
     if not (sums.foreground and background):
         raise DataError(
             f"the class activation maps are sure of {sums.foreground} cells of foreground and {background} of "
-            "background, and the foreground student needs both: explain labels that the network knows, or more images"
+            "background with finite features, and the foreground needs both: explain labels that the network knows, or "
+            "more images"
         )
     n = sums.cells
     mean, share = sums.features / n, sums.foreground / n
