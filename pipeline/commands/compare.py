@@ -81,8 +81,8 @@ def compare(places: Sequence[str | Path], force: bool = False) -> dict[str, Any]
             be the same in any case.
 
     Returns:
-        ``protocol`` and ``protocol_fingerprint`` of the first run, ``systems`` and ``pairs``: for each pair ``a``, ``b``,
-        the number of images that only one of the two has a score for, and ``metrics`` with both values, their
+        ``protocol`` and ``protocol_fingerprint`` of the first run, ``systems`` and ``pairs``: for each pair ``a``,
+        ``b``, the number of images that only one of the two has a score for, and ``metrics`` with both values, their
         difference b - a, its interval over images and whether it is noise. Where the networks ran on machines of
         different kinds, ``machines``: the number of parts by kind, by run.
 

@@ -148,6 +148,16 @@ def test_stage_returns_displayed_boxes() -> None:
     assert "heat" not in batch and "mask" not in batch
 
 
+def test_a_finer_square_leads_back_to_the_same_pixels() -> None:
+    protocol = get_protocol("cam2016", side=32)
+    batch = rows([blank(8, (2, 3, 5, 7)).astype(np.float16)], 8, protocol)
+    assert batch["heat"].shape == (1, 32, 32)
+    found = Components(protocol, protocol.frame_side(8))(batch)
+    # Interpolated to four times the side, the cut lies within a cell of where it was.
+    np.testing.assert_allclose(found["box"][0], [4, 3, 10, 7], atol=2)
+    assert found["box"][0][0] < found["box"][0][2] <= 12
+
+
 def test_a_constant_map_is_the_visible_frame_under_max() -> None:
     batch = rows([np.full((2, 2), 0.5, np.float16)], 8, transform=np.array([[0.5, 0.5, 0, 2.0]]))
     found = Components(CAM, 8)(batch)
