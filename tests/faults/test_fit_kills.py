@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 
 from pipeline.commands.run import run
 from pipeline.engine import fit
+from tests.repetitions import ALL
 from tests.runs import commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
@@ -16,9 +16,6 @@ pytestmark = pytest.mark.slow
 OPTIONS = "explain.methods=[cam,foreground-cam]", "explain.scales=[0.75,1.0]", "box.protocol=foreground2026"
 SMALL = "import pipeline.engine.fit as fit; fit.PART = 2"
 KILLS = 5
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="one of each kind by default: WSL_PIPELINE_ALL_FAULTS=1"
-)
 
 
 @pytest.fixture(scope="module")

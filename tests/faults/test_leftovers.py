@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.engine.executors.session import MARK, Session
 from tests.faults.processes import Run
+from tests.repetitions import ALL
 from tests.runs import commits, start
 
 pytestmark = pytest.mark.slow
@@ -23,9 +24,6 @@ pytestmark = pytest.mark.slow
 GRACE = 10.0
 """Seconds after a run's end within which everything of it must be gone."""
 NOBODY = 65534
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="ends as SIGTERM does: WSL_PIPELINE_ALL_FAULTS=1"
-)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,10 +15,11 @@ from stages.ingest.depth import find_levels
 from stages.ingest.records import Dataset, ImageRecord
 from stages.ingest.sizes import fill_sizes
 from tests.faults.mutants import mutated, pictures
+from tests.repetitions import EVERY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-SHARE = 1 if os.environ.get("WSL_PIPELINE_ALL_FAULTS") else 4
+SHARE = 1 if EVERY else 4
 """A quarter of them, unless the environment asks for all."""
 IMAGES, ANNOTATIONS = 10_000 // SHARE, 100_000 // SHARE
 

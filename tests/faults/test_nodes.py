@@ -10,12 +10,13 @@ import pytest
 from pipeline.engine.executors import ray as executor
 from pipeline.store.manifest import cut_into_shards
 from tests.faults.toys import begin, job, toy_plan, undisturbed
+from tests.repetitions import EVERY
 from tests.runs import files
 
 pytestmark = pytest.mark.slow
 
 IMAGES, SIZE = 400, 8
-ROUNDS = 5 if "WSL_PIPELINE_ALL_FAULTS" in os.environ else 2
+ROUNDS = 5 if EVERY else 2
 
 
 @pytest.fixture

@@ -19,15 +19,11 @@ from PIL import Image
 
 from stages.classify.network import Network
 from tests.faults.processes import TARGETS, Run
+from tests.repetitions import ALL
 from tests.runs import commits, files, wsl, wsl_here
 from tests.stages.toys import tiny_network
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="minutes for each quarter: WSL_PIPELINE_ALL_FAULTS=1"
-    ),
-]
+pytestmark = [pytest.mark.slow, ALL]
 
 IMAGES = 160
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSTOP]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,14 +12,11 @@ import torch
 from PIL import Image
 
 from stages.classify.network import Network
+from tests.repetitions import ALL
 from tests.runs import wsl
 from tests.stages.toys import tiny_network
 
 pytestmark = pytest.mark.slow
-
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="minutes for each phase of a run: WSL_PIPELINE_ALL_FAULTS=1"
-)
 
 
 class Fragile(torch.nn.Module):

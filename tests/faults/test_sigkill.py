@@ -9,11 +9,12 @@ import time
 
 import pytest
 
+from tests.repetitions import EVERY
 from tests.runs import commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
 
-KILLS = 20 if "WSL_PIPELINE_ALL_FAULTS" in os.environ else 8
+KILLS = 20 if EVERY else 8
 
 
 @pytest.fixture(scope="module")

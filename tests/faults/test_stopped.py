@@ -18,13 +18,11 @@ from pipeline.engine.executors.ledger import ShardFailedError
 from pipeline.store.manifest import cut_into_shards
 from pipeline.store.rundir import RunDir
 from tests.faults.toys import Deadly, Killer, begin, job, toy_plan, undisturbed
+from tests.repetitions import ALL
 from tests.runs import commits, files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="one of each kind by default: WSL_PIPELINE_ALL_FAULTS=1"
-)
 
 IMAGES, SIZE = 96, 8
 GPU = 0.5

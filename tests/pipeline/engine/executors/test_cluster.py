@@ -13,15 +13,13 @@ import pytest
 from pipeline.engine.executors import reach
 from pipeline.engine.executors.cluster import connect
 from stages.errors import ConfigurationError
+from tests.repetitions import ALL
 from tests.runs import start, wsl
 
 pytestmark = pytest.mark.slow  # Ray takes seconds to start, and longer to give up
 
 RAY = "runtime.executor=ray"
 DEAD = "127.0.0.1:1"
-ALL = pytest.mark.skipif(
-    "WSL_PIPELINE_ALL_FAULTS" not in os.environ, reason="one of each kind by default: WSL_PIPELINE_ALL_FAULTS=1"
-)
 
 
 def refused(result, *words):

@@ -23,6 +23,7 @@ from stages.classify.stage import Classify
 from stages.errors import ConfigurationError
 from stages.explain.stage import Explain
 from stages.ingest.decode import Decode
+from tests.repetitions import ALL
 from tests.runs import COUNT, commits, files, start, wsl
 
 pytestmark = pytest.mark.slow
@@ -126,7 +127,7 @@ def test_what_the_user_must_mend_comes_out_of_the_workers_as_itself(cluster, tin
     ("kind", "signum"),
     [
         ("ray", signal.SIGINT),
-        ("ray", signal.SIGTERM),
+        pytest.param("ray", signal.SIGTERM, marks=ALL),
         ("inline", signal.SIGINT),
         ("inline", signal.SIGHUP),
     ],
