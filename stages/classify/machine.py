@@ -31,8 +31,9 @@ def machine_kind(device: str) -> str:
 def set_arithmetic(device: str, deterministic: bool = False) -> None:
     """Set this process to reproducible arithmetic, before the device is first used.
 
-    On CPUs, workers share the cores batch by batch: this is faster than sharing them inside every operator, and
-    results do not depend on the number of cores.
+    Workers share the cores batch by batch: this is faster than sharing them inside every operator, and results do not
+    depend on the number of cores. Beside a GPU too, where even a copy would otherwise wait for as many threads as the
+    machine has cores.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -40,9 +41,8 @@ def set_arithmetic(device: str, deterministic: bool = False) -> None:
             an order that differs from time to time.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means full fp32
-    if torch.device(device).type == "cpu":
-        torch.set_num_threads(1)
-    elif deterministic:
+    torch.set_num_threads(1)
+    if deterministic and torch.device(device).type != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as cuBLAS asks for where streams are several
         torch.backends.cudnn.deterministic = True
         torch.use_deterministic_algorithms(True, warn_only=True)
