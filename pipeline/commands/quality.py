@@ -14,6 +14,7 @@ from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
 from stages.errors import DataError
 from stages.formats.labels import Box
+from stages.quality.cues import CUES
 from stages.quality.model import cross_fitted, fit
 from stages.quality.scores import judged
 
@@ -58,7 +59,7 @@ def quality(run: RunDir, fit_on: RunDir | None = None, method: str | None = None
         model = fit(known.cues, known.right, f"{len(known.ids):,} boxes of {fit_on.uri}")
         found["fitted"] = judged(cross_fitted(known.cues, known.right, known.ids, seed), known.right, seed)
         run.write(MODEL, model.text().encode())
-    model = quality_model(run)
+    model = quality_model(run, method_of(run, method))
     found = {"model": model.fitted_on, "calibrated": model.calibrated} | found
     if fit_on is not None and fit_on.uri == run.uri:
         return found
@@ -70,7 +71,7 @@ def quality(run: RunDir, fit_on: RunDir | None = None, method: str | None = None
 def _boxes(run: RunDir, method: str | None) -> _Boxes:
     """The boxes of a run whose image has ground truth of its label, or was reviewed, which counts instead."""
     method = method_of(run, method)
-    ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, 6))], [np.zeros(0)]
+    ids, cues, overlaps = [np.zeros(0, np.int64)], [np.zeros((0, len(CUES)))], [np.zeros(0)]
     reviews = read_stored(run)
     categories = Categories(run, range(len(run.classes())))
     for part, found, _ in boxes_with_cues(run, method, [0], ["image_id", "iou", "class_index", "box"]):
@@ -80,7 +81,7 @@ def _boxes(run: RunDir, method: str | None) -> _Boxes:
                 own = categories.index_of[part["class_index"][row].as_py()]
                 drawn = [box for name, box in reviews[image].boxes if categories.index_named.get(name) == own]
                 overlap[row] = _best(part["box"][row].as_py(), drawn)
-        known = np.isfinite(overlap) & np.isfinite(found).all(1)
+        known = np.isfinite(overlap) & np.isfinite(found[:, 0])
         ids.append(part["image_id"].to_numpy()[known])
         cues.append(found[known])
         overlaps.append(overlap[known])

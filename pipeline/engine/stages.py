@@ -83,7 +83,7 @@ def fitting_stages(recipe: FullRecipe, device: str) -> list[Stage]:
         *seeing_stages(recipe, device),
         Seeds(
             *(explain.targets, explain.flip, recipe.fit_scales, _gpus(recipe, device), layer),
-            *(explain.present, Combination().quantile, recipe.seed),
+            *(explain.present, Combination().quantile),
         ),
         FiniteCells(),
     ]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.store.rundir import RunDir
+from pipeline.store.tables import BY_SCALE, unpacked, unpacked_maps
 from stages.errors import DataError, unknown
 from stages.quality.cues import CUES, cues_of
 from stages.quality.model import QualityModel, read_model, shipped
@@ -17,18 +18,30 @@ MODEL = "quality.json"
 """The file of a model that was fitted for a run."""
 
 _RATING = ["method", "target_rank", "quality"]
-_OF_MAPS = [*_RATING, "component", "prob", "map", "map_scale", "map_h", "map_w"]
+_OF_MAPS = [
+    *(*_RATING, "component", "prob", "map", "map_scale", "map_h", "map_w"),
+    *(BY_SCALE, f"{BY_SCALE}_sides"),
+]
 
 
-def quality_model(run: RunDir) -> QualityModel:
-    """The model that was fitted for a run, or else the package's.
+def quality_model(run: RunDir, method: str) -> QualityModel:
+    """The model that was fitted for a run, or else the package's for the maps of a method.
 
     Raises:
         DataError: Its file is damaged.
     """
     if not run.exists(MODEL):
-        return shipped()
+        return shipped(_of_several_scales(run, method))
     return read_model(run.read(MODEL).decode(errors="replace"), run.where(MODEL))
+
+
+def _of_several_scales(run: RunDir, method: str) -> bool:
+    sides = f"{BY_SCALE}_sides"
+    for part in run.predictions(["method", sides]):
+        own = part.filter(pc.field("method") == method)
+        if own.num_rows:
+            return len(own[sides][0]) > 2
+    return False
 
 
 def method_of(run: RunDir, method: str | None) -> str:
@@ -62,7 +75,7 @@ def boxes_with_quality(
         The rows, and their quality, (n,) float64, NaN where a row has no box.
     """
     if run.exists(MODEL) or not run.rated:
-        model = quality_model(run)
+        model = quality_model(run, method)
         for own, cues, share in boxes_with_cues(run, method, ranks, columns, every=True):
             yield own, model.quality(cues) * share
         return
@@ -85,7 +98,7 @@ def boxes_with_cues(
         every: Whether to give the rows of further components, too.
 
     Yields:
-        The rows; the cues of their map's first box, (n, 6) float64, NaN where there is none; and (n,) float64 the share
+        The rows; the cues of their map's first box, (n, 7) float64, NaN where there is none; and (n,) float64 the share
         of that box's quality that each row's has: 1 for itself.
     """
     protocol = run.recipe().protocol
@@ -94,14 +107,12 @@ def boxes_with_cues(
         cues, share = np.full((own.num_rows, len(CUES)), np.nan), np.ones(own.num_rows)
         further = own["component"].to_numpy() > 0
         quality = own["quality"].to_numpy(zero_copy_only=False)
-        scales = own["map_scale"].to_numpy()
-        shapes = zip(own["map_h"].to_pylist(), own["map_w"].to_pylist(), strict=True)
-        for row, (map, shape, prob) in enumerate(zip(own["map"], shapes, own["prob"].to_pylist(), strict=True)):
+        maps = zip(unpacked_maps(own), own["map_scale"].to_numpy(), unpacked(own, BY_SCALE), strict=True)
+        for row, ((map, scale, by_scale), prob) in enumerate(zip(maps, own["prob"].to_pylist(), strict=True)):
             if further[row]:
                 cues[row], share[row] = cues[row - 1], share[row - 1] * quality[row] / quality[row - 1]
                 continue
-            values = map.values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape) * scales[row]
-            found = cues_of(values, prob, protocol)
+            found = cues_of(map.astype(np.float32) * scale, prob, protocol, by_scale)
             if found is not None:
                 cues[row] = found
         yield own, cues, share

@@ -75,4 +75,4 @@ def _name(part: int) -> str:
 
 def _facts(info: RunInfo, part: int) -> dict[str, str]:
     origin = info.model_copy(update={"fit_sha256": ""}).origin()
-    return {"wsl_pipeline.origin": hashlib.sha256(f"{origin} cells {part}".encode()).hexdigest()}
+    return {"wsl_pipeline.origin": hashlib.sha256(f"{origin} evenly chosen cells {part}".encode()).hexdigest()}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
 from stages.batch import Batch, ImageError
 
-COUNTS_FORM = 4
+COUNTS_FORM = 5
 """Version of a part: of its seal and of the counts in its metadata. A change does not affect complete runs, whose
 scores are written, but an unfinished run can continue only with the version that it began with."""
 

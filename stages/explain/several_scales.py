@@ -12,8 +12,8 @@ from stages.batch import Batch, Resources, ragged
 
 SIDE = 56
 """Side of the grid on which maps of several scales are fused."""
-FIT_SHARES = 0.5, 0.714286, 1.0
-"""Shares of a single scale at which the foreground is fitted."""
+FIT_SHARES = 0.5, 1.0
+"""Shares of a single scale at which the foreground is fitted: what a single map is sure of is too small an object."""
 LEAST = 1e-4
 """What the foreground counts at least."""
 

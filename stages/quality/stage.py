@@ -7,17 +7,17 @@ import numpy as np
 from stages.batch import Batch, Resources
 from stages.boxes.protocols import Protocol
 from stages.quality.cues import cues_of
-from stages.quality.model import shipped
+from stages.quality.model import shipped_quality
 
 
 class Quality:
-    """Rates every box by the package's model: a rank, not a probability.
+    """Rates every box by the package's models: a rank, not a probability.
 
     Adds ``quality`` (R,) float32 in [0, 1], NaN where there is no box. A further component has the quality of its map's
     first box times its ``peak``, which is dropped.
     """
 
-    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "box_status", "peak")
+    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "map_by_scale", "box_status", "peak")
     adds = ("quality",)
     resources = Resources(cpus=1)
 
@@ -37,12 +37,12 @@ class Quality:
                 continue
             if key not in found:
                 map = batch["map"][row].astype(np.float32) * batch["map_scale"][row]
-                found[key] = cues_of(map, float(batch["prob"][row]), self.protocol)
+                found[key] = cues_of(map, float(batch["prob"][row]), self.protocol, batch["map_by_scale"][row])
             own = found[key]
             if own is not None:
                 cues.append(own)
                 rows.append(row)
         if rows:
-            quality[rows] = shipped().quality(np.stack(cues)) * batch["peak"][rows]
+            quality[rows] = shipped_quality(np.stack(cues)) * batch["peak"][rows]
         kept = {name: column for name, column in batch.items() if name != "peak"}
         return {**kept, "quality": quality}

@@ -20,9 +20,9 @@ def test_three_scales_agree_with_a_second_computation(imagenet_sample, tmp_path)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)["methods"]["foreground-cam"]
     other = scores(imagenet_sample)
-    assert found["mean_iou"]["value"] == pytest.approx(other["mean_iou"], abs=0.005)
-    # Each chooses cells of its own. Five choices of one code lay between .700 and .712 at 0.5, .502 and .523 at 0.7.
-    for level, tolerance in (("0.5", 0.03), ("0.7", 0.02)):
-        assert found["gt_known_loc"][level]["value"] == pytest.approx(other[level], abs=tolerance)
+    values = {level: one["value"] for level, one in found["gt_known_loc"].items()}
+    values["mean_iou"] = found["mean_iou"]["value"]
+    print(values, other)
+    assert {name: values[name] for name in other} == pytest.approx(other, abs=0.005)
     assert found["gt_known_loc"]["0.5"]["value"] >= 0.69 and found["gt_known_loc"]["0.7"]["value"] >= 0.48
     assert found["mean_iou"]["value"] >= 0.61

@@ -161,14 +161,15 @@ class Chain:
             code = run.process.wait(PATIENCE)
         except (AssertionError, ProcessLookupError, subprocess.TimeoutExpired) as error:
             code = str(error)
-        took, said, left = time.monotonic() - hit, log.read_text(), run.end()
+        took, left = time.monotonic() - hit, run.end()
+        said = log.read_text()  # Where Ray has ended the driver, another process says so a moment later.
         print(f"{kill}: sent at {hit - begun:.0f} s, exit code {code} after {took:.1f} s, {len(left)} left", flush=True)
         checks = {
             "finished shards are computed again": before.items() <= commits(self.out).items(),
             "committed parts differ": committed.items() <= _parts(self.out).items(),
             f"exit code {code}\n{said[-2000:]}": code in ENDINGS.get((kill.target, kill.signum), (0, 1, 2)),
             f"a trace: {said}": "Traceback" not in said,
-            f"no reason for exit code {code}: {said[-2000:]}": self._told(kill, code, said),
+            f"no reason for exit code {code}: {said[-2000:]}": self._told(code, said),
             f"left behind: {left}": not left,
         }
         self.faults += [f"{self.folder.name} {kill}: {what}" for what, holds in checks.items() if not holds]
@@ -177,10 +178,10 @@ class Chain:
         elif len(commits(self.out)) > IMAGES - 20:
             self._finish()
 
-    def _told(self, kill: Kill, code: int | str, said: str) -> bool:
+    def _told(self, code: int | str, said: str) -> bool:
         """Whether the end of a run that had to give up is explained."""
-        if code not in (1, 2) or (kill.target, kill.signum) == ("raylet", signal.SIGTERM):
-            return True  # A raylet that shuts down in order lets Ray end the driver before this can be noticed.
+        if code not in (1, 2):
+            return True
         return said.strip().splitlines()[-1].startswith("error: ")
 
     def _finish(self) -> None:

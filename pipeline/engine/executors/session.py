@@ -2,6 +2,7 @@
 
 ``python -m pipeline.engine.executors.session FOLDER DRIVER`` waits for the end of the process that started the
 cluster, however it ends, and removes what it left. Ray by itself keeps its agents for a minute and its folder for ever.
+Some of Ray's failures end that process from within, at once and without a word: the one that waits says so for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import shutil
 import signal
 import stat
@@ -25,6 +27,12 @@ LOOK_EVERY = 0.5
 """Seconds between looks at whether the driver lives."""
 MARK = "WSL_PIPELINE_SESSION"
 """Variable that names the folder."""
+_STDERR = 2
+_FAREWELL = b"."
+_LAST_WORDS = (
+    b"error: the run's process was killed, or ended by a failure of Ray's, before it could say why; committed shards "
+    b"are safe: run the same command again\n"
+)
 PATIENCE = 5.0
 """Seconds that killed processes may take to end."""
 
@@ -57,9 +65,8 @@ class Session:
         self.environment = {"RAY_AUTH_TOKEN_PATH": str(self.token), MARK: str(self.folder)}
         self._watcher = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(self.folder), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             cwd="/",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(import_path())},
             start_new_session=True,  # Signals to this process's group end this one only.
@@ -77,6 +84,10 @@ class Session:
         The process that waits for that looks again a second later, and ends.
         """
         _remove(self.folder, os.getpid())
+        assert self._watcher.stdin is not None
+        with contextlib.suppress(OSError):  # It was killed.
+            self._watcher.stdin.write(_FAREWELL)
+            self._watcher.stdin.close()
 
 
 def _remove(folder: Path, driver: int) -> None:
@@ -108,12 +119,22 @@ def _writes(process: Path, mark: bytes) -> bool:
     return any(mark in os.readlink(bytes(file)) and file.lstat().st_mode & stat.S_IWUSR for file in files)
 
 
+def _closes(driver: int) -> bool:
+    """Wait for the driver's end; returns whether it closed the session before."""
+    while os.getppid() == driver:
+        if select.select([sys.stdin], [], [], LOOK_EVERY)[0]:
+            return os.read(sys.stdin.fileno(), 1) == _FAREWELL
+    return False  # A process that it left may hold the pipe open.
+
+
 def _main() -> None:
     folder, driver = Path(sys.argv[1]), int(sys.argv[2])
     for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # Whoever ends everything here ends the driver, too.
         signal.signal(one, signal.SIG_IGN)
-    while os.getppid() == driver and folder.exists():
-        time.sleep(LOOK_EVERY)
+    said = b"" if _closes(driver) else _LAST_WORDS
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, said)
+        os.close(_STDERR)  # Whoever reads it waits for no more.
     _remove(folder, driver)
     # A process that was about to start, and has no environment as it does, has found its folder gone or made it again.
     time.sleep(1)

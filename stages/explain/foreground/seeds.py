@@ -31,10 +31,9 @@ class Seeds:
         layer: Name of the explained layer.
         present: Probability from which on a class is present.
         quantile: Share of the cells that become 0 where scales are fused.
-        seed: Seed of the choice.
     """
 
-    reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label", "others", "image_id")
+    reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label", "others")
     adds = ("cells", "foreground")
 
     def __init__(
@@ -46,10 +45,9 @@ class Seeds:
         layer: str,
         present: float,
         quantile: float,
-        seed: int,
     ) -> None:
         self.targets, self.flip, self.scales = targets, flip, scales
-        self.layer, self.present, self.quantile, self.seed = layer, present, quantile, seed
+        self.layer, self.present, self.quantile = layer, present, quantile
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -82,15 +80,12 @@ class Seeds:
         for row, image in enumerate(traced):
             map = fused([one[image, 0] for one in by_scale], self.quantile)
             usable = wanted[row] and bool(np.isfinite(map).all())
-            places, targets = seeds(map if usable else np.full_like(map, 0.2), shape, self._seed(batch, row))
+            places, targets = seeds(map if usable else np.full_like(map, 0.2), shape)
             at = torch.from_numpy(places).to(features.device)
             cells.append(features[image].flatten(1)[:, at].T.float().cpu().numpy())
             foreground.append(targets == 1)
         found = {name: batch[name] for name in ("image_id", "uri")}
         return found | {"cells": ragged(cells), "foreground": ragged(foreground)}
-
-    def _seed(self, batch: Batch, row: int) -> list[int]:
-        return [self.seed, int(batch["image_id"][row]) % 2**63]
 
 
 class FiniteCells:

@@ -45,8 +45,17 @@ def test_without_a_box_there_are_none(map: np.ndarray) -> None:
     assert cues_of(map.astype(np.float32), 0.5, CAM2016) is None
 
 
+def test_scales_agree_as_their_boxes_do() -> None:
+    left, upper = np.zeros((56, 56), np.float32), np.zeros((56, 56), np.float32)
+    left[:, :28] = upper[:28] = 1
+    assert np.isnan(cues_of(left, 0.5, CAM2016, [left])[-1])
+    # Halves that cross: a quarter of the image of three; nothing overlaps an empty map.
+    assert cues_of(left, 0.5, CAM2016, [left, upper])[-1] == pytest.approx(1 / 3)
+    assert cues_of(left, 0.5, CAM2016, [left, left, 0 * left])[-1] == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_has_them(name: str) -> None:
     map = np.random.default_rng(1).random((7, 7)).astype(np.float32)
     found = cues_of(map, 0.5, PROTOCOLS[name])
-    assert found is not None and np.isfinite(found).all() and 0 < found[0] <= 1 and 0 <= found[2] <= 1
+    assert found is not None and np.isfinite(found[:-1]).all() and 0 < found[0] <= 1 and 0 <= found[2] <= 1

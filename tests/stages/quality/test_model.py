@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from stages.errors import DataError
-from stages.quality.cues import CUES
-from stages.quality.model import cross_fitted, fit, read_model, shipped
+from stages.quality.cues import CUES, OF_ONE_MAP
+from stages.quality.model import cross_fitted, fit, read_model, shipped, shipped_quality
 from stages.quality.scores import auroc, judged
 
 
 def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cues, whether each box is right, and the probability that it is: a logistic of two of the cues."""
     rng = np.random.default_rng(seed)
-    cues = rng.normal([0.5, -1, 0.9, 0.6, 0.1, 0.4], [0.2, 0.5, 0.1, 0.3, 0.1, 0.2], (n, len(CUES)))
+    cues = rng.normal([0.5, -1, 0.9, 0.6, 0.1, 0.4, 0.7], [0.2, 0.5, 0.1, 0.3, 0.1, 0.2, 0.2], (n, len(CUES)))
     probs = 1 / (1 + np.exp(-(4 * (cues[:, 0] - 0.5) - 3 * (cues[:, 5] - 0.4))))
     return cues, rng.random(n) < probs, probs
 
@@ -26,7 +25,21 @@ def test_a_logistic_is_found_again() -> None:
     cues, right, probs = drawn(20_000, 0)
     model = fit(cues, right, "drawn")
     assert np.abs(model.quality(cues) - probs).max() < 0.05 and model.calibrated
-    assert read_model(model.text(), "x") == model
+    assert read_model(model.text(), "x") == model and model.cues == CUES
+
+
+def test_maps_of_one_scale_and_of_several_are_told_apart() -> None:
+    cues, right, _ = drawn(100, 8)
+    alone = cues.copy()
+    alone[:, -1] = np.nan
+    model = fit(alone, right, "drawn")
+    assert model.cues == OF_ONE_MAP and np.isfinite(model.quality(alone)).all()
+    np.testing.assert_array_equal(model.quality(cues), model.quality(alone))
+    with pytest.raises(DataError, match="fitted on both, whose maps are of several scales, and these are of one"):
+        fit(cues, right, "both").quality(alone)
+    mixed = np.where(np.arange(100)[:, None] % 2, cues, alone)
+    expected = np.where(np.arange(100) % 2, shipped(True).quality(cues), shipped(False).quality(alone))
+    np.testing.assert_array_equal(shipped_quality(mixed), expected)
 
 
 def test_what_is_judged_was_not_seen() -> None:
@@ -80,11 +93,12 @@ def test_a_damaged_model_is_named(text: str) -> None:
         read_model(text, "run/quality.json")
 
 
-def test_the_shipped_model_is_a_rank_and_says_where_it_is_from() -> None:
-    model = shipped()
+@pytest.mark.parametrize(("several_scales", "names"), [(False, OF_ONE_MAP), (True, CUES)])
+def test_a_shipped_model_is_a_rank_and_says_where_it_is_from(several_scales: bool, names: tuple[str, ...]) -> None:
+    model = shipped(several_scales)
     assert not model.calibrated and "333 photographs" in model.fitted_on
-    assert json.loads(model.text())["cues"] == list(CUES)
+    assert json.loads(model.text())["cues"] == list(names)
     # Small boxes along the border are worse than large ones in the middle.
-    small, large = [0.3, np.log(0.3), 0.9, 0.7, 0.2, 0.5], [0.7, np.log(0.7), 0.9, 0.7, 0.05, 0.25]
-    quality = dataclasses.replace(model).quality(np.array([small, large]))
+    small, large = [0.3, np.log(0.3), 0.9, 0.7, 0.2, 0.5, 0.5], [0.7, np.log(0.7), 0.9, 0.7, 0.05, 0.25, 0.8]
+    quality = model.quality(np.array([small, large]))
     assert 0 < quality[0] < quality[1] < 1

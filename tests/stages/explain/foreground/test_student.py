@@ -51,10 +51,17 @@ def test_cells_of_one_kind_teach_nothing(cells, only):
 def test_seeds_are_sure_cells_and_few():
     map = np.zeros((SIDE, SIDE))
     map[:28] = 1.0
-    places, targets = seeds(map, (14, 14), seed=1)
+    places, targets = seeds(map, (14, 14))
     assert len(places) == 2 * CELLS and len(set(places)) == 2 * CELLS
     np.testing.assert_array_equal(targets, places < 7 * 14)
-    again, _ = seeds(map, (14, 14), seed=1)
-    other, _ = seeds(map, (14, 14), seed=2)
-    assert (again == places).all() and (other != places).any()
-    assert len(seeds(np.full((SIDE, SIDE), 0.2), (7, 7), 0)[0]) == 0
+    assert len(seeds(np.full((SIDE, SIDE), 0.2), (7, 7))[0]) == 0
+
+
+def test_seeds_are_spread_evenly():
+    map = np.full((SIDE, SIDE), 0.2)
+    map[: SIDE // 2] = 1.0
+    places, _ = seeds(map, (14, 14))
+    assert (np.diff(places) >= 98 // CELLS).all() and (np.diff(places) <= 98 // CELLS + 1).all()
+    assert places[0] == 97 - places[-1]  # as far from the first sure cell as from the last
+    few, _ = seeds(map, (6, 6))
+    np.testing.assert_array_equal(few, np.arange(18))
