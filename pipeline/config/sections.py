@@ -174,6 +174,9 @@ class ExplainConfig(Section):
     prediction and all from explain.present on; and top1 to top5 for the best predictions."""
     present: Share = 0.5
     """Probability from which on a class is present, for the target of that name: of networks with several labels."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the mean map of an image's other labels that is taken off each label's map, for the target labels: 0.6
+    tells objects apart whose maps overlap."""
     flip: bool = False
     """Average every map with that of the mirrored image, mirrored back; costs one more forward pass."""
     scales: Annotated[list[Annotated[float, Field(gt=0, le=4)]], Field(min_length=1)] = [1.0]
@@ -203,6 +206,12 @@ class ExplainConfig(Section):
             if not method or (at and not layer):
                 raise ValueError(f"{value!r} is not a method; write METHOD, or METHOD@LAYER such as gradcam@features.3")
         return values
+
+    @model_validator(mode="after")
+    def _has_rivals(self) -> ExplainConfig:
+        if self.contrast and LABELS not in self.targets:
+            raise ValueError("contrast is between the labels of an image: add labels to targets, or leave it at 0")
+        return self
 
     @field_validator("targets")
     @classmethod

@@ -67,7 +67,7 @@ def explaining_stages(recipe: FullRecipe, device: str) -> list[Stage]:
     return [
         Explain(
             *(explain.methods, explain.targets, explain.flip, explain.scales, gpus, layers, explain.present),
-            *(recipe.fused_below, recipe.student, recipe.combination),
+            *(recipe.fused_below, recipe.student, recipe.combination, explain.contrast),
         ),
         *asking,
     ]

@@ -75,7 +75,7 @@ FITTING = ("foreground", "fit_images", "exponents", "quantile")
 
 def _same_network(other: RunDir, theirs: FullRecipe, recipe: FullRecipe) -> None:
     def network(of: FullRecipe) -> dict[str, Any]:
-        maps = {f"explain.{key}": getattr(of.config.explain, key) for key in ("flip", "scales", *FITTING)}
+        maps = {f"explain.{key}": getattr(of.config.explain, key) for key in ("contrast", "flip", "scales", *FITTING)}
         sizes = {f"model.{key}": getattr(of.config.model, key) for key in ("size", "fit")}
         return {"weights": of.network.weights_sha256, "layer": of.layers, **sizes, **maps}
 

@@ -26,10 +26,13 @@ class Maps:
         flip: Whether mirrored images are averaged in.
         scales: Shares of the input's size at which images are viewed.
         targets: (N, T) outputs that are explained.
+        mixed: (N, T, T) shares of the targets' maps that each target's map is the sum of; its own alone where None.
     """
 
-    def __init__(self, trace: Trace, flip: bool, scales: Sequence[float], targets: Tensor) -> None:
-        self._trace, self._scales, self._targets = trace, scales, targets
+    def __init__(
+        self, trace: Trace, flip: bool, scales: Sequence[float], targets: Tensor, mixed: Tensor | None = None
+    ) -> None:
+        self._trace, self._scales, self._targets, self._mixed = trace, scales, targets, mixed
         self._views = Views(trace, flip, scales, targets)
         self._computed: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = {}
         self._linear: dict[tuple[str, ...], np.ndarray] = {}
@@ -80,10 +83,17 @@ class Maps:
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         targets = self._targets.unbind(1)
         found = [self._views.explain_apart(method.function, target, method.fuse, names) for target in targets]
-        maps, scales = divided(torch.stack([mean.float() for mean, _ in found], 1).cpu().numpy())
+        maps, scales = divided(self._mix([mean for mean, _ in found]))
         if len(self._scales) == 1:
             return maps, scales, [maps]
         each = zip(*(of_scales for _, of_scales in found), strict=True)
-        by_scale = [torch.stack([one.float() for one in of], 1).cpu().numpy() for of in each]
+        by_scale = [self._mix(of) for of in each]
         largest = np.max([np.abs(one).max((2, 3)) for one in by_scale], axis=0)
         return maps, scales, [divided(one, largest)[0] for one in by_scale]
+
+    def _mix(self, maps: Sequence[Tensor]) -> np.ndarray:
+        """Maps (N, h, w) of each target as (N, T, h, w) float32."""
+        found = torch.stack([one.float() for one in maps], 1)
+        if self._mixed is not None:
+            found = torch.einsum("ntu,nuhw->nthw", self._mixed.to(found), found)
+        return found.cpu().numpy()

@@ -15,7 +15,7 @@ from stages.batch import Answer, Batch, Resources, ragged, take
 from stages.explain.method_layers import method_of
 from stages.explain.several_scales import Combination, divided, fused
 from stages.explain.table import FITTED, FOREGROUND, FOREGROUND_CAM
-from stages.explain.targets import choose
+from stages.explain.targets import choose, contrasted
 
 if TYPE_CHECKING:
     from stages.explain.foreground.student import Student
@@ -48,6 +48,8 @@ class Explain:
             :func:`stages.explain.several_scales.fused`); None for the mean of their maps.
         student: The fitted student of the methods that need one.
         combination: How ``foreground-cam`` is made.
+        contrast: Share of the mean map of an image's other labels that is taken off the map of each label. This is
+            Finer-CAM (Zhang et al. 2025), with those labels in place of the classes of the nearest scores.
     """
 
     reads = ("trace", "trace_row", "probs", "outputs", "top_class", "label", "others")
@@ -68,11 +70,13 @@ class Explain:
         fused_below: float | None = None,
         student: Student | None = None,
         combination: Combination = Combination(),  # noqa: B008  (it is frozen)
+        contrast: float = 0.0,
     ) -> None:
         self.methods, self.targets, self.present = methods, targets, present
         self.layers = layers
         self.flip, self.scales = flip, scales
         self.fused_below, self.student, self.combination = fused_below, student, combination
+        self.contrast = contrast
         self.resources = Resources(cpus=1, gpus=gpus)
 
     def setup(self) -> None:
@@ -98,7 +102,12 @@ class Explain:
         of_all = np.zeros((len(trace.inputs), len(ranks)), np.int64)
         of_all[traced] = np.take_along_axis(outputs, classes, 1)
         targets = torch.from_numpy(of_all).to(trace.logits.device)
-        maps = Maps(trace, self.flip, self.scales, targets)
+        mixed = None
+        if self.contrast:
+            shares = np.tile(np.eye(len(ranks), dtype=np.float32), (len(trace.inputs), 1, 1))
+            shares[traced] = contrasted(wanted & (ranks == 0), self.contrast)
+            mixed = torch.from_numpy(shares)
+        maps = Maps(trace, self.flip, self.scales, targets, mixed)
         found: list[list[list[_Row]]] = []
         seconds = {}
         for name in self.methods:

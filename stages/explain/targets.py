@@ -97,3 +97,22 @@ def _ranked(top_class: np.ndarray, probs: np.ndarray, present: float) -> np.ndar
     np.put_along_axis(behind, top_class, -np.inf, 1)
     rest = np.argsort(-behind, axis=1, kind="stable")[:, : most - top_class.shape[1]]
     return np.concatenate([top_class, rest], 1)
+
+
+def contrasted(labels: np.ndarray, share: float) -> np.ndarray:
+    """Shares of the columns' maps that add up to a map of each column: a label's less those of the other labels.
+
+    Args:
+        labels: (N, T) bool, whether the column is a label of the image.
+        share: Share of the mean of the other labels' maps that is taken off.
+
+    Returns:
+        (N, T, T) float32, each column alone where an image has no other label.
+
+    >>> contrasted(np.array([[True, True, False], [True, False, False]]), 0.5).tolist()[0]
+    [[1.0, -0.5, 0.0], [-0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    others = labels[:, :, None] & labels[:, None] & ~np.eye(labels.shape[1], dtype=bool)
+    count = np.maximum(others.sum(2, keepdims=True), 1)
+    found: np.ndarray = (np.eye(labels.shape[1]) - share * others / count).astype(np.float32)
+    return found

@@ -78,12 +78,13 @@ def scores(root: Path) -> dict[str, float]:
             fields = entry["PredictionString"].split()
             boxes = [[int(value) for value in fields[at + 1 : at + 5]] for at in range(0, len(fields), 5)]
             image = Image.open(root / "ILSVRC/Data/CLS-LOC/val" / f"{entry['ImageId']}.JPEG").convert("RGB")
+            pixels = np.asarray(image.resize((SIDES[-1],) * 2, Image.Resampling.BICUBIC), dtype=np.float32)
+            largest = torch.from_numpy(((pixels / 255 - 0.498) / 0.502).transpose(2, 0, 1))[None]
             maps = []
             for side in SIDES:
-                pixels = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
-                normalised = torch.from_numpy(((pixels / 255 - 0.498) / 0.502).transpose(2, 0, 1))[None]
+                scaled = interpolate(largest, (side, side), mode="bilinear", antialias=True)
                 with torch.inference_mode():
-                    maps.append(module.forward_features(normalised)[0].numpy())
+                    maps.append(module.forward_features(scaled)[0].numpy())
             of_class = fused([np.tensordot(weight[wnids.index(fields[0])], one, 1) for one in maps])
             for place, target in chosen(of_class, maps[-1].shape[1:]):
                 x.append(maps[-1].reshape(len(maps[-1]), -1)[:, place])

@@ -16,6 +16,7 @@ from pipeline.config.load import load_config
 from pipeline.exports.boxes import boxes_of
 from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
+from stages.errors import ConfigurationError
 from tests.runs import BROKEN, COUNT, files
 
 SECOND = (3, 9, 12)
@@ -137,3 +138,30 @@ def test_an_export_of_what_is_present_where_nothing_is_labelled(tiny_data, tmp_p
         found[present] = len(rows)
     # One of the four is no image; the network has seven classes.
     assert found[0.0] == 3 * 7 and found[1.0] == 3 <= found[0.2] < 21
+
+
+def test_contrast_takes_the_other_labels_off(out, data, tiny_data, tmp_path):
+    _, folder, metrics = out
+    choices = [f"data.root={data}", "explain.targets=[labels,top2]", "explain.contrast=0.5"]
+    found = run(load_config(str(tiny_data / "tiny.yaml"), choices)[1], tmp_path / "run")
+    assert found["classification"] == metrics["classification"]
+
+    def maps(run_dir):
+        rows = [row for row in rows_of(run_dir) if row["method"] == "cam"]
+        return {
+            (row["image_id"], row["target_rank"], row["class_index"]): np.array(row["map"]) * row["map_scale"]
+            for row in rows
+        }
+
+    before, after = maps(folder), maps(tmp_path / "run")
+    assert before.keys() == after.keys()
+    for image, rank, label in before:
+        rivals = [before[image, 0, other] for one, at, other in before if (one, at) == (image, 0) and other != label]
+        expected = before[image, rank, label] - 0.5 * np.mean(rivals, axis=0) if rank == 0 and rivals else None
+        expected = before[image, rank, label] if expected is None else expected
+        np.testing.assert_allclose(after[image, rank, label], expected, atol=2e-3 * np.abs(expected).max() + 1e-6)
+
+
+def test_contrast_wants_labels(tiny_data):
+    with pytest.raises(ConfigurationError, match="contrast is between the labels of an image: add labels to targets"):
+        load_config(str(tiny_data / "tiny.yaml"), ["explain.contrast=0.5"])
