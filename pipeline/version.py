@@ -1,3 +1,3 @@
 """The version of this package, in a module that every subpackage may import."""
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"

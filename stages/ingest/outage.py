@@ -13,7 +13,19 @@ from stages.ingest.paths import local_path
 _NOT_THE_FILE = frozenset(
     getattr(errno, name)
     for name in (
-        *("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH"),
+        *(
+            "EMFILE",
+            "ENFILE",
+            "ENOMEM",
+            "EAGAIN",
+            "EBUSY",
+            "EREMOTEIO",
+            "ESTALE",
+            "ENOTCONN",
+            "ETIMEDOUT",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+        ),
         *("ENETDOWN", "ENETUNREACH", "ECONNRESET", "ECONNREFUSED", "ECONNABORTED"),
     )
     if hasattr(errno, name)

@@ -23,11 +23,12 @@ from tests.agreement.independent_scores import overlap, published_network
 
 SIDES = 224, 320, 448
 GRID = 56
+FRAME = 224
 
 
-def on_grid(map: np.ndarray) -> np.ndarray:
+def on_grid(map: np.ndarray, side: int = GRID) -> np.ndarray:
     """A map on the common grid."""
-    return interpolate(torch.from_numpy(map)[None, None].double(), (GRID, GRID), mode="bilinear")[0, 0].numpy()
+    return interpolate(torch.from_numpy(map)[None, None].double(), (side, side), mode="bilinear")[0, 0].numpy()
 
 
 def fused(cams: list[np.ndarray]) -> np.ndarray:
@@ -58,10 +59,11 @@ def ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
 
 def box_of(map: np.ndarray, width: int, height: int) -> tuple[float, ...]:
     """The largest component above a quarter of the maximum, its box by the size rule."""
+    map = on_grid(map, FRAME)
     labels, count = ndimage.label(map > 0.25 * map.max(), structure=np.ones((3, 3)))
     areas = ndimage.sum_labels(np.ones_like(labels), labels, range(1, count + 1))
     rows, columns = ndimage.find_objects(labels)[int(np.argmax(areas))]
-    x0, x1, y0, y1 = (one / GRID for one in (columns.start, columns.stop, rows.start, rows.stop))
+    x0, x1, y0, y1 = (one / FRAME for one in (columns.start, columns.stop, rows.start, rows.stop))
     factor = min(1, np.sqrt((x1 - x0) * (y1 - y0)) / 0.7)
     x, y, half_w, half_h = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2 * factor, (y1 - y0) / 2 * factor
     return (x - half_w) * width, (y - half_h) * height, (x + half_w) * width, (y + half_h) * height

@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -65,6 +67,80 @@ def test_data_that_are_away_are_not_the_images_fault(data, begun, away):
 def test_an_image_that_is_back_was_not_missing(data, begun):
     with pytest.raises(StorageError, match="was missing and is there now"):
         blame.check_reachable(begun, missing(data)[:1])
+
+
+def failing(monkeypatch, code, where):
+    """Let the system fail with a code wherever a path has some text."""
+    opened = os.open
+
+    def fail(path, *arguments, **options):
+        if where in os.fspath(path):
+            raise OSError(code, os.strerror(code), os.fspath(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail)
+
+
+ENVIRONMENT = [
+    *(errno.EIO, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO),
+    *(errno.EBUSY, errno.EAGAIN, errno.EREMOTEIO, errno.ESTALE, errno.ENOTCONN),
+]
+QUICK = {(errno.EIO, "class 3"), (errno.EBUSY, "data")}
+
+
+@pytest.mark.parametrize(
+    ("code", "where"),
+    [
+        pytest.param(code, where, id=f"{errno.errorcode[code]} of {where}", marks=[] if quick else pytest.mark.slow)
+        for code in ENVIRONMENT
+        for where in ("data", "class 3")
+        for quick in [(code, where) in QUICK]
+    ],
+)
+def test_a_failing_disk_stops_the_run_and_costs_no_image(data, tiny, tmp_path, monkeypatch, code, where):
+    config = tiny("data.format=imagefolder", f"data.root={data}")
+    run(config, tmp_path / "calm")
+
+    def fail(progress):
+        if progress.done == 10:
+            failing(monkeypatch, code, f"/{where}/")
+
+    with pytest.raises(StorageError, match=f"cannot read .*{os.strerror(code)}.* run the same command again"):
+        run(config, tmp_path / "run", fail)
+    kept = commits(tmp_path / "run")
+    assert 2 <= len(kept) < 4 and not list((tmp_path / "run" / "errors").iterdir())
+    monkeypatch.undo()
+    assert run(config, tmp_path / "run")["n_failed"] == 0
+    assert files(tmp_path / "run") == files(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EPERM], ids=errno.errorcode.get)
+def test_a_file_that_fails_alone_costs_itself(data, tiny, tmp_path, monkeypatch, code):
+    failing(monkeypatch, code, "/7.png")
+    assert run(tiny("data.format=imagefolder", f"data.root={data}"), tmp_path / "run")["n_failed"] == 1
+
+
+def test_a_failing_folder_stops_the_run_beside_a_file_that_fails_alone(data, begun, monkeypatch):
+    opened = os.open
+
+    def fail(path, *arguments, **options):
+        if "/class 0/0.png" in path or "/class 1/" in path:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail)
+    error = ImageError("decode", "Unreadable", "[Errno 5] Input/output error")
+    alone, one = str(data / "class 0" / "0.png"), str(data / "class 1" / "1.png")
+    blame.check_reachable(begun, [(1, alone, error)])
+    with pytest.raises(StorageError, match=r"class 1/1\.png: Input/output error; nor can any of 4 others"):
+        blame.check_reachable(begun, [(1, alone, error), (2, one, error)])
+
+
+def test_an_image_that_could_not_be_read_for_a_moment_was_readable(data, begun):
+    path = str(data / "class 0" / "0.png")
+    error = ImageError("decode", "Unreadable", f"[Errno 5] Input/output error: '{path}'")
+    with pytest.raises(StorageError, match="could not be read and can be now"):
+        blame.check_reachable(begun, [(1, path, error)])
 
 
 def test_what_failed_elsewhere_is_not_looked_at(data, begun):
