@@ -14,10 +14,10 @@ class Quality:
     """Rates every box by the package's models: a rank, not a probability.
 
     Adds ``quality`` (R,) float32 in [0, 1], NaN where there is no box. A further component has the quality of its map's
-    first box times its ``peak``, which is dropped.
+    first box times its ``peak``, which is dropped. Reads ``map_by_scale``, too, where the batch has it.
     """
 
-    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "map_by_scale", "box_status", "peak")
+    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "box_status", "peak")
     adds = ("quality",)
     resources = Resources(cpus=1)
 
@@ -32,12 +32,13 @@ class Quality:
         found: dict[tuple[int, str, int], np.ndarray | None] = {}
         quality = np.full(len(batch["prob"]), np.nan, np.float32)
         cues, rows = [], []
+        by_scale = batch.get("map_by_scale", [()] * len(quality))
         for row, key in enumerate(zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)):
             if batch["box_status"][row] not in ("ok", "constant_map"):
                 continue
             if key not in found:
                 map = batch["map"][row].astype(np.float32) * batch["map_scale"][row]
-                found[key] = cues_of(map, float(batch["prob"][row]), self.protocol, batch["map_by_scale"][row])
+                found[key] = cues_of(map, float(batch["prob"][row]), self.protocol, by_scale[row])
             own = found[key]
             if own is not None:
                 cues.append(own)
