@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,14 +16,14 @@ from pipeline.report import thumbnails
 from pipeline.report.rows import FIRST, Overview
 from pipeline.store.rundir import RunDir
 from stages.boxes.threshold import heat
-from stages.ingest.decode import DecodeError, decode
+from stages.ingest.children import Lost, each
 from stages.ingest.geometry import fit_transform
 from stages.ingest.levels import Levels
-from stages.ingest.uris import read_bytes
 
 PICTURES = 12
 BUDGET = 4_500_000
 """Maximum number of characters of pictures on one page; the first method is always shown."""
+_PHOTOGRAPH = "pipeline.report.photograph:photograph"
 
 Box = tuple[float, float, float, float]
 
@@ -135,10 +136,10 @@ def galleries(run: RunDir, overview: Overview, recipe: FullRecipe) -> tuple[list
     photos: dict[int, _Photo] = {}
     spent = 0
     for position, gallery in enumerate(shown):
+        new = dict.fromkeys(one for selection in gallery.selections for one in selection.ids if one not in photos)
+        photos |= zip(new, _photos([records[one]["uri"] for one in new], recipe.levels), strict=True)
         for selection in gallery.selections:
             for image_id in selection.ids:
-                if image_id not in photos:
-                    photos[image_id] = _photo(records[image_id]["uri"], recipe.levels)
                 own = stored[image_id, gallery.method]
                 card = _card(records[image_id], photos[image_id], own, rank, overview.names, recipe)
                 selection.cards.append(card)
@@ -165,17 +166,9 @@ def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _photo(uri: str, levels: Levels) -> _Photo:
-    try:
-        image = decode(read_bytes(uri), levels=levels)
-        return _Photo(thumbnails.photo(image), None, *image.size)
-    except FileNotFoundError:
-        return _Photo(None, "the image is no longer there")
-    except DecodeError as error:
-        return _Photo(None, error.message)
-    # Whatever a file system raises, one missing picture must not prevent the page.
-    except Exception as error:
-        return _Photo(None, f"the image cannot be read ({type(error).__name__})")
+def _photos(uris: list[str], levels: Levels) -> Iterator[_Photo]:
+    for answer in each(_PHOTOGRAPH, uris, levels):
+        yield _Photo(None, "the image ends the process that reads it") if isinstance(answer, Lost) else _Photo(*answer)
 
 
 def _card(

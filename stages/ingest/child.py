@@ -1,7 +1,7 @@
 """A process that reads strangers' files for :mod:`stages.ingest.children`, and imports nothing that it does not need.
 
-A line on its stdin names a function and the arguments of several calls; a line on its stdout answers each call. It ends
-when its stdin does, and when nothing is asked of it.
+A line on its stdin names a function, the arguments of several calls, and those that all have; a line on its stdout
+answers each call. It ends when its stdin does, and when nothing is asked of it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ def _serve() -> None:
     answers.write(f"{READY}\n")
     answers.flush()
     while select.select([sys.stdin], [], [], _IDLE)[0] and (line := sys.stdin.buffer.readline()):
-        name, arguments = json.loads(line)
+        name, arguments, common = json.loads(line)
         module, _, function = name.partition(":")
         call = getattr(import_module(module), function)
         for argument in arguments:
             signal.alarm(SECONDS)
-            answer = _answer(call, argument)
+            answer = _answer(call, argument, common)
             signal.alarm(0)
             answers.write(f"{json.dumps(answer)}\n")
             answers.flush()
 
 
-def _answer(call: Any, argument: str) -> tuple[str, Any]:
+def _answer(call: Any, argument: str, common: list[Any]) -> tuple[str, Any]:
     """The value of a call, or the kind and message of its error."""
     try:
-        return "", call(argument)
+        return "", call(argument, *common)
     except UserError as error:
         return type(error).__name__, str(error)
 

@@ -46,12 +46,13 @@ class Lost:
     """The result of a call that ended its process, by a crash or because it took too long."""
 
 
-def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
+def each(function: str, uris: Sequence[str], *common: Any) -> Iterator[Any]:
     """The results of a function for each of several files, in their order.
 
     Args:
         function: ``module:name`` of a function from a uri to what JSON can hold.
         uris: Arguments of the calls; local paths are absolute, because a process may have begun in another folder.
+        common: Further arguments of all calls, which JSON can hold.
 
     Yields:
         The value of each call, or an instance of :class:`Lost`.
@@ -65,7 +66,7 @@ def each(function: str, uris: Sequence[str]) -> Iterator[Any]:
     hung, stop = 0, Event()
     with ThreadPoolExecutor(min(most, 1 + len(uris) // _WORTH)) as pool:
         try:
-            for batch, answers in zip(batches, pool.map(partial(_batch, function, stop), batches), strict=True):
+            for batch, answers in zip(batches, pool.map(partial(_batch, function, common, stop), batches), strict=True):
                 for uri, answer in zip(batch, answers, strict=True):
                     hung = hung + 1 if isinstance(answer, _Hung) else 0
                     if hung == _HUNG:
@@ -87,13 +88,13 @@ def _is_remote(uri: str) -> bool:
     return local_path(archive_of(uri)) is None
 
 
-def _batch(function: str, stop: Event, uris: Sequence[str]) -> list[Any]:
+def _batch(function: str, common: tuple[Any, ...], stop: Event, uris: Sequence[str]) -> list[Any]:
     found: list[Any] = []
     tries = 0
     while len(found) < len(uris) and not stop.is_set():
         child = _take()
         try:
-            for answer in child.calls(function, uris[len(found) :]):
+            for answer in child.calls(function, uris[len(found) :], common):
                 found.append(answer)
                 tries = 0
                 if stop.is_set():
@@ -143,7 +144,7 @@ class _Child:
         if not ready:
             raise UserError(f"a process that reads images cannot be started (exit code {self.end()})")
 
-    def calls(self, function: str, uris: Sequence[str]) -> Iterator[Any]:
+    def calls(self, function: str, uris: Sequence[str], common: Sequence[Any] = ()) -> Iterator[Any]:
         """The values of the calls.
 
         Raises:
@@ -151,7 +152,7 @@ class _Child:
             _EndedError: The child has ended in a call.
         """
         try:
-            self.calls_to.write(json.dumps([function, list(uris)]).encode() + b"\n")
+            self.calls_to.write(json.dumps([function, list(uris), common]).encode() + b"\n")
             self.calls_to.flush()
         except BrokenPipeError:
             raise _EndedError from None
