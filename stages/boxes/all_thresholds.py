@@ -18,7 +18,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from stages.boxes.compiled import compiled
 
 COMPONENTS = ("largest_pixels", "largest_contour", "largest_rectangle", "all", "peak")
 """Components that :func:`sweep_boxes` can choose."""
@@ -59,7 +60,7 @@ def _representatives(connectivity: int) -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def root_of(parent: np.ndarray, node: Any) -> Any:
     """The root of a node's tree, of the node's integer type; halves the path to it on the way."""
     while parent[node] != node:
@@ -80,7 +81,7 @@ def _squares() -> np.ndarray:
     return squares
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
     """Number of cut-offs that each pixel exceeds."""
     height, width = heat.shape
@@ -102,7 +103,7 @@ def _levels(heat: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
     return levels
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _filled(levels: np.ndarray, count: int) -> np.ndarray:
     """The levels with every hole filled: how high a flood must rise to reach a pixel from outside.
 
@@ -137,7 +138,7 @@ def _bits(width: int) -> int:
     return (width + 1).bit_length()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _order(levels: np.ndarray, count: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Padded indices of foreground pixels, by falling level, then in raster order, and where each level ends."""
     height, width = levels.shape
@@ -161,7 +162,7 @@ def _order(levels: np.ndarray, count: int, bits: int) -> tuple[np.ndarray, np.nd
     return pixels, ends
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sweep(
     levels: np.ndarray,
     count: int,
@@ -308,7 +309,8 @@ def sweep_boxes(
     peak = (row + 1) << bits | column + 1
     if choice == _CONTOUR:
         levels = _filled(levels, count)
-    return _sweep(levels, count, bits, _representatives(connectivity), gains, choice, peak, False)[0]
+    found: np.ndarray = _sweep(levels, count, bits, _representatives(connectivity), gains, choice, peak, False)[0]
+    return found
 
 
 def sweep_contours(heat: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

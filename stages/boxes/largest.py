@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from stages.boxes.all_thresholds import root_of
+from stages.boxes.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _largest(mask: np.ndarray, reach: int) -> np.ndarray:
     height, width = mask.shape
     most = height * (width // 2 + 1)
