@@ -33,11 +33,15 @@ def test_what_ray_cannot_give_is_refused(tiny, option, line):
 
 
 def test_inline_uses_all_cores_and_says_that_it_uses_one_gpu(tiny, caplog):
-    assert place(tiny("runtime.device=cuda"), having(8, 4)) == ("cuda", 8)
+    assert place(tiny("runtime.device=cuda"), having(4, 4)) == ("cuda", 4)
     assert [one.message for one in caplog.records] == [
         "runtime.executor: inline uses 1 of 4 GPUs; ray uses all of them"
     ]
     caplog.clear()
-    assert place(tiny("runtime.device=cuda:2"), having(8, 4)) == ("cuda:2", 8)
+    assert place(tiny("runtime.device=cuda:2"), having(4, 4)) == ("cuda:2", 4)
     assert place(tiny(), having(8, 0)) == ("cpu", 8)
     assert not caplog.records
+    place(tiny("runtime.device=cuda"), having(16, 1))
+    assert [one.message for one in caplog.records] == [
+        "runtime.executor: inline decodes in one process, which keeps a GPU waiting; ray uses all cores"
+    ]
