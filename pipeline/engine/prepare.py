@@ -137,6 +137,7 @@ def load_checked(recipe: Recipe) -> tuple[Network, FullRecipe, int]:
     from stages.trace.views import Views
 
     config, explain = recipe.config, recipe.config.explain
+    torch.set_num_threads(1)  # As workers do: threads that wait for each other take longer than passes of two images.
     network = load_network(config.model.spec)
     facts = NetworkFacts(network.weights_sha256, network.preprocess)
     size, one_size = recipe.with_network(facts).size, False
