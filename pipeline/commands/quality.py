@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.config.keys import named_keys
 from pipeline.exports.categories import Categories
-from pipeline.scores.quality import MODEL, boxes_with_cues, method_of, quality_model
+from pipeline.scores.quality import MODEL, boxes_with_cues, method_of, quality_model, quality_models
 from pipeline.store.review import read_stored
 from pipeline.store.rundir import RunDir
 from stages.boxes.iou import iou
@@ -56,15 +56,15 @@ def quality(run: RunDir, fit_on: RunDir | None = None, method: str | None = None
         known = own if fit_on.uri == run.uri else _boxes(fit_on, method)
         if not len(known.ids):
             raise DataError(f"{fit_on} has no box of a label with ground truth; fit on a run that has")
-        model = fit(known.cues, known.right, f"{len(known.ids):,} boxes of {fit_on.uri}")
+        models = fit(known.cues, known.right, f"{len(known.ids):,} boxes of {fit_on.uri}")
         found["fitted"] = judged(cross_fitted(known.cues, known.right, known.ids, seed), known.right, seed)
-        run.write(MODEL, model.text().encode())
+        run.write(MODEL, models.text().encode())
     model = quality_model(run, method_of(run, method))
     found = {"model": model.fitted_on, "calibrated": model.calibrated} | found
     if fit_on is not None and fit_on.uri == run.uri:
         return found
     if len(own.ids):
-        return found | {"judged": judged(model.quality(own.cues), own.right, seed)}
+        return found | {"judged": judged(quality_models(run).quality(own.cues), own.right, seed)}
     return found | {"note": "the run has no ground truth: quality puts its boxes into an order, and is not judged"}
 
 

@@ -20,7 +20,7 @@ from pipeline.engine.plan import plan
 from pipeline.engine.prepare import examine, prepare, resolve_run, survey
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import run_stages
-from pipeline.engine.workers import check_device, executor_of, pin, place
+from pipeline.engine.workers import advise, check_device, executor_of, pin, place
 from pipeline.scores.finalize import probe_labels
 from pipeline.store.holding import holding
 from pipeline.store.info import RunInfo
@@ -87,6 +87,7 @@ def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list
     info, config = session.info, recipe.config
     executor = executor_of(config)
     device, workers = place(config, executor)
+    advise(config, executor, device)
     batch_size = pin(directory, info, config, device)
     metrics = tuple(config.evaluate.faithfulness)
     job = Job(directory, batch_size, recipe.class_names, config.runtime.timeout, metrics)

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from pipeline.store.rundir import RunDir
 from stages.batch import ImageError
 from stages.errors import StorageError
-from stages.ingest.paths import local_path
+from stages.ingest.outage import answering
+from stages.ingest.paths import archive_of, local_path
 from stages.ingest.uris import list_folder, open_file
 
 SIBLINGS = 64
@@ -50,7 +51,7 @@ def check_reachable(run: RunDir, errors: Iterable[tuple[int, str, ImageError]]) 
         if missing and not any(_failure(one) is None for one in others) and not _is_populated(missing[0]):
             raise _away(missing[0], failures, others)
         # A folder may be a disk of its own, which fails while others answer.
-        for uri in {_folder(one): one for one in barred}.values():
+        for uri in {_folder(one) if archive_of(one) == one else archive_of(one): one for one in barred}.values():
             siblings = _spread(_beside(uris, uri), [uri]) or others
             if siblings and all(_is_of_disk(failures.get(one) or _failure(one)) for one in siblings):
                 raise _away(uri, failures, siblings)
@@ -86,14 +87,17 @@ def _spread(uris: pa.ChunkedArray, known: Collection[str]) -> list[str]:
 
 
 def _beside(uris: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
-    """Those in an image's folder and below."""
+    """Those in an image's folder and below, or in its archive."""
+    archive = archive_of(uri)
+    if archive != uri:
+        return pa.chunked_array([[one for one in uris.to_pylist() if archive_of(one) == archive]], pa.string())
     return uris.filter(pc.starts_with(uris, f"{_folder(uri)}/"))
 
 
 def _failure(uri: str, whole: bool = False) -> OSError | None:
     """Why an image's first byte, or the whole of it, cannot be read; None where it can."""
     try:
-        with open_file(uri) as file:
+        with answering(uri), open_file(uri) as file:
             while file.read(_PIECE if whole else 1) and whole:
                 pass
     except StorageError:

@@ -113,7 +113,8 @@ def check_start(directory: RunDir, recipe: FullRecipe, info: RunInfo, manifest: 
 
 
 def _check_form(directory: RunDir, info: RunInfo) -> None:
-    if info.counts_form != COUNTS_FORM and directory.committed():
+    # A fit made by other rules is as good as a part.
+    if info.counts_form != COUNTS_FORM and (directory.committed() or info.fit_sha256):
         begun_by = info.versions.get("wsl-pipeline", "another version")
         raise ConfigurationError(
             f"{directory} was begun by wsl-pipeline {begun_by}, this is {__version__}, which counts differently; "

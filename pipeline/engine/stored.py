@@ -93,8 +93,8 @@ class StoredJob(Job):
         return found
 
 
-Key = tuple[int, str, int]
-"""Image, method and class of a map, which its rows of several ranks share."""
+Key = tuple[int, str, int, bool]
+"""Image, method and class of a map, and whether it is a label's."""
 
 
 def rules_of(recipe: FullRecipe) -> Rules:
@@ -108,7 +108,8 @@ def _first_components(table: pa.Table) -> pa.Table:
 
 def _keys(table: pa.Table) -> Iterator[Key]:
     names = ("image_id", "method", "class_index")
-    return zip(*(table[name].to_pylist() for name in names), strict=True)
+    labels = (table["target_rank"].to_numpy() == 0).tolist()
+    return zip(*(table[name].to_pylist() for name in names), labels, strict=True)
 
 
 def _stored(table: pa.Table) -> Iterator[Stored]:

@@ -46,14 +46,21 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
             )
         # Each Ray worker sees its own GPU as the first one.
         return _kind(device), None if runtime.workers == "auto" else runtime.workers
-    if device == "cuda" and gpus > 1:
-        log.warning("runtime.executor: inline uses 1 of %d GPUs; ray uses all of them", gpus)
-    if device != "cpu" and cpus > _FEW:
-        # One H100 and 16 cores: 280 images/s, and 2,600 with Ray.
-        log.warning("runtime.executor: inline decodes in one process, which keeps a GPU waiting; ray uses all cores")
     if runtime.workers == "auto":
         return device, cpus
     return device, min(runtime.workers, cpus) if device == "cpu" else runtime.workers
+
+
+def advise(config: Config, executor: ModuleType, device: str) -> None:
+    """Say what of the machine the inline executor leaves idle beside a GPU."""
+    if config.runtime.executor != "inline" or device == "cpu":
+        return
+    cpus, gpus = executor.capacity()
+    if device == "cuda" and gpus > 1:
+        log.warning("runtime.executor: inline uses 1 of %d GPUs; ray uses all of them", gpus)
+    if cpus > _FEW:
+        # One H100 and 16 cores: 280 images/s, and 2,600 with Ray.
+        log.warning("runtime.executor: inline decodes in one process, which keeps a GPU waiting; ray uses all cores")
 
 
 def _check_shares(device: str, gpus_per_worker: float) -> None:

@@ -29,7 +29,8 @@ ALIKE = 0.7
 """Overlap from which on two boxes are nearly one."""
 _ALIKE = (
     f"pairs of two classes of an image have nearly one box (IoU over {ALIKE:g}): "
-    "explain.methods=[finercam] contrasts a class with those that score like it"
+    "in a run of explain.targets=[labels], explain.contrast=0.6 takes the other labels' maps off each; for classes "
+    "that are alike there is explain.methods=[finercam]"
 )
 _COLUMNS = ["image_id", "target_rank", "class_index", "prob", "box"]
 _RANKS = range(1, 1 + MOST_PRESENT)

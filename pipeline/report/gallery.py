@@ -16,6 +16,7 @@ from pipeline.report import thumbnails
 from pipeline.report.rows import FIRST, Overview
 from pipeline.store.rundir import RunDir
 from stages.boxes.threshold import heat
+from stages.errors import UserError
 from stages.ingest.children import Lost, each
 from stages.ingest.geometry import fit_transform
 from stages.ingest.levels import Levels
@@ -167,8 +168,14 @@ def _manifest_rows(run: RunDir, ids: list[int]) -> list[dict[str, Any]]:
 
 
 def _photos(uris: list[str], levels: Levels) -> Iterator[_Photo]:
-    for answer in each(_PHOTOGRAPH, uris, levels):
-        yield _Photo(None, "the image ends the process that reads it") if isinstance(answer, Lost) else _Photo(*answer)
+    """The pictures; one that cannot be had must not prevent the page."""
+    made = 0
+    try:
+        for answer in each(_PHOTOGRAPH, uris, levels):
+            made += 1
+            yield _Photo(None, "the image ends or blocks its reader") if isinstance(answer, Lost) else _Photo(*answer)
+    except UserError as error:
+        yield from [_Photo(None, f"the image cannot be read ({type(error).__name__})")] * (len(uris) - made)
 
 
 def _card(

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config.recipe import FullRecipe
-from pipeline.scores.overlaps import overlapping_labels
 from pipeline.scores.tally import COLUMNS, Tally, light_rows
 from pipeline.store.manifest import read_records
 from pipeline.store.rundir import RunDir
@@ -80,8 +79,6 @@ def finalize(run: RunDir, recipe: FullRecipe, calibrated: dict[str, dict[str, fl
             own["coco"] = box_average_precision(truth, found.without(recipe.excluded))
         if method in tally.faithfulness:
             own["faithfulness"] = faithfulness.compute(tally.faithfulness[method], seed)
-        if several and (overlaps := overlapping_labels(run, method))["pairs"]:
-            own["label_overlaps"] = overlaps
         own["box_status"] = dict(sorted(tally.statuses[method].items()))
         if method in recipe.network.same_map_as:
             own["same_map_as"] = recipe.network.same_map_as[method]

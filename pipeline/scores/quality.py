@@ -12,7 +12,7 @@ from pipeline.store.rundir import RunDir
 from pipeline.store.tables import BY_SCALE, unpacked, unpacked_maps
 from stages.errors import DataError, unknown
 from stages.quality.cues import CUES, cues_of
-from stages.quality.model import QualityModel, read_model, shipped
+from stages.quality.model import Models, QualityModel, read_models, shipped
 
 MODEL = "quality.json"
 """The file of a model that was fitted for a run."""
@@ -24,15 +24,20 @@ _OF_MAPS = [
 ]
 
 
-def quality_model(run: RunDir, method: str) -> QualityModel:
-    """The model that was fitted for a run, or else the package's for the maps of a method.
+def quality_models(run: RunDir) -> Models:
+    """The models that were fitted for a run, or else the package's.
 
     Raises:
-        DataError: Its file is damaged.
+        DataError: Their file is damaged.
     """
     if not run.exists(MODEL):
-        return shipped(_of_several_scales(run, method))
-    return read_model(run.read(MODEL).decode(errors="replace"), run.where(MODEL))
+        return shipped()
+    return read_models(run.read(MODEL).decode(errors="replace"), run.where(MODEL))
+
+
+def quality_model(run: RunDir, method: str) -> QualityModel:
+    """That of them which rates the boxes of a method."""
+    return quality_models(run).of(_of_several_scales(run, method))
 
 
 def _of_several_scales(run: RunDir, method: str) -> bool:
@@ -74,10 +79,10 @@ def boxes_with_quality(
     Yields:
         The rows, and their quality, (n,) float64, NaN where a row has no box.
     """
-    if run.exists(MODEL) or not run.rated:
-        model = quality_model(run, method)
+    if run.exists(MODEL) or not run.rated_by_scales:
+        models = quality_models(run)
         for own, cues, share in boxes_with_cues(run, method, ranks, columns, every=True):
-            yield own, model.quality(cues) * share
+            yield own, models.quality(cues) * share
         return
     wanted = (pc.field("method") == method) & pc.field("target_rank").isin(list(ranks))
     for part in run.predictions(list(dict.fromkeys([*columns, *_RATING])), every=True):

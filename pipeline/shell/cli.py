@@ -373,5 +373,7 @@ def _leave(message: str, code: int) -> None:
     if message:
         print(printable(masked(message)), file=sys.stderr, flush=True)
     sys.stdout.flush()
+    if cluster := sys.modules.get("pipeline.engine.executors.cluster"):
+        cluster.part()
     # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.scores.overlaps import SAME
 from pipeline.store.rundir import RunDir
 from stages.evaluate.metrics.contract import Metric
 from stages.evaluate.metrics.table import METRICS, OF_CLASSES
@@ -103,7 +102,6 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
     if table.columns:
         console.print(table)
     _show_faithfulness(metrics)
-    _show_overlaps(metrics)
     for name, score in metrics.get("classification", {}).items():
         console.print(f"{OF_CLASSES[name].short}  {_cell(score)}")
     if out is None:
@@ -112,16 +110,6 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
         failed = f"{metrics['n_failed']} images failed: {join(out, 'errors')}"
         console.print(f"{failed}; --retry-failed computes their shards again", soft_wrap=True)
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
-
-
-def _show_overlaps(metrics: dict[str, Any]) -> None:
-    for method, scores in metrics["methods"].items():
-        if (found := scores.get("label_overlaps", {})).get("overlapping"):
-            console.print(
-                f"{method}: {found['overlapping']} of {found['pairs']} pairs of labels of one image have boxes that "
-                f"overlap by more than {SAME:g}; explain.contrast=0.6 tells more of them apart",
-                soft_wrap=True,
-            )
 
 
 def show_variants(results: list[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.locks import CLAIMS
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError, read_sealed, seal
-from pipeline.store.tables import MACHINE, RATED, RATED_FORM, SEALED_FORM, with_ratings
+from pipeline.store.tables import AGREEING_FORM, MACHINE, RATED, RATED_FORM, SEALED_FORM, with_ratings
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
@@ -186,6 +186,11 @@ class RunDir(Files):
     def rated(self) -> bool:
         """Whether the predictions have a quality; those of version 0.5.0 and before have none."""
         return self._form >= RATED_FORM
+
+    @property
+    def rated_by_scales(self) -> bool:
+        """Whether that quality counts the agreement of scales; that of version 0.6.0 does not."""
+        return self._form >= AGREEING_FORM
 
     @cached_property
     def _form(self) -> int:

@@ -18,6 +18,8 @@ SEALED_FORM = 3
 """The first version whose parts are sealed, see :mod:`pipeline.store.seal`."""
 RATED_FORM = 4
 """The first version whose predictions have the columns :data:`RATED`."""
+AGREEING_FORM = 5
+"""The first version whose quality counts the agreement of scales."""
 BY_SCALE, FOREGROUND = "map_by_scale", "map_foreground"
 """Columns with several maps each."""
 RATED = ("component", "quality", *(f"{name}{end}" for name in (BY_SCALE, FOREGROUND) for end in ("", "_sides")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -16,6 +18,14 @@ from stages.ingest.geometry import to_displayed
 
 MOST = 127
 """Most components of a map: they are counted in 8 bits."""
+
+Key = tuple[int, str, int, bool]
+"""Image, method and class of a map, and whether it is a label's, which ``explain.contrast`` changes."""
+
+
+def keys_of_maps(batch: Batch) -> Iterator[Key]:
+    """The key of each row's map: rows of one key share it."""
+    return zip(batch["image_id"], batch["method"], batch["class_index"], batch["target_rank"] == 0, strict=True)
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
@@ -100,7 +110,7 @@ class Components:
     (R,) int8 counts them, from 0, and ``peak`` (R,) float32 is the maximum of the component as a share of the map's,
     1 for the first.
 
-    Rows of one image, method and class share one map and are computed once.
+    Rows of one image, method and class share one map and are computed once; a label's row may have one of its own.
     """
 
     reads = (
@@ -148,9 +158,9 @@ class Components:
 
     def _found(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The row of each component's map, its box in the frame, zeros where there is none, its number and its peak."""
-        seen: dict[tuple[int, str, int], list[tuple[np.ndarray, float]]] = {}
+        seen: dict[Key, list[tuple[np.ndarray, float]]] = {}
         rows, boxes, component, peak = [], [], [], []
-        for row, key in enumerate(zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)):
+        for row, key in enumerate(keys_of_maps(batch)):
             if key not in seen:
                 mask, heat = batch["mask"][row], batch["heat"][row]
                 first = component_box(mask, self.protocol, heat)

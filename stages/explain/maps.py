@@ -30,7 +30,7 @@ class Maps:
     """
 
     def __init__(
-        self, trace: Trace, flip: bool, scales: Sequence[float], targets: Tensor, mixed: Tensor | None = None
+        self, trace: Trace, flip: bool, scales: Sequence[float], targets: Tensor, mixed: np.ndarray | None = None
     ) -> None:
         self._trace, self._scales, self._targets, self._mixed = trace, scales, targets, mixed
         self._views = Views(trace, flip, scales, targets)
@@ -94,6 +94,12 @@ class Maps:
     def _mix(self, maps: Sequence[Tensor]) -> np.ndarray:
         """Maps (N, h, w) of each target as (N, T, h, w) float32."""
         found = torch.stack([one.float() for one in maps], 1)
-        if self._mixed is not None:
-            found = torch.einsum("ntu,nuhw->nthw", self._mixed.to(found), found)
-        return found.cpu().numpy()
+        values: np.ndarray = found.cpu().numpy()
+        if self._mixed is None:
+            return values
+        mixed = values.copy()
+        for image, target in zip(*np.nonzero((self._mixed != 0).sum(2) > 1), strict=True):
+            shares = self._mixed[image, target]
+            (own,) = np.nonzero(shares)  # A map that is not finite spoils those that it is a part of alone.
+            mixed[image, target] = np.tensordot(shares[own], values[image, own], 1)
+        return mixed

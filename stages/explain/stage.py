@@ -104,9 +104,8 @@ class Explain:
         targets = torch.from_numpy(of_all).to(trace.logits.device)
         mixed = None
         if self.contrast:
-            shares = np.tile(np.eye(len(ranks), dtype=np.float32), (len(trace.inputs), 1, 1))
-            shares[traced] = contrasted(wanted & (ranks == 0), self.contrast)
-            mixed = torch.from_numpy(shares)
+            mixed = np.tile(np.eye(len(ranks), dtype=np.float32), (len(trace.inputs), 1, 1))
+            mixed[traced] = contrasted(wanted & (ranks == 0), self.contrast)
         maps = Maps(trace, self.flip, self.scales, targets, mixed)
         found: list[list[list[_Row]]] = []
         seconds = {}

@@ -37,7 +37,8 @@ def cues_of(map: np.ndarray, prob: float, protocol: Protocol, by_scale: Sequence
         (7,) float64, as :data:`CUES` names them: the box's share of the image and its logarithm; the mean overlap with
         the boxes at three quarters and five quarters of the threshold; the probability; the mean of the heat along the
         border of the image, negative values as 0; the share of the four borders that the box touches; the mean overlap
-        of the boxes that the maps of two scales give alone, NaN unless there are two. None where there is no box.
+        of the boxes that the maps of two scales give alone, NaN unless there are two, and where
+        the rules look at the scale of a map. None where there is no box.
     """
     values = heat(map, protocol, _SIDE)
     own, *others = (_box(values, protocol, protocol.threshold * share) for share in (1.0, *_OTHER))
@@ -54,6 +55,8 @@ def cues_of(map: np.ndarray, prob: float, protocol: Protocol, by_scale: Sequence
 
 
 def _agreement(maps: Sequence[np.ndarray], protocol: Protocol) -> float:
+    if protocol.normalize == "none":  # The maps are stored without their scale, which matters there.
+        return np.nan
     boxes = [_box(heat(one, protocol, _SIDE), protocol, protocol.threshold) for one in maps]
     pairs = [0.0 if one is None or other is None else float(iou(one, other)) for one, other in combinations(boxes, 2)]
     return float(np.mean(pairs)) if pairs else np.nan

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -44,70 +45,79 @@ class QualityModel:
     calibrated: bool
 
     def quality(self, cues: np.ndarray) -> np.ndarray:
-        """Quality of boxes, (n,) in (0, 1), from (n, 7) cues; higher is better.
-
-        Raises:
-            DataError: It was fitted to the agreement of scales, and a box has none.
-        """
-        cues = np.asarray(cues, np.float64)
-        if self.cues == CUES and (np.isfinite(cues[:, 0]) & np.isnan(cues[:, -1])).any():
-            raise DataError(
-                f"the model of quality was fitted on {self.fitted_on}, whose maps are of several scales, and these are "
-                "of one; fit it again on such boxes"
-            )
-        standard = (cues[:, : len(self.cues)] - self.mean) / self.std
+        """Quality of boxes, (n,) in (0, 1), from (n, 7) cues; higher is better."""
+        standard = (np.asarray(cues, np.float64)[:, : len(self.cues)] - self.mean) / self.std
         score: np.ndarray = 1 / (1 + np.exp(-(standard @ np.array(self.weights) + self.bias)))
         return score
 
+
+@dataclass(frozen=True)
+class Models:
+    """A model for boxes of one map, and one for those whose map was made from several, which may agree or not.
+
+    Attributes:
+        one_map: That of one map, which does for all where there is no other.
+        several_scales: That of several.
+    """
+
+    one_map: QualityModel
+    several_scales: QualityModel | None
+
+    def of(self, several_scales: bool) -> QualityModel:
+        """The model for boxes of one kind."""
+        return self.several_scales if several_scales and self.several_scales else self.one_map
+
+    def quality(self, cues: np.ndarray) -> np.ndarray:
+        """Quality (n,) of boxes of both kinds from (n, 7) cues, NaN where these are."""
+        several = np.isfinite(cues[:, -1])
+        found = np.empty(len(cues))
+        for kind in (False, True):
+            found[several == kind] = self.of(kind).quality(cues[several == kind])
+        return found
+
     def text(self) -> str:
-        """The model as JSON."""
+        """The models as JSON."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def read_model(text: str, name: str) -> QualityModel:
-    """A model from its JSON.
+def read_models(text: str, name: str) -> Models:
+    """The models in their JSON, or the only one that version 0.6.0 and before wrote.
 
     Args:
         text: The JSON.
         name: Where it is from, for the message.
 
     Raises:
-        DataError: It is not a model of these cues.
+        DataError: These are no models of these cues.
     """
     try:
         tree = json.loads(text)
-        cues = tuple(tree["cues"])
-        if cues not in (OF_ONE_MAP, CUES):
-            raise ValueError("it has other cues")
-        mean, std, weights = (tuple(map(float, tree[key])) for key in ("mean", "std", "weights"))
-        if {len(mean), len(std), len(weights)} != {len(cues)}:
-            raise ValueError("a number is missing")
-        return QualityModel(
-            cues, mean, std, weights, float(tree["bias"]), str(tree["fitted_on"]), bool(tree["calibrated"])
-        )
+        if "cues" in tree:
+            return Models(_model(tree, OF_ONE_MAP), None)
+        several = tree["several_scales"]
+        return Models(_model(tree["one_map"], OF_ONE_MAP), None if several is None else _model(several, CUES))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{name} is no model of quality: {error}; fit it again") from None
 
 
+def _model(tree: dict[str, Any], cues: tuple[str, ...]) -> QualityModel:
+    if tuple(tree["cues"]) != cues:
+        raise ValueError("it has other cues")
+    mean, std, weights = (tuple(map(float, tree[key])) for key in ("mean", "std", "weights"))
+    if {len(mean), len(std), len(weights)} != {len(cues)}:
+        raise ValueError("a number is missing")
+    return QualityModel(cues, mean, std, weights, float(tree["bias"]), str(tree["fitted_on"]), bool(tree["calibrated"]))
+
+
 @cache
-def shipped(several_scales: bool) -> QualityModel:
-    """The model of this package for maps that were made from one map, or from those of several scales."""
-    name = "several_scales.json" if several_scales else "one_map.json"
-    text = files("stages.quality").joinpath("shipped", name).read_text(encoding="utf-8")
-    return read_model(text, name)
+def shipped() -> Models:
+    """The models of this package."""
+    text = files("stages.quality").joinpath("shipped.json").read_text(encoding="utf-8")
+    return read_models(text, "shipped.json")
 
 
-def shipped_quality(cues: np.ndarray) -> np.ndarray:
-    """Quality (n,) of boxes by the package's models, of one map or of several scales, from (n, 7) cues."""
-    several = np.isfinite(cues[:, -1])
-    found = np.empty(len(cues))
-    for kind in (False, True):
-        found[several == kind] = shipped(kind).quality(cues[several == kind])
-    return found
-
-
-def fit(cues: np.ndarray, right: np.ndarray, fitted_on: str, calibrated: bool = True) -> QualityModel:
-    """Fit the model by Newton's method, to the agreement of scales too where every box has one.
+def fit(cues: np.ndarray, right: np.ndarray, fitted_on: str, calibrated: bool = True) -> Models:
+    """Fit the models by Newton's method: that of several scales where the agreement of every box's is known.
 
     Args:
         cues: (n, 7) cues of boxes.
@@ -122,12 +132,22 @@ def fit(cues: np.ndarray, right: np.ndarray, fitted_on: str, calibrated: bool = 
     if not 0 < right.sum() < len(right):
         share = "all" if right.sum() else "none"
         raise DataError(f"of {len(right)} boxes {share} are right, so that nothing tells good boxes from bad ones")
-    names = CUES if np.isfinite(cues).all() else OF_ONE_MAP
-    cues = cues[:, : len(names)]
+    kinds = (OF_ONE_MAP, CUES) if np.isfinite(cues).all() else (OF_ONE_MAP,)
+    one_map, *others = [
+        QualityModel(names, *_fitted(cues[:, : len(names)], right), fitted_on, calibrated) for names in kinds
+    ]
+    return Models(one_map, others[0] if others else None)
+
+
+_Values = tuple[float, ...]
+
+
+def _fitted(cues: np.ndarray, right: np.ndarray) -> tuple[_Values, _Values, _Values, float]:
+    """Mean, deviation and weight of each cue, and the constant."""
     mean, std = cues.mean(0), cues.std(0)
     std = np.where(std > 0, std, 1)
     design = np.column_stack([np.ones(len(cues)), (cues - mean) / std])
-    ridge = np.diag([0.0] + [RIDGE] * len(names))
+    ridge = np.diag([0.0] + [RIDGE] * cues.shape[1])
     weights = np.zeros(design.shape[1])
     for _ in range(_ROUNDS):
         probs = 1 / (1 + np.exp(-design @ weights))
@@ -135,7 +155,7 @@ def fit(cues: np.ndarray, right: np.ndarray, fitted_on: str, calibrated: bool = 
         curvature = design.T @ (design * (probs * (1 - probs))[:, None]) + ridge
         weights = weights - np.linalg.solve(curvature, slope)
     bias, *rest = weights.tolist()
-    return QualityModel(names, tuple(mean.tolist()), tuple(std.tolist()), tuple(rest), bias, fitted_on, calibrated)
+    return tuple(mean.tolist()), tuple(std.tolist()), tuple(rest), bias
 
 
 def cross_fitted(cues: np.ndarray, right: np.ndarray, ids: Sequence[int] | np.ndarray, seed: int = 0) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from stages.batch import Batch, Resources
+from stages.boxes.components import Key, keys_of_maps
 from stages.boxes.protocols import Protocol
 from stages.quality.cues import cues_of
-from stages.quality.model import shipped_quality
+from stages.quality.model import shipped
 
 
 class Quality:
@@ -17,7 +18,7 @@ class Quality:
     first box times its ``peak``, which is dropped. Reads ``map_by_scale``, too, where the batch has it.
     """
 
-    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "box_status", "peak")
+    reads = ("image_id", "method", "target_rank", "class_index", "prob", "map", "map_scale", "box_status", "peak")
     adds = ("quality",)
     resources = Resources(cpus=1)
 
@@ -28,12 +29,12 @@ class Quality:
         """Do nothing: there is nothing to prepare."""
 
     def __call__(self, batch: Batch) -> Batch:
-        """Rate every row; rows of one image, method and class share one map."""
-        found: dict[tuple[int, str, int], np.ndarray | None] = {}
+        """Rate every row; those that share a map share its cues."""
+        found: dict[Key, np.ndarray | None] = {}
         quality = np.full(len(batch["prob"]), np.nan, np.float32)
         cues, rows = [], []
         by_scale = batch.get("map_by_scale", [()] * len(quality))
-        for row, key in enumerate(zip(batch["image_id"], batch["method"], batch["class_index"], strict=True)):
+        for row, key in enumerate(keys_of_maps(batch)):
             if batch["box_status"][row] not in ("ok", "constant_map"):
                 continue
             if key not in found:
@@ -44,6 +45,6 @@ class Quality:
                 cues.append(own)
                 rows.append(row)
         if rows:
-            quality[rows] = shipped_quality(np.stack(cues)) * batch["peak"][rows]
+            quality[rows] = shipped().quality(np.stack(cues)) * batch["peak"][rows]
         kept = {name: column for name, column in batch.items() if name != "peak"}
         return {**kept, "quality": quality}

@@ -35,6 +35,6 @@ def test_three_scales_agree_with_a_second_computation(imagenet_sample, tmp_path)
     cues = np.concatenate([cues for _, cues, _ in boxes_with_cues(RunDir(tmp_path / "run"), "foreground-cam", [0], [])])
     overlap = np.concatenate([part["iou"].to_numpy() for part in RunDir(tmp_path / "run").predictions(["iou"])])
     again = fit(cues, overlap >= 0.5, "")
-    np.testing.assert_allclose(again.weights, shipped(True).weights, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(again.of(True).weights, shipped().of(True).weights, rtol=1e-3, atol=1e-3)
     rated = cross_fitted(cues, overlap >= 0.5, np.arange(len(cues)))
     assert auroc(rated, overlap >= 0.5)["value"] >= 0.58, "by models of other images"

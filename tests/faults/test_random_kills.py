@@ -179,10 +179,11 @@ class Chain:
             self._finish()
 
     def _told(self, code: int | str, said: str) -> bool:
-        """Whether the end of a run that had to give up is explained."""
-        if code not in (1, 2):
-            return True
-        return said.strip().splitlines()[-1].startswith("error: ")
+        """Whether the end of a run that had to give up is explained, once."""
+        reasons = [line for line in said.splitlines() if line.startswith("error: ")]
+        if code == -signal.SIGKILL:  # Another process says it, once there is one.
+            return len(reasons) <= 1
+        return len(reasons) == (code in (1, 2))
 
     def _finish(self) -> None:
         resumed = wsl("run", self.config, "-q", "--out", self.out, environment={"TMPDIR": str(self.temporary)})

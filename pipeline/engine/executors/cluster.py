@@ -48,7 +48,7 @@ def connect() -> None:
     check_cluster()
     address = _address()
     try:
-        with bounded_start(), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
+        with bounded_start(part), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
             if address == "local":
                 _start()
             else:
@@ -67,6 +67,12 @@ def disconnect() -> None:
     while _sessions:
         _sessions.pop().close()
         _read_settings()  # Those of the environment again.
+
+
+def part() -> None:
+    """Let the processes that clean up know that this one ends of itself: they have nothing to say."""
+    for session in _sessions:
+        session.part()
 
 
 _sessions: list[Session] = []

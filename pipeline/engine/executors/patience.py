@@ -5,7 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
@@ -70,13 +70,18 @@ _WAY_OUT = "; committed shards are safe; run the same command to resume"
 
 
 @contextmanager
-def bounded_start() -> Iterator[None]:
-    """End this process if Ray does not start within the block: nothing else ends a wait in native code."""
+def bounded_start(part: Callable[[], None]) -> Iterator[None]:
+    """End this process if Ray does not start within the block: nothing else ends a wait in native code.
+
+    Args:
+        part: Called before.
+    """
     done = Event()
 
     def watch() -> None:
         if _overdue(done, START):
             log.error("error: Ray does not start within %.0f s; run the same command again", START)
+            part()
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()

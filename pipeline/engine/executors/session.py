@@ -84,8 +84,12 @@ class Session:
         The process that waits for that looks again a second later, and ends.
         """
         _remove(self.folder, os.getpid())
+        self.part()
+
+    def part(self) -> None:
+        """Let the process that waits know that this one ends of itself, and has said why."""
         assert self._watcher.stdin is not None
-        with contextlib.suppress(OSError):  # It was killed.
+        with contextlib.suppress(OSError, ValueError):  # It was killed, or knows.
             self._watcher.stdin.write(_FAREWELL)
             self._watcher.stdin.close()
 
@@ -121,10 +125,10 @@ def _writes(process: Path, mark: bytes) -> bool:
 
 def _closes(driver: int) -> bool:
     """Wait for the driver's end; returns whether it closed the session before."""
-    while os.getppid() == driver:
-        if select.select([sys.stdin], [], [], LOOK_EVERY)[0]:
-            return os.read(sys.stdin.fileno(), 1) == _FAREWELL
-    return False  # A process that it left may hold the pipe open.
+    while not select.select([sys.stdin], [], [], LOOK_EVERY)[0]:
+        if os.getppid() != driver:
+            return False  # A process that it left holds the pipe open.
+    return os.read(sys.stdin.fileno(), 1) == _FAREWELL
 
 
 def _main() -> None:

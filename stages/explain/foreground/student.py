@@ -25,7 +25,8 @@ SOFTENING = 0.05
 
 
 def seeds(map: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cells of which the fused map is sure; of more than :data:`CELLS` of a kind as many, spread evenly.
+    """Cells of which the fused map is sure; of more than :data:`CELLS` of a kind as many, even steps apart in
+    raster order.
 
     A random choice would move the boxes of a few images in a hundred.
 

@@ -66,7 +66,7 @@ def test_quality_is_that_of_the_models_cues(both):
             assert row["quality"] is None
             continue
         map = np.array(row["map"], np.float32).reshape(row["map_h"], row["map_w"]) * np.float32(row["map_scale"])
-        expected = shipped(False).quality(cues_of(map, row["prob"], protocol)[None])[0]
+        expected = shipped().quality(cues_of(map, row["prob"], protocol)[None])[0]
         assert row["quality"] == pytest.approx(expected, rel=1e-5)
 
 

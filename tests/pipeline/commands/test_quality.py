@@ -35,7 +35,9 @@ def test_a_run_is_judged_and_fitted(finished, tmp_path, monkeypatch):
     copy = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
     before = quality(copy)
     assert (
-        not before["calibrated"] and before["model"] == shipped(False).fitted_on and before["judged"]["right"]["n"] > 5
+        not before["calibrated"]
+        and before["model"] == shipped().one_map.fitted_on
+        and before["judged"]["right"]["n"] > 5
     )
     found = quality(copy, copy)
     n = before["judged"]["right"]["n"]
@@ -84,4 +86,4 @@ def test_the_shipped_model_is_what_its_file_says(imagenet_sample, tmp_path):
     rows = list(RunDir(out).predictions(["target_rank", "iou"]))
     overlap = np.concatenate([row["iou"].to_numpy()[row["target_rank"].to_numpy() == 0] for row in rows])
     again = fit(part, overlap >= 0.5, "")
-    np.testing.assert_allclose(again.weights, shipped(False).weights, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(again.one_map.weights, shipped().one_map.weights, rtol=1e-3, atol=1e-3)

@@ -160,6 +160,19 @@ def test_contrast_takes_the_other_labels_off(out, data, tiny_data, tmp_path):
         expected = before[image, rank, label] - 0.5 * np.mean(rivals, axis=0) if rank == 0 and rivals else None
         expected = before[image, rank, label] if expected is None else expected
         np.testing.assert_allclose(after[image, rank, label], expected, atol=2e-3 * np.abs(expected).max() + 1e-6)
+    # A prediction keeps its box, also where its class is a label, whose map is another one now.
+    kept = [
+        {name: row[name] for name in ("image_id", "method", "class_index", "box", "box_status", "iou", "quality")}
+        for row in rows_of(folder)
+        if row["target_rank"]
+    ]
+    assert kept == [{name: row[name] for name in kept[0]} for row in rows_of(tmp_path / "run") if row["target_rank"]]
+    changed = [
+        one["box"] != other["box"]
+        for one, other in zip(rows_of(folder), rows_of(tmp_path / "run"), strict=True)
+        if one["target_rank"] == 0 and one["image_id"] in SECOND
+    ]
+    assert any(changed)
 
 
 def test_contrast_wants_labels(tiny_data):

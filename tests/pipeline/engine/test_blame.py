@@ -1,8 +1,11 @@
 import errno
 import os
 import shutil
+import tarfile
+from io import BytesIO
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -112,6 +115,36 @@ def test_a_failing_disk_stops_the_run_and_costs_no_image(data, tiny, tmp_path, m
     monkeypatch.undo()
     assert run(config, tmp_path / "run")["n_failed"] == 0
     assert files(tmp_path / "run") == files(tmp_path / "calm")
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ESTALE, errno.ENOTCONN, errno.EBUSY, errno.EMFILE, errno.ETIMEDOUT], ids=errno.errorcode.get
+)
+def test_a_disk_that_is_gone_at_the_look_is_no_image_s_fault(data, begun, monkeypatch, code):
+    failing(monkeypatch, code, "/data/")
+    with pytest.raises(StorageError, match=os.strerror(code)):
+        blame.check_reachable(begun, missing(data)[:2])
+
+
+def test_an_archive_that_fails_is_no_image_s_fault(tmp_path, tiny, monkeypatch):
+    for name in ("one", "two"):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for number in range(6):
+                pixels = np.random.default_rng(number).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+                content = BytesIO()
+                Image.fromarray(pixels).save(content, "PNG")
+                entry = tarfile.TarInfo(f"class {number % 2}/{number}.png")
+                entry.size = content.tell()
+                content.seek(0)
+                archive.addfile(entry, content)
+    config = tiny("data.format=webdataset", f"data.root={tmp_path}/{{one,two}}.tar")
+    directory = RunDir.open(tmp_path / "run", config)
+    prepare(directory, resolve(config))
+    uris = pq.read_table(directory.manifest)["uri"].to_pylist()
+    failing(monkeypatch, errno.EIO, "/two.tar")
+    error = ImageError("decode", "Unreadable", "[Errno 5] Input/output error")
+    with pytest.raises(StorageError, match="nor can any of 5 others"):
+        blame.check_reachable(directory, [(1, uris[-1], error)])
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EPERM], ids=errno.errorcode.get)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.engine.workers import place
+from pipeline.engine.workers import advise, place
 from stages.errors import ConfigurationError
 
 
@@ -33,15 +33,17 @@ def test_what_ray_cannot_give_is_refused(tiny, option, line):
 
 
 def test_inline_uses_all_cores_and_says_that_it_uses_one_gpu(tiny, caplog):
-    assert place(tiny("runtime.device=cuda"), having(4, 4)) == ("cuda", 4)
-    assert [one.message for one in caplog.records] == [
-        "runtime.executor: inline uses 1 of 4 GPUs; ray uses all of them"
-    ]
-    caplog.clear()
-    assert place(tiny("runtime.device=cuda:2"), having(4, 4)) == ("cuda:2", 4)
-    assert place(tiny(), having(8, 0)) == ("cpu", 8)
-    assert not caplog.records
-    place(tiny("runtime.device=cuda"), having(16, 1))
-    assert [one.message for one in caplog.records] == [
+    def said(config, machine):
+        caplog.clear()
+        advise(config, machine, place(config, machine)[0])
+        return [one.message for one in caplog.records]
+
+    one, other = tiny("runtime.device=cuda"), tiny("runtime.device=cuda:2")
+    assert place(one, having(4, 4)) == ("cuda", 4) and place(other, having(4, 4)) == ("cuda:2", 4)
+    assert said(one, having(4, 4)) == ["runtime.executor: inline uses 1 of 4 GPUs; ray uses all of them"]
+    assert said(other, having(4, 4)) == []
+    assert place(tiny(), having(8, 0)) == ("cpu", 8) and said(tiny(), having(8, 0)) == []
+    assert said(one, having(16, 1)) == [
         "runtime.executor: inline decodes in one process, which keeps a GPU waiting; ray uses all cores"
     ]
+    assert said(tiny("runtime.executor=ray"), having(16, 4)) == []

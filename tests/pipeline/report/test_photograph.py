@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.report import gallery
+from stages.errors import UserError
 from stages.ingest.children import each
 
 DEEP = {"every": [0.0, 1000.0]}
@@ -37,4 +38,14 @@ def test_a_picture_its_levels_and_a_file_that_is_none(tmp_path: Path) -> None:
 def test_a_picture_that_ends_its_process_leaves_its_place(monkeypatch) -> None:
     monkeypatch.setattr(gallery, "_PHOTOGRAPH", f"{__name__}:dies")
     (photo,) = gallery._photos(["/a.png"], {})
-    assert photo == (None, "the image ends the process that reads it", 0, 0)
+    assert photo == (None, "the image ends or blocks its reader", 0, 0)
+
+
+def refuses(uri: str, levels: object) -> None:
+    """A picture for which a package is missing."""
+    raise UserError("install it")
+
+
+def test_pictures_that_nobody_can_read_leave_the_page(monkeypatch) -> None:
+    monkeypatch.setattr(gallery, "_PHOTOGRAPH", f"{__name__}:refuses")
+    assert list(gallery._photos(["/a.png", "/b.png"], {})) == 2 * [(None, "the image cannot be read (UserError)", 0, 0)]

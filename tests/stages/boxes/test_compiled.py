@@ -28,10 +28,10 @@ def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": "/proc", "PYTHONPATH": str(tmp_path)}
     command = [*powerless, sys.executable, "-P", "-c", CODE]
     result = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
-    assert result.stdout == "[0.0, 0.0, 3.0, 3.0]\n", result.stderr
-    assert not list(package.rglob("*.nbi"))
     for folder, _, _ in os.walk(package):
         os.chmod(folder, 0o755)
+    assert result.stdout == "[0.0, 0.0, 3.0, 3.0]\n", result.stderr
+    assert not list(package.rglob("*.nbi"))
 
 
 _CACHES = shutil.ignore_patterns("__pycache__")

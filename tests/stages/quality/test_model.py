@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from stages.errors import DataError
 from stages.quality.cues import CUES, OF_ONE_MAP
-from stages.quality.model import cross_fitted, fit, read_model, shipped, shipped_quality
+from stages.quality.model import Models, cross_fitted, fit, read_models, shipped
 from stages.quality.scores import auroc, judged
 
 
@@ -24,22 +25,28 @@ def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_a_logistic_is_found_again() -> None:
     cues, right, probs = drawn(20_000, 0)
     model = fit(cues, right, "drawn")
-    assert np.abs(model.quality(cues) - probs).max() < 0.05 and model.calibrated
-    assert read_model(model.text(), "x") == model and model.cues == CUES
+    assert np.abs(model.quality(cues) - probs).max() < 0.05 and model.of(False).calibrated
+    assert read_models(model.text(), "x") == model and model.of(True).calibrated
 
 
 def test_maps_of_one_scale_and_of_several_are_told_apart() -> None:
     cues, right, _ = drawn(100, 8)
     alone = cues.copy()
     alone[:, -1] = np.nan
-    model = fit(alone, right, "drawn")
-    assert model.cues == OF_ONE_MAP and np.isfinite(model.quality(alone)).all()
-    np.testing.assert_array_equal(model.quality(cues), model.quality(alone))
-    with pytest.raises(DataError, match="fitted on both, whose maps are of several scales, and these are of one"):
-        fit(cues, right, "both").quality(alone)
+    models = fit(alone, right, "drawn")
+    assert models.one_map.cues == OF_ONE_MAP and models.several_scales is None
+    np.testing.assert_array_equal(models.quality(cues), models.quality(alone))
+    both = fit(cues, right, "both")
+    assert both.one_map == dataclasses.replace(models.one_map, fitted_on="both") and both.of(True).cues == CUES
     mixed = np.where(np.arange(100)[:, None] % 2, cues, alone)
-    expected = np.where(np.arange(100) % 2, shipped(True).quality(cues), shipped(False).quality(alone))
-    np.testing.assert_array_equal(shipped_quality(mixed), expected)
+    for one in (both, shipped()):
+        expected = np.where(np.arange(100) % 2, one.of(True).quality(cues), one.of(False).quality(alone))
+        np.testing.assert_array_equal(one.quality(mixed), expected)
+
+
+def test_the_model_of_an_earlier_version_is_read() -> None:
+    earlier = dataclasses.asdict(shipped().one_map)
+    assert read_models(json.dumps(earlier), "x") == Models(shipped().one_map, None)
 
 
 def test_what_is_judged_was_not_seen() -> None:
@@ -90,14 +97,14 @@ def test_all_right_or_all_wrong_teaches_nothing() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cues": ["area"]}', "null"])
 def test_a_damaged_model_is_named(text: str) -> None:
     with pytest.raises(DataError, match=r"run/quality\.json is no model of quality: .*; fit it again"):
-        read_model(text, "run/quality.json")
+        read_models(text, "run/quality.json")
 
 
 @pytest.mark.parametrize(("several_scales", "names"), [(False, OF_ONE_MAP), (True, CUES)])
 def test_a_shipped_model_is_a_rank_and_says_where_it_is_from(several_scales: bool, names: tuple[str, ...]) -> None:
-    model = shipped(several_scales)
+    model = shipped().of(several_scales)
     assert not model.calibrated and "333 photographs" in model.fitted_on
-    assert json.loads(model.text())["cues"] == list(names)
+    assert model.cues == names
     # Small boxes along the border are worse than large ones in the middle.
     small, large = [0.3, np.log(0.3), 0.9, 0.7, 0.2, 0.5, 0.5], [0.7, np.log(0.7), 0.9, 0.7, 0.05, 0.25, 0.8]
     quality = model.quality(np.array([small, large]))
