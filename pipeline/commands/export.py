@@ -84,13 +84,18 @@ def export(
         raise unknown("way", images, list(PICTURES), about="images")
     if limit is not None and limit < 1:
         raise ConfigurationError(f"{limit} is no number of images", about="limit")
-    shares = parse_shares(split) if split else {}
+    for least, about in ((min_score, "min_score"), (min_quality, "min_quality")):
+        if not 0 <= least <= 1:
+            raise ConfigurationError(f"{least:g} is not in 0 to 1", about=about)
+    shares = {} if split is None else parse_shares(split)
     directory, row = RunDir(run), FORMATS[format]
     info = directory.info()
     boxes = boxes_of(directory, method, min_score, min_quality)
     chosen = sorted(boxes.images, key=_ORDERS[order])
     if ids is not None:
         chosen = _listed(chosen, read_ids(str(ids), "ids"), run)
+        if not chosen:
+            raise DataError(f"{ids} lists no image; write one id per line", about="ids")
     chosen = chosen[:limit]
     names = export_names({one.image.image_id: one.image.file_name for one in chosen}, format, flatten)
     renamed = [Labelled(replace(one.image, file_name=names[one.image.image_id]), one.labels) for one in chosen]

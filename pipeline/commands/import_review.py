@@ -53,7 +53,7 @@ def import_review(run: RunDir, file: str | Path, method: str | None = None) -> d
     found.refused["boxes are of classes that its network does not have"] += sum(
         name not in names for one in found.reviews for name, _ in one.boxes
     )
-    found.check(str(file))
+    found.refuse(str(file))
     changed = sum(_differ(known.get(one.image_id, []), one.boxes) for one in found.reviews)
     review.store(run, found.reviews, basename(os.fspath(file)))
     return {

@@ -29,6 +29,8 @@ KEYS = {
     "method": "--method",
     "methods": "explain.methods",
     "network": "model.spec",
+    "min_quality": "--min-quality",
+    "min_score": "--min-score",
     "order": "--order",
     "outputs": "model.outputs",
     "parts": "--split",

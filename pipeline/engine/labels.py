@@ -40,7 +40,8 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     targets = config.explain.targets
     rowless = any(not record.shown if LABELS in targets else record.label < 0 for record in records)
     if rowless and not of_predictions(targets):
-        raise DataError(f"explain.targets: {missing}; or explain predictions as well, explain.targets=[label,top1]")
+        also = ",".join([*of_labels(targets), "top1"])
+        raise DataError(f"explain.targets: {missing}; or explain predictions as well, explain.targets=[{also}]")
     had_labels = any(record.label >= 0 for record in dataset.records)
     if had_labels and of_labels(targets) and not any(match.outputs):
         others = ",".join(of_predictions(targets))

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 
 from pipeline.store.atomic import reason
@@ -40,6 +41,8 @@ def new_folder(place: str | Path) -> Iterator[Path]:
             target.rmdir()
         made.rename(target)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {reason(error)}") from None
+        long = "; shorten the names of images, or leave out --flatten"
+        hint = long if error.errno == ENAMETOOLONG else ""
+        raise OutputError(f"cannot write {target}: {reason(error)}{hint}") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)

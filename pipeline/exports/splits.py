@@ -27,7 +27,8 @@ def parse_shares(text: str) -> dict[str, float]:
         except ValueError:
             share = math.nan
         # A part of that name would take the place of another key of YOLO's data.yaml.
-        usable = name.isidentifier() and name not in (*shares, "names", "nc", "path")
+        taken = {one.lower() for one in shares}  # Some disks take train and Train for one folder.
+        usable = name.isidentifier() and name.lower() not in {*taken, "names", "nc", "path"}
         if not (usable and 0 < share <= 1):
             raise ConfigurationError(f"{pair.strip() or text!r} is no part; write train=0.8,val=0.2", about="parts")
         shares[name] = share

@@ -8,6 +8,7 @@ class and has a box of IoU 0.5 or more with any box of that class.
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,14 @@ def read_ids(path: str, about: str = "blacklist") -> np.ndarray:
         DataError: No such file, or a line that is not an id.
     """
     try:
-        lines = read_bytes(path).decode().split()
+        lines = read_bytes(path).decode("utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}", about=about) from None
     for line in lines:
         if not line.isascii() or not line.isdigit() or len(line) > 18:
-            raise DataError(f"{line!r} in {path} is not an image id; write one number per line", about=about)
+            raise DataError(
+                f"{reprlib.repr(line)} in {path} is not an image id; write one number per line", about=about
+            )
     return np.unique(np.array(lines, dtype=np.int64))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from stages.errors import DataError
 from stages.explain.registry import Explainer, closed_form
 from stages.explain.several_scales import divided
 from stages.trace.views import Views
@@ -74,6 +75,11 @@ class Maps:
         kind = tuple(names or ())
         if kind not in self._linear:
             features = self.features(names).float()
+            if len(weights) != features.shape[1]:
+                raise DataError(
+                    f"explain.foreground: {len(weights)} weights for a layer of {features.shape[1]} channels: the file "
+                    "is damaged; fit it again"
+                )
             found = torch.einsum("k,nkhw->nhw", torch.from_numpy(weights).to(features), features) + bias
             self._linear[kind] = found.cpu().numpy().astype(np.float16)
         return self._linear[kind]

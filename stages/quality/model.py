@@ -96,7 +96,7 @@ def read_models(text: str, name: str) -> Models:
             return Models(_model(tree, OF_ONE_MAP), None)
         several = tree["several_scales"]
         return Models(_model(tree["one_map"], OF_ONE_MAP), None if several is None else _model(several, CUES))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise DataError(f"{name} is no model of quality: {error}; fit it again") from None
 
 
@@ -106,6 +106,8 @@ def _model(tree: dict[str, Any], cues: tuple[str, ...]) -> QualityModel:
     mean, std, weights = (tuple(map(float, tree[key])) for key in ("mean", "std", "weights"))
     if {len(mean), len(std), len(weights)} != {len(cues)}:
         raise ValueError("a number is missing")
+    if not np.isfinite([*mean, *std, *weights, float(tree["bias"])]).all() or min(std) <= 0:
+        raise ValueError("its numbers are not finite, or a deviation is not positive")
     return QualityModel(cues, mean, std, weights, float(tree["bias"]), str(tree["fitted_on"]), bool(tree["calibrated"]))
 
 
@@ -175,5 +177,11 @@ def cross_fitted(cues: np.ndarray, right: np.ndarray, ids: Sequence[int] | np.nd
     for held in range(FOLDS):
         own = fold == held
         if own.any():
-            quality[own] = fit(cues[~own], right[~own], "").quality(cues[own])
+            try:
+                quality[own] = fit(cues[~own], right[~own], "").quality(cues[own])
+            except DataError as error:
+                raise DataError(
+                    f"{len(cues)} boxes are too few to judge a model on boxes that it has not seen: in four fifths, "
+                    f"{error}; fit on more images"
+                ) from None
     return quality

@@ -110,7 +110,10 @@ def _mean(maps: Sequence[Tensor], grid: Sequence[int]) -> Tensor:
 
 
 def _at_scale(trace: Trace, scale: float, asked: Tensor | None) -> Trace:
-    side = round(trace.inputs.shape[3] * scale)
+    whole = trace.inputs.shape[3]
+    side = round(whole * scale)
+    if side < 1:
+        raise ConfigurationError(f"{scale:g} of {whole} pixels is no pixel; take larger ones", about="scales")
     inputs = F.interpolate(trace.inputs, (side, side), mode="bilinear", antialias=True)
     try:
         return trace.network.trace(inputs, asked)

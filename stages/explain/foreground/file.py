@@ -58,10 +58,15 @@ class Fit:
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as found:
+                if found["weights"].dtype.kind != "f":
+                    raise ValueError("its weights are no real numbers")
                 weights, bias = found["weights"].astype(np.float64), float(found["bias"])
                 sha256, layer = str(found["weights_sha256"]), str(found["layer"])
                 images, cells, of_foreground = map(int, found["counts"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            *(OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError),
+            *(RuntimeError, zipfile.BadZipFile),  # what zipfile says of encrypted files and unknown compression
+        ) as error:
             raise DataError(f"{where} is no fitted foreground: {error}") from None
         if weights.ndim != 1 or not (np.isfinite(weights).all() and np.isfinite(bias)):
             raise DataError(f"{where} is no fitted foreground: its weights are not finite numbers")

@@ -19,6 +19,10 @@ def read_coco(document: dict[str, Any], subjects: Subjects) -> Findings:
     boxes: dict[Any, list[dict[str, Any]]] = {}
     for one in document["annotations"]:
         boxes.setdefault(one["image_id"], []).append(one)
+    known = {entry["id"] for entry in document["images"]}
+    found.refused["boxes are of images that the file does not list"] += sum(
+        len(own) for image, own in boxes.items() if image not in known
+    )
     for entry in document["images"]:
         image = subjects.named(entry["file_name"], whole=False)
         if image is None:

@@ -11,7 +11,10 @@ from stages.errors import DataError
 from stages.formats.reviews import cvat, fiftyone, labelstudio
 from stages.formats.reviews.review import Findings, Subjects
 
-_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, ET.ParseError, DefusedXmlException)
+_UNREADABLE = (
+    *(AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError),
+    *(ET.ParseError, DefusedXmlException),
+)
 
 
 def read_reviews(data: bytes, name: str, subjects: Subjects) -> Findings:
@@ -27,12 +30,15 @@ def read_reviews(data: bytes, name: str, subjects: Subjects) -> Findings:
     """
     try:
         found = _read(data, subjects)
+        if found is not None:
+            found.check(name, subjects)
     except _UNREADABLE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name} cannot be read as an export of Label Studio, CVAT or FiftyOne: {what}") from None
     if found is None:
         raise DataError(f"{name} is no JSON of Label Studio, XML of CVAT, COCO file or samples.json of FiftyOne")
-    found.check(name)
+    if not found.reviews and not found.notes.lines():
+        raise DataError(f"{name} names no image; export the tasks with their annotations")
     return found
 
 

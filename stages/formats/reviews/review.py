@@ -80,16 +80,39 @@ class Findings:
     notes: Notes = field(default_factory=Notes)
     refused: Counter[str] = field(default_factory=Counter)
 
-    def check(self, name: str) -> None:
-        """Refuse a file that is not about these images.
+    def check(self, name: str, subjects: Subjects) -> None:
+        """Refuse a file that is not about these images, and count the boxes that are of no use.
 
         Raises:
-            DataError: It names images that the run does not have, or that have another size now.
+            DataError: It names images that the run does not have, or that have another size now, or has boxes that
+                are none.
+            TypeError: The name of a class is no text, or an edge is no number.
+            OverflowError: A number is too large for a float.
         """
         twice = len(self.reviews) - len({one.image_id for one in self.reviews})
         self.refused["images are named twice"] += twice
-        broken = [edge for one in self.reviews for _, box in one.boxes for edge in box if not math.isfinite(edge)]
-        self.refused["numbers are not finite"] += len(broken)
+        for one in self.reviews:
+            width, height = subjects.sizes[one.image_id]
+            for label, box in one.boxes:
+                if not isinstance(label, str):
+                    raise TypeError(f"{label!r} is no name of a class")
+                if not all(isinstance(edge, int | float) for edge in box):
+                    raise TypeError(f"{box!r} is no box")
+                x0, y0, x1, y1 = map(float, box)
+                if not all(map(math.isfinite, (x0, y0, x1, y1))):
+                    self.refused["boxes have numbers that are not finite"] += 1
+                elif x1 < x0 or y1 < y0:
+                    self.refused["boxes have a negative size"] += 1
+                elif width and height and min(min(x1, width) - max(x0, 0), min(y1, height) - max(y0, 0)) < 1:
+                    self.notes.count("boxes are outside their image or narrower than a pixel: exports leave them out")
+        self.refuse(name)
+
+    def refuse(self, name: str) -> None:
+        """Refuse the file if there is a reason.
+
+        Raises:
+            DataError: There is.
+        """
         if refused := +self.refused:
             listed = ", ".join(f"{count:,} {what}" for what, count in refused.items())
             raise DataError(f"{name} is not of this run: {listed}; nothing was imported")

@@ -35,7 +35,7 @@ def _label_map(classes: Sequence[ClassInfo]) -> Iterable[bytes]:
     """datumaro's list of classes, without which it knows only those of VOC."""
     yield b"# label:color_rgb:parts:actions\n"
     for info in classes:
-        yield f"{storable(info.name)}:::\n".encode()
+        yield f"{' '.join(storable(info.name).splitlines())}:::\n".encode()
 
 
 def _stem(one: Labelled) -> str:

@@ -36,7 +36,7 @@ def write(splits: Sequence[Split], classes: Sequence[ClassInfo], description: st
     tree = {**parts, **validation, "names": {index: info.name for index, info in enumerate(classes)}}
     comment = " ".join(description.split())
     yield "data.yaml", [f"# {comment}\n{yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)}".encode()]
-    yield "classes.txt", (f"{info.name}\n".encode() for info in classes)
+    yield "classes.txt", (f"{' '.join(info.name.splitlines())}\n".encode() for info in classes)  # one line a class
 
 
 def _lines(one: Labelled) -> list[tuple[str, float | None]]:

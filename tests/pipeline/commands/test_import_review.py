@@ -165,7 +165,7 @@ def test_two_reviews_of_one_image_and_endless_numbers_are_refused(own, tmp_path)
     with pytest.raises(DataError, match="2 images are named twice"):
         import_review(own, put(tmp_path, [*tasks, *tasks[:2]]))
     boxed(tasks)[0]["annotations"][0]["result"][0]["value"]["x"] = float("nan")
-    with pytest.raises(DataError, match="numbers are not finite"):
+    with pytest.raises(DataError, match="1 boxes have numbers that are not finite"):
         import_review(own, put(tmp_path, tasks))
 
 
@@ -294,3 +294,58 @@ def test_only_the_listed_images(own, tmp_path):
     with pytest.raises(DataError, match=rf"^--ids: 2 of 3 ids are no images of .*, such as {BROKEN}$"):
         export(own.uri, "csv", tmp_path / "other", ids=tmp_path / "ids.txt", images="none")
     assert not (tmp_path / "other").exists()
+
+
+HUGE = 10**400
+ODD = {
+    "a number that no float holds": lambda region: region["value"].update(x=HUGE),
+    "a list for a name": lambda region: region["value"].update(rectanglelabels=[["a"]]),
+    "a mapping for a name": lambda region: region["value"].update(rectanglelabels=[{"a": 1}]),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_values_of_label_studio_are_refused_in_a_line(own, tmp_path, odd):
+    tasks = tasks_of(own, tmp_path / "out")
+    ODD[odd](boxed(tasks)[0]["annotations"][0]["result"][0])
+    with pytest.raises(DataError, match=r"back\.json cannot be read as an export of"):
+        import_review(own, put(tmp_path, tasks))
+
+
+@pytest.mark.parametrize("bbox", [[HUGE, 1, 2, 3], ["1", "2", "3", "4"], [[1], [2], [3], [4]]])
+def test_odd_boxes_of_coco_are_refused_in_a_line(own, tmp_path, bbox):
+    export(own.uri, "coco", tmp_path / "out", images="none")
+    document = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    document["annotations"][0]["bbox"] = bbox
+    with pytest.raises(DataError, match=r"back\.json cannot be read as an export of"):
+        import_review(own, put(tmp_path, document))
+
+
+def test_boxes_of_no_use_are_refused_or_counted(own, tmp_path):
+    export(own.uri, "coco", tmp_path / "out", images="none")
+    document = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    first = document["annotations"][0]
+    outside = json.loads(json.dumps(document))
+    outside["annotations"][0]["bbox"] = [1000, 1000, 5, 5]
+    found = import_review(own, put(tmp_path, outside))
+    assert found["notes"] == ["1 boxes are outside their image or narrower than a pixel: exports leave them out"]
+    for change, reason in (
+        ({"bbox": [5, 5, -3, 2]}, "1 boxes have a negative size"),
+        ({"image_id": 12345}, "1 boxes are of images that the file does not list"),
+    ):
+        document["annotations"][0] = first | change
+        with pytest.raises(DataError, match=f"{reason}; nothing was imported"):
+            import_review(own, put(tmp_path, document))
+
+
+@pytest.mark.parametrize("text", ["[]", "<annotations/>", '{"images": [], "annotations": [], "categories": []}'])
+def test_a_file_without_images_is_refused(own, tmp_path, text):
+    (tmp_path / "back").write_text(text)
+    with pytest.raises(DataError, match="names no image"):
+        import_review(own, tmp_path / "back")
+
+
+def test_xml_of_an_unknown_encoding_is_refused(own, tmp_path):
+    (tmp_path / "back.xml").write_text('<?xml version="1.0" encoding="nonsense"?><annotations/>')
+    with pytest.raises(DataError, match=r"cannot be read as an export of .*unknown encoding"):
+        import_review(own, tmp_path / "back.xml")

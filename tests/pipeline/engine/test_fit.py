@@ -17,6 +17,7 @@ from pipeline.engine import fit as fitting
 from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError, DataError
 from stages.explain.foreground.file import Fit
+from stages.explain.foreground.student import Student
 from tests.runs import files, wsl_here
 
 METHODS = "explain.methods=[cam,foreground,foreground-cam]"
@@ -200,3 +201,26 @@ def test_a_run_without_a_fit_gets_one_for_others(fitted, tiny, tmp_path):
     assert where_bytes(tmp_path / "own") == where_bytes(tmp_path / "run")
     again = wsl_here("train", "foreground", tmp_path / "run")
     assert again.returncode == 2 and "has fit/foreground.npz already" in again.stderr
+
+
+DAMAGES = {
+    "few weights": {"weights": np.ones(3, np.float32)},
+    "complex weights": {"weights": np.ones(16, np.complex64)},
+    "infinite counts": {"counts": np.array([np.inf, 1, 1])},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_fit_is_refused_in_a_line(tiny, tmp_path, damage):
+    run(tiny(METHODS, SCALES, "explain.fit_images=20"), tmp_path / "own")
+    stored = dict(np.load(tmp_path / "own" / "fit" / "foreground.npz"))
+    np.savez(tmp_path / "damaged.npz", **(stored | DAMAGES[damage]))
+    with pytest.raises(DataError, match=r"explain\.foreground: .*(damaged|is no fitted foreground)"):
+        run(tiny(METHODS, SCALES, f"explain.foreground={tmp_path / 'damaged.npz'}"), tmp_path / "other")
+
+
+def test_an_archive_that_numpy_cannot_open_is_no_fit():
+    data = bytearray(Fit(Student(np.ones(4), 0.0), "a", "b", 1, 2, 1).to_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+    with pytest.raises(DataError, match=r"it is no fitted foreground: File .* is encrypted"):
+        Fit.of_bytes(bytes(data), "it")

@@ -88,13 +88,32 @@ def test_judgement_of_a_perfect_order_and_of_probabilities() -> None:
     assert "auroc" not in judged(np.full(10, 0.9), np.zeros(10, bool))
 
 
+def test_too_few_boxes_are_not_judged() -> None:
+    cues, _, _ = drawn(6, 7)
+    with pytest.raises(DataError, match=r"6 boxes are too few to judge a model .*: .*; fit on more images"):
+        cross_fitted(cues, np.arange(6) == 0, np.arange(6))
+
+
 def test_all_right_or_all_wrong_teaches_nothing() -> None:
     cues, _, _ = drawn(10, 7)
     with pytest.raises(DataError, match="of 10 boxes none are right"):
         fit(cues, np.zeros(10, bool), "")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cues": ["area"]}', "null"])
+def _changed(**change: object) -> str:
+    tree = json.loads(shipped().text())
+    tree["one_map"] |= change
+    return json.dumps(tree)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"cues": ["area"]}', "null", "[" * 100_000),
+        *(_changed(bias=10**400), _changed(bias=float("nan")), _changed(std=[0.0] * 6), _changed(weights=[1.0])),
+    ],
+    ids=lambda text: text[:20],
+)
 def test_a_damaged_model_is_named(text: str) -> None:
     with pytest.raises(DataError, match=r"run/quality\.json is no model of quality: .*; fit it again"):
         read_models(text, "run/quality.json")
