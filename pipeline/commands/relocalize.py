@@ -158,6 +158,7 @@ def _check_fusible(origin: RunDir, recipe: FullRecipe, other: RunDir, its: FullR
         (frames[0] != frames[1], "it shows its network another part of the images (model.fit)"),
         (missing, f"it has no maps of {', '.join(missing)}"),
         (recipe.config.explain.targets != its.config.explain.targets, "it explains other targets"),
+        (recipe.config.explain.contrast != its.config.explain.contrast, "it contrasts labels otherwise"),
     ):
         if differs:
             raise ConfigurationError(f"{other} cannot be fused with {origin}: {what}")

@@ -71,7 +71,7 @@ class StoredJob(Job):
         stored, scales = list(_stored(table)), rows["map_scale"].copy()
         others = [self._of_others(source, shard) for source in self.sources[1:]]
         now = rules_of(self.recipe)
-        for row, key in enumerate(_keys(table)):
+        for row, key in enumerate(self._keys(table)):
             found = [0, *(at for at, of in enumerate(others, 1) if key in of)]
             maps = [stored[row], *(others[at - 1][key] for at in found[1:])]
             again = remade(key[1], maps, [self.before[at] for at in found], now)
@@ -89,12 +89,17 @@ class StoredJob(Job):
         found: dict[Key, Stored] = {}
         for part in range(shard.start // size, (shard.stop - 1) // size + 1):
             table = _first_components(source.part("predictions", part))
-            found.update(zip(_keys(table), _stored(table), strict=True))
+            found.update(zip(self._keys(table), _stored(table), strict=True))
         return found
+
+    def _keys(self, table: pa.Table) -> Iterator[Key]:
+        names = ("image_id", "method", "class_index")
+        labels = (table["target_rank"].to_numpy() == 0) & (self.recipe.config.explain.contrast > 0)
+        return zip(*(table[name].to_pylist() for name in names), labels.tolist(), strict=True)
 
 
 Key = tuple[int, str, int, bool]
-"""Image, method and class of a map, and whether it is a label's."""
+"""Image, method and class of a map, which its rows of several ranks share, and whether it is a contrasted label's."""
 
 
 def rules_of(recipe: FullRecipe) -> Rules:
@@ -104,12 +109,6 @@ def rules_of(recipe: FullRecipe) -> Rules:
 
 def _first_components(table: pa.Table) -> pa.Table:
     return table.filter(pc.equal(table["component"], 0))
-
-
-def _keys(table: pa.Table) -> Iterator[Key]:
-    names = ("image_id", "method", "class_index")
-    labels = (table["target_rank"].to_numpy() == 0).tolist()
-    return zip(*(table[name].to_pylist() for name in names), labels, strict=True)
 
 
 def _stored(table: pa.Table) -> Iterator[Stored]:

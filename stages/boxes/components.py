@@ -19,13 +19,18 @@ from stages.ingest.geometry import to_displayed
 MOST = 127
 """Most components of a map: they are counted in 8 bits."""
 
-Key = tuple[int, str, int, bool]
-"""Image, method and class of a map, and whether it is a label's, which ``explain.contrast`` changes."""
+Key = tuple[int, str, int, bytes]
+"""Image, method and class of a map, and its values: ``explain.contrast`` gives a label another than a prediction."""
 
 
 def keys_of_maps(batch: Batch) -> Iterator[Key]:
-    """The key of each row's map: rows of one key share it."""
-    return zip(batch["image_id"], batch["method"], batch["class_index"], batch["target_rank"] == 0, strict=True)
+    """The key of each row's map: rows of one key share it. A further component's is that of the map before it."""
+    columns = (batch[name] for name in ("image_id", "method", "class_index", "map"))
+    key: Key = (0, "", 0, b"")
+    for image, method, index, map in zip(*columns, strict=True):
+        if map.size:
+            key = image, method, index, map.tobytes()
+        yield key
 
 
 def contour_boxes(mask: np.ndarray) -> np.ndarray:
@@ -115,7 +120,7 @@ class Components:
 
     reads = (
         *("image_id", "method", "target_rank", "class_index", "label", "boxes"),
-        *("heat", "mask", "transform", "width", "height"),
+        *("map", "heat", "mask", "transform", "width", "height"),
     )
     adds = ("box", "scored_box", "sweep_box", "sweep_all", "component", "peak")
     resources = Resources(cpus=1)

@@ -18,7 +18,7 @@ class Quality:
     first box times its ``peak``, which is dropped. Reads ``map_by_scale``, too, where the batch has it.
     """
 
-    reads = ("image_id", "method", "target_rank", "class_index", "prob", "map", "map_scale", "box_status", "peak")
+    reads = ("image_id", "method", "class_index", "prob", "map", "map_scale", "box_status", "peak")
     adds = ("quality",)
     resources = Resources(cpus=1)
 
