@@ -183,7 +183,8 @@ FORMATS: dict[str, Format] = {
         write="stages.formats.voc.write",
         images="JPEGImages",
         loses="Coordinates are whole pixels, rounded outwards. FiftyOne and datumaro do not subtract the 1 with which "
-        "pixels are counted, so their boxes begin a pixel further right and below. supervision reads no sub-folders.",
+        "pixels are counted, so their boxes begin a pixel further right and below. supervision reads no sub-folders. "
+        "The lists of ImageSets cannot hold names with line breaks, or with blanks at their ends.",
     ),
     "webdataset": Format(
         "WebDataset: tar shards on a disk or in a store, in which neighbouring files of one stem are a sample.",
