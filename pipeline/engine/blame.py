@@ -51,7 +51,7 @@ def check_reachable(run: RunDir, errors: Iterable[tuple[int, str, ImageError]]) 
         if missing and not any(_failure(one) is None for one in others) and not _is_populated(missing[0]):
             raise _away(missing[0], failures, others)
         # A folder may be a disk of its own, which fails while others answer.
-        for uri in {_folder(one) if archive_of(one) == one else archive_of(one): one for one in barred}.values():
+        for uri in {_home(one): one for one in barred}.values():
             siblings = _spread(_beside(uris, uri), [uri]) or others
             if siblings and all(_is_of_disk(failures.get(one) or _failure(one)) for one in siblings):
                 raise _away(uri, failures, siblings)
@@ -88,10 +88,9 @@ def _spread(uris: pa.ChunkedArray, known: Collection[str]) -> list[str]:
 
 def _beside(uris: pa.ChunkedArray, uri: str) -> pa.ChunkedArray:
     """Those in an image's folder and below, or in its archive."""
-    archive = archive_of(uri)
-    if archive != uri:
-        return pa.chunked_array([[one for one in uris.to_pylist() if archive_of(one) == archive]], pa.string())
-    return uris.filter(pc.starts_with(uris, f"{_folder(uri)}/"))
+    if archive_of(uri) != uri:
+        return pa.chunked_array([[one for one in uris.to_pylist() if _home(one) == _home(uri)]], pa.string())
+    return uris.filter(pc.starts_with(uris, f"{_home(uri)}/"))
 
 
 def _failure(uri: str, whole: bool = False) -> OSError | None:
@@ -114,6 +113,12 @@ def _is_populated(uri: str) -> bool:
         return path is not None and any(list_folder(_folder(path) or "/"))
     except OSError:
         return False
+
+
+def _home(uri: str) -> str:
+    """The archive or folder that an image is in."""
+    archive = archive_of(uri)
+    return _folder(uri) if archive == uri else archive
 
 
 def _folder(uri: str) -> str:

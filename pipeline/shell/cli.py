@@ -374,6 +374,6 @@ def _leave(message: str, code: int) -> None:
         print(printable(masked(message)), file=sys.stderr, flush=True)
     sys.stdout.flush()
     if cluster := sys.modules.get("pipeline.engine.executors.cluster"):
-        cluster.part()
+        cluster.farewell()
     # Worker threads may be in the middle of a batch; it is not committed, so the exit does not wait for it.
     os._exit(code)

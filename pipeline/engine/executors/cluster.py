@@ -48,7 +48,7 @@ def connect() -> None:
     check_cluster()
     address = _address()
     try:
-        with bounded_start(part), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
+        with bounded_start(farewell), handling(interrupt):  # Ray takes SIGTERM for itself, and does not give it back.
             if address == "local":
                 _start()
             else:
@@ -69,10 +69,10 @@ def disconnect() -> None:
         _read_settings()  # Those of the environment again.
 
 
-def part() -> None:
+def farewell() -> None:
     """Let the processes that clean up know that this one ends of itself: they have nothing to say."""
     for session in _sessions:
-        session.part()
+        session.farewell()
 
 
 _sessions: list[Session] = []

@@ -70,18 +70,18 @@ _WAY_OUT = "; committed shards are safe; run the same command to resume"
 
 
 @contextmanager
-def bounded_start(part: Callable[[], None]) -> Iterator[None]:
+def bounded_start(farewell: Callable[[], None]) -> Iterator[None]:
     """End this process if Ray does not start within the block: nothing else ends a wait in native code.
 
     Args:
-        part: Called before.
+        farewell: Called before.
     """
     done = Event()
 
     def watch() -> None:
         if _overdue(done, START):
             log.error("error: Ray does not start within %.0f s; run the same command again", START)
-            part()
+            farewell()
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()

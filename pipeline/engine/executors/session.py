@@ -84,9 +84,9 @@ class Session:
         The process that waits for that looks again a second later, and ends.
         """
         _remove(self.folder, os.getpid())
-        self.part()
+        self.farewell()
 
-    def part(self) -> None:
+    def farewell(self) -> None:
         """Let the process that waits know that this one ends of itself, and has said why."""
         assert self._watcher.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # It was killed, or knows.

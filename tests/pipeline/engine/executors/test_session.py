@@ -25,9 +25,9 @@ os._exit(3)
     [
         ("", 1),
         ("os.kill(os.getpid(), signal.SIGKILL)", 1),
-        ("session.part()", 0),
+        ("session.farewell()", 0),
         ("session.close()", 0),
-        ("session.part(); session.close()", 0),
+        ("session.farewell(); session.close()", 0),
     ],
 )
 def test_only_a_process_that_is_ended_leaves_words_to_another(tmp_path: Path, end: str, words: int) -> None:
