@@ -87,13 +87,24 @@ def read_sealed(uri: str, columns: list[str], facts: Mapping[str, str] | None) -
         raise StorageError(message) from None
     try:
         found = {} if facts is None else unseal(data, facts)
-        table = pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
+        table = pq.read_table(pa.BufferReader(_native(data)), columns=columns, page_checksum_verification=True)
         if table.column_names == columns:
             return table.replace_schema_metadata((table.schema.metadata or {}) | found)
         reason = "it lacks columns"
     except (SealError, pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
     raise SealError(f"{uri} is damaged ({reason})")
+
+
+def _native(data: bytes) -> pa.Buffer:
+    """The bytes in memory of Arrow's own.
+
+    Arrow's threads let go of what they read after the table is there. Where that is an object of Python and Python
+    is just ending, the process aborts.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
 
 
 def _place(data: bytes) -> tuple[int, int]:

@@ -56,7 +56,7 @@ class Metadata:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(io.BytesIO(content_of(self._uri)))
+            table = pq.ParquetFile(io.BytesIO(content_of(self._uri))).read(use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"cannot read {self._uri}: {first_line(error)}", about="root") from error
         self._rows = table.to_pylist()

@@ -1,11 +1,13 @@
 import hashlib
+import weakref
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.store.seal import SealError, seal, unseal
+from pipeline.store import seal as seals
+from pipeline.store.seal import SealError, read_sealed, seal, unseal
 
 FACTS = {"made by": "this"}
 
@@ -21,6 +23,23 @@ def test_a_sealed_file_is_parquet_for_everybody(sealed):
     table = pq.read_table(pa.BufferReader(sealed), page_checksum_verification=True)
     assert table.num_rows == 500 and table.schema.metadata[b"counts"] == b'{"right": 3}'
     assert unseal(sealed, FACTS)["counts"] == '{"right": 3}'
+
+
+def test_no_thread_holds_the_bytes_of_a_file_that_was_read(sealed, monkeypatch):
+    class Bytes(bytearray):
+        pass
+
+    alive = []
+
+    def read(_: str) -> Bytes:
+        data = Bytes(sealed)
+        alive.append(weakref.ref(data))
+        return data
+
+    monkeypatch.setattr(seals, "read_bytes", read)
+    for _ in range(200):
+        read_sealed("part", ["value", "name"], FACTS)
+        assert alive[-1]() is None
 
 
 def test_pages_have_checksums(sealed):
