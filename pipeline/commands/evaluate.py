@@ -18,9 +18,9 @@ from pipeline.config.load import scoring_config
 from pipeline.config.overrides import Overrides
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
-from pipeline.engine.job import Committed, Job
+from pipeline.engine.job import Failure, RunJob
 from pipeline.engine.machine import cores
-from pipeline.engine.plan import Group, Outcome
+from pipeline.engine.plan import Group
 from pipeline.engine.prepare import begin
 from pipeline.engine.stages import scoring_stages
 from pipeline.exports.reviewed import reviewed_truth
@@ -175,7 +175,7 @@ def _score(
         )
         begin(run, recipe, info, encode(to_table(records), ROW_GROUP))
         # Guesses that were not made get a class of their own: index -1 is the last name.
-        work = job(run, BATCH, [*recipe.class_names, ""], recipe=recipe, **options)
+        work = job(run=run, batch_size=BATCH, class_names=[*recipe.class_names, ""], recipe=recipe, **options)
         groups = [Group(stages, Resources())]
         for _ in inline.execute(groups, cut_into_shards(len(records), SHARD), work, cores(), lambda: None):
             pass
@@ -188,7 +188,7 @@ def _score(
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapJob(Job):
+class MapJob(RunJob):
     """A job over heat maps: one row per image, for its label.
 
     Attributes:
@@ -211,17 +211,16 @@ class MapJob(Job):
             "transform": _squash(images, self.recipe.size),
             "map_name": ragged(self.names.get(int(image), "") for image in images["image_id"]),
         }
-        return [take(rows, slice(at, at + self.batch_size)) for at in range(0, count, self.batch_size)]
+        return self.cut(rows)
 
-    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
+    def store(self, shard: Shard, rows: Batch, errors: list[Failure], machine: str) -> int:
         """Store the rows without the maps, which are not copied."""
-        for outcome in outcomes:
-            outcome.rows["map"] = ragged([np.zeros((0, 0), np.float16)] * length(outcome.rows))
-        return super().commit(shard, outcomes)
+        nothing = ragged([np.zeros((0, 0), np.float16)] * length(rows))
+        return super().store(shard, rows | {"map": nothing} if rows else rows, errors, machine)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxJob(Job):
+class BoxJob(RunJob):
     """A job over predicted boxes: for each image one row for its label, and one for each guess.
 
     A class whose best box comes behind the first five, but which is one of the first five classes, is a guess

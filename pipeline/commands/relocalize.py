@@ -22,10 +22,11 @@ from pipeline.engine.prepare import begin, check_blacklist, versions
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.stages import scoring_stages
 from pipeline.engine.stored import StoredJob, rules_of
+from pipeline.store.directory import MANIFEST_FILE
 from pipeline.store.holding import holding
 from pipeline.store.info import SCHEMA, RunInfo, Source
 from pipeline.store.manifest import Shard
-from pipeline.store.rundir import MANIFEST_FILE, RunDir
+from pipeline.store.rundir import RunDir
 from pipeline.store.tables import COUNTS_FORM
 from stages.batch import Resources
 from stages.errors import ConfigurationError, DataError
@@ -122,10 +123,13 @@ def rescore(
         if its.fused_below is not None and rules.fused_below is None and one.info().fused_with:
             raise ConfigurationError(f"{one} fuses several runs scale by scale: fuse those again by these rules")
     recipe = rules.with_network(made_by[0].network).with_classes(origin.classes()).with_levels(made_by[0].levels)
-    with holding(out, config) as directory:
+    with holding(RunDir, out, config) as directory:
         session = Session(directory, _begun(directory, recipe, origins), watch)
         job = StoredJob(
-            *(directory, BATCH_ROWS, recipe.class_names, config.runtime.timeout),
+            run=directory,
+            batch_size=BATCH_ROWS,
+            timeout=config.runtime.timeout,
+            class_names=recipe.class_names,
             sources=tuple(origins),
             recipe=recipe,
             before=tuple(map(rules_of, made_by)),
@@ -174,7 +178,7 @@ def _changed(origin: RunDir, overrides: Overrides) -> Config:
             )
     named = any(key == "box.protocol" for key, _ in changes)
     cleared = [Override(f"box.{name}", None) for name in RULES if named]
-    return from_tree(origin.config().model_dump(), [*cleared, *changes])
+    return from_tree(Config, origin.config().model_dump(), [*cleared, *changes])
 
 
 def _begun(directory: RunDir, recipe: FullRecipe, origins: Sequence[RunDir]) -> RunInfo:

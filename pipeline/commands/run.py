@@ -14,7 +14,7 @@ from pipeline.config.sections import Config
 from pipeline.engine.carry_through import carry_through, check_start, is_done
 from pipeline.engine.fit import Means, fitted, given_fit
 from pipeline.engine.interrupt import draining
-from pipeline.engine.job import Job
+from pipeline.engine.job import RunJob
 from pipeline.engine.machine import computes_in_bf16
 from pipeline.engine.plan import plan
 from pipeline.engine.prepare import examine, prepare, resolve_run, survey
@@ -56,9 +56,9 @@ def run(
         UserError: Something that the user can fix, in one line.
     """
     recipe = resolve_run(config)
-    with holding(out, config) as directory:
+    with holding(RunDir, out, config) as directory:
         if not directory.complete or _retries(directory, retry_failed):
-            executor_of(config).check()  # Wait for the cluster before the images and the network are looked at.
+            executor_of(config.runtime).check()  # Wait for the cluster before the images and the network are looked at.
         found, info = prepare(directory, recipe, lambda *start: _check(directory, retry_failed, *start))
         session, full = Session(directory, info, watch), found.recipe
         del found  # Its records are in the manifest; for a million images they would occupy a gigabyte.
@@ -78,19 +78,24 @@ def _check(directory: RunDir, retry_failed: bool, recipe: FullRecipe, info: RunI
         check_start(directory, recipe, info, manifest)
         if recipe.fitted and recipe.config.explain.foreground != "fit" and not info.fit_sha256:
             given_fit(recipe)
-        device, _ = place(recipe.config, executor_of(recipe.config))
+        device, _ = place(recipe.config.runtime, executor_of(recipe.config.runtime))
         check_device(directory, info, device)
 
 
 def _compute(directory: RunDir, recipe: FullRecipe, session: Session, todo: list[Shard]) -> None:
     """Take shards through all stages."""
     info, config = session.info, recipe.config
-    executor = executor_of(config)
-    device, workers = place(config, executor)
-    advise(config, executor, device)
-    batch_size = pin(directory, info, config, device)
-    metrics = tuple(config.evaluate.faithfulness)
-    job = Job(directory, batch_size, recipe.class_names, config.runtime.timeout, metrics)
+    executor = executor_of(config.runtime)
+    device, workers = place(config.runtime, executor)
+    advise(config.runtime, executor, device)
+    batch_size = pin(directory, info, config.runtime, device)
+    job = RunJob(
+        run=directory,
+        batch_size=batch_size,
+        timeout=config.runtime.timeout,
+        class_names=recipe.class_names,
+        faithfulness=tuple(config.evaluate.faithfulness),
+    )
     if device == "cpu" and config.runtime.precision == "fp32" and computes_in_bf16():
         log.info(
             "these CPUs compute in bf16 too: runtime.precision=bf16 is faster, and moves some boxes by a few pixels"
@@ -127,7 +132,7 @@ def preview(config: Config, out: str | Path | None = None, retry_failed: bool = 
     begun = RunDir(out) if out is not None and RunDir(out).begun else None
     found = survey(resolve_run(config), begun.info().levels if begun else None)
     if out is not None:
-        with executor_of(config).trial(), holding(out, config) as directory:
+        with executor_of(config.runtime).trial(), holding(RunDir, out, config) as directory:
             _check(directory, retry_failed, found.recipe, *examine(directory, found))
     recipe, images = found.recipe, len(found.records)
     return {

@@ -85,7 +85,7 @@ def check(config: Config, images: int = IMAGES) -> dict[str, Any]:
         )
     found = survey(resolve_run(config))
     recipe = found.recipe
-    device, _ = place(config, inline)
+    device, _ = place(config.runtime, inline)
     decode, classify = seeing_stages(recipe, device)
     classify.fold = False  # Folding would change the parameters that are shuffled.
     decode.setup()

@@ -36,16 +36,16 @@ def train_foreground(run: str | Path) -> Fit:
             of anything.
     """
     config = RunDir(run).config()
-    with holding(run, config) as directory:
+    with holding(RunDir, run, config) as directory:
         if directory.exists(FIT_FILE):
             raise ConfigurationError(f"{directory} has {FIT_FILE} already; name the run in explain.foreground")
         methods = resolve(config).fitted or [FOREGROUND]
         explain = config.explain.model_copy(update={"methods": methods, "foreground": "fit"})
         found = survey(resolve_run(config.model_copy(update={"explain": explain})), directory.info().levels)
         info, _ = examine(directory, found)
-        executor = executor_of(config)
-        device, workers = place(config, executor)
-        batch_size = pin(directory, info, config, device)
+        executor = executor_of(config.runtime)
+        device, workers = place(config.runtime, executor)
+        batch_size = pin(directory, info, config.runtime, device)
         with draining() as stop:
             fit = fit_to_sample(directory, found.recipe, info, Means(executor, device, batch_size, workers, stop))
             if fit is not None:

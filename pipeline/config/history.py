@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.sections import Config
+from pipeline.config.sections import Config, Section
 from stages.errors import ConfigurationError
 from stages.formats.table import FORMATS, defaults
 
@@ -54,12 +54,12 @@ def schema() -> int:
     return max(CHANGES)
 
 
-def changed_from_defaults(config: Config) -> Tree:
+def changed_from_defaults(config: Section) -> Tree:
     """The keys, other than those of ``runtime``, whose values in a configuration are not the defaults."""
     return config.model_dump(exclude={"runtime"}, exclude_defaults=True)
 
 
-def config_hash(config: Config) -> str:
+def config_hash(config: Section) -> str:
     """SHA-256, 16 hexadecimal digits, over the schema number and all values that are not defaults.
 
     ``runtime`` is left out. A key that a later version adds does not change the hash of configurations that
@@ -123,7 +123,7 @@ def _drop_idle_split(tree: Tree) -> None:
         data.pop("split", None)
 
 
-def differing_keys(one: Config, other: Config) -> list[str]:
+def differing_keys(one: Section, other: Section) -> list[str]:
     """Dotted keys, other than those of ``runtime``, in which two configurations differ."""
     return _differing(one.model_dump(exclude={"runtime"}), other.model_dump(exclude={"runtime"}))
 

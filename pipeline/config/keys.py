@@ -24,6 +24,7 @@ KEYS = {
     "ids": "--ids",
     "images": "--images",
     "layer": "explain.layer",
+    "learning_rate": "optimizer.learning_rate",
     "limit": "--limit",
     "maps": "--maps",
     "method": "--method",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.config.kinds import kind_of
-from pipeline.config.sections import Config
+from pipeline.config.sections import Config, Section
 from pipeline.config.written import read_value, read_yaml
 from stages.errors import ConfigurationError
 
@@ -35,12 +35,13 @@ RULES = "box."
 """Prefix of the keys that accept a list of choices in some commands; none of them has a list as its value."""
 
 
-def parsed(overrides: Overrides, choices: bool = False) -> list[Override]:
+def parsed(overrides: Overrides, choices: bool = False, kind: type[Section] = Config) -> list[Override]:
     """Overrides with their values.
 
     Args:
         overrides: Values by dotted key, ``KEY=VALUE`` strings, or what this function returned.
         choices: Read ``[A, B]`` as a list for the keys of :data:`RULES` too.
+        kind: What is configured.
 
     Raises:
         ConfigurationError: A value cannot stand in a configuration, or a string is not ``KEY=VALUE``.
@@ -54,14 +55,14 @@ def parsed(overrides: Overrides, choices: bool = False) -> list[Override]:
         raise ConfigurationError(f"{overrides!r}: give overrides as a mapping, or as a list of KEY=VALUE")
     if isinstance(overrides, Mapping):
         return [Override(key, _plain(key, value)) for key, value in overrides.items()]
-    return [one if isinstance(one, Override) else _split(one, choices) for one in overrides]
+    return [one if isinstance(one, Override) else _split(one, choices, kind) for one in overrides]
 
 
-def _split(text: str, choices: bool) -> Override:
+def _split(text: str, choices: bool, section: type[Section]) -> Override:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigurationError(f"{text!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
-    kind: Any = kind_of(Config, key)
+    kind: Any = kind_of(section, key)
     if kind is None:  # The configuration refuses the key, whatever its value is.
         with suppress(ConfigurationError):
             return Override(key, read_value(value, kind, key))

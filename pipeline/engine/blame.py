@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.store.rundir import RunDir
+from pipeline.store.directory import Directory
 from stages.batch import ImageError
 from stages.errors import StorageError
 from stages.ingest.outage import answering
@@ -30,7 +31,7 @@ _OF_DISKS = {errno.EIO, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO}
 _PIECE = 2**20
 
 
-def check_reachable(run: RunDir, errors: Iterable[tuple[int, str, ImageError]]) -> None:
+def check_reachable(run: Directory[Any], errors: Iterable[tuple[int, str, ImageError]]) -> None:
     """Check that the data of a shard could be reached when some of its images could not be read.
 
     Args:

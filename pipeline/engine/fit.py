@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,17 +11,15 @@ from types import ModuleType
 import numpy as np
 
 from pipeline.config.recipe import FullRecipe
-from pipeline.engine.blame import check_reachable
-from pipeline.engine.job import Committed, Job
-from pipeline.engine.machine import peak_memory, process_name
-from pipeline.engine.plan import Outcome, plan, total
+from pipeline.engine.job import Failure, Job
+from pipeline.engine.plan import plan
 from pipeline.engine.stages import fitting_stages
 from pipeline.store import atomic as storage
 from pipeline.store.fit import FIT_FILE, parts_with_cells, read_cells, remove_cells, write_cells
 from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards, read_sample
 from pipeline.store.rundir import RunDir
-from stages.batch import Batch, concat, length, take
+from stages.batch import Batch, length, take
 from stages.errors import ConfigurationError, DataError
 from stages.explain.foreground.file import Fit
 from stages.explain.foreground.student import Student, Sums, fit
@@ -41,34 +38,27 @@ class FitJob(Job):
     """A job over a sample of the run's images, whose parts are cells.
 
     Attributes:
-        info: The run's ``run.json``.
+        run: The run.
+        info: Its ``run.json``.
         sample: The images.
     """
 
+    run: RunDir
     info: RunInfo
     sample: Batch
 
     def batches(self, shard: Shard) -> list[Batch]:
         """The part's images, cut into batches."""
-        rows = take(self.sample, slice(shard.start, shard.stop))
-        return [take(rows, slice(at, at + self.batch_size)) for at in range(0, length(rows), self.batch_size)]
+        return self.cut(take(self.sample, slice(shard.start, shard.stop)))
 
-    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
+    def store(self, shard: Shard, rows: Batch, errors: list[Failure], machine: str) -> int:
         """Store the cells of a part; images that failed give none, and fail again in their shard."""
-        started = time.perf_counter()
-        errors = [error for outcome in outcomes for error in outcome.errors]
-        check_reachable(self.run, errors)
-        rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
         cells = [one for one in rows.get("cells", []) if len(one)]
         foreground = [one for one in rows.get("foreground", []) if len(one)]
         everything = np.concatenate(cells) if cells else np.zeros((0, 1), np.float32)
         kinds = np.concatenate(foreground) if foreground else np.zeros(0, bool)
         write_cells(self.run, self.info, shard.index, everything, kinds, len(cells))
-        seconds = total([*(outcome.seconds for outcome in outcomes), {"commit": time.perf_counter() - started}])
-        memory = {process_name(): peak_memory()}
-        for outcome in outcomes:
-            memory |= outcome.memory
-        return Committed(shard.index, shard.stop - shard.start, len(errors), seconds, memory)
+        return len(errors)
 
 
 @dataclass(frozen=True)
@@ -162,8 +152,8 @@ def fit_to_sample(directory: RunDir, recipe: FullRecipe, info: RunInfo, means: M
     storage.make_folder(directory.where("fit"))
     log.info("fitting the foreground to %d images", length(sample))
     done = set(parts_with_cells(directory, info, len(parts)))
-    settings = directory, means.batch_size, recipe.class_names, config.runtime.timeout
-    job = FitJob(*settings, info=info, sample=sample)
+    size, timeout = means.batch_size, config.runtime.timeout
+    job = FitJob(run=directory, batch_size=size, timeout=timeout, info=info, sample=sample)
     if todo := [part for part in parts if part.index not in done]:
         groups = plan(fitting_stages(recipe, means.device))
         for _ in means.executor.execute(groups, todo, job, means.workers, lambda: None, means.stop):

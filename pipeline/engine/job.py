@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow as pa
 from pipeline.engine.blame import check_reachable
 from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import Group, Outcome, process, total
+from pipeline.store.directory import Directory
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import FAITHFULNESS, MACHINE, error_table, prediction_table
@@ -21,6 +24,8 @@ from stages.evaluate.metrics import counts as metrics
 
 Culprits = Mapping[int, ImageError]
 """Images to leave out, by id, and why."""
+Failure = tuple[int, str, ImageError]
+"""An image that failed: its id, its uri and why."""
 
 
 @dataclass(frozen=True)
@@ -45,26 +50,25 @@ class Committed:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Settings that the workers of one run share, in addition to the stages.
+class Job(ABC):
+    """Settings that the workers of one run or training share, in addition to the stages.
 
     Attributes:
-        run: The run in which shards are committed.
+        run: The directory in which shards are committed.
         batch_size: Images per batch.
-        class_names: Class names by network output.
         timeout: Seconds that a batch may take in a worker process before the process counts as hung.
-        faithfulness: Names of the faithfulness metrics that the stages compute.
     """
 
-    run: RunDir
+    run: Directory[Any]
     batch_size: int
-    class_names: list[str]
     timeout: float = float("inf")
-    faithfulness: tuple[str, ...] = ()
 
     def batches(self, shard: Shard) -> list[Batch]:
         """The shard's rows of the manifest, cut into batches."""
-        rows = read_shard(self.run.manifest, shard)
+        return self.cut(read_shard(self.run.manifest, shard))
+
+    def cut(self, rows: Batch) -> list[Batch]:
+        """Rows as batches."""
         return [take(rows, slice(at, at + self.batch_size)) for at in range(0, length(rows), self.batch_size)]
 
     def load(self, shard: Shard, culprits: Culprits) -> list[Outcome]:
@@ -75,12 +79,54 @@ class Job:
         """
         return [leave_out(batch, culprits) for batch in self.batches(shard)]
 
-    def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
-        """Table of the shard's images that ended without predictions, ordered by image."""
+    @abstractmethod
+    def store(self, shard: Shard, rows: Batch, errors: list[Failure], machine: str) -> int:
+        """Store what the stages gave for a shard.
+
+        Args:
+            shard: The shard.
+            rows: Its rows after the last stage.
+            errors: Its images that failed, ordered by id.
+            machine: Kind of machine that ran the network; empty where none ran.
+
+        Returns:
+            The number of images that count as failed.
+        """
+
+    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
+        """Store a shard whose batches went through all stages."""
+        started = time.perf_counter()
         # Ordered by image, so that the order does not depend on which stage failed first.
-        return error_table(
-            sorted((error for outcome in outcomes for error in outcome.errors), key=lambda error: error[0])
-        )
+        errors = sorted((error for outcome in outcomes for error in outcome.errors), key=lambda error: error[0])
+        check_reachable(self.run, errors)
+        rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
+        machine = "; ".join(np.unique(rows["machine"])) if "machine" in rows else ""
+        failed = self.store(shard, rows, errors, machine)
+        spent = {"commit": time.perf_counter() - started}
+        seconds = total([*(outcome.seconds for outcome in outcomes), spent])
+        memory = {process_name(): peak_memory()}
+        for outcome in outcomes:
+            memory |= outcome.memory
+        return Committed(shard.index, shard.stop - shard.start, failed, seconds, memory, machine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunJob(Job):
+    """A job whose parts are predictions.
+
+    Attributes:
+        run: The run in which shards are committed.
+        class_names: Class names by network output.
+        faithfulness: Names of the faithfulness metrics that the stages compute.
+    """
+
+    run: RunDir
+    class_names: list[str]
+    faithfulness: tuple[str, ...] = ()
+
+    def errors(self, shard: Shard, errors: list[Failure]) -> pa.Table:
+        """Table of the shard's images that ended without predictions."""
+        return error_table(errors)
 
     def network_counts(self, shard: Shard, rows: Batch) -> dict[bytes, bytes]:
         """Metadata of the shard's file: counts of the metrics that run the network."""
@@ -88,23 +134,13 @@ class Job:
             return {}
         return {FAITHFULNESS: faithfulness.to_json(faithfulness.update(rows, self.faithfulness)).encode()}
 
-    def commit(self, shard: Shard, outcomes: list[Outcome]) -> Committed:
-        """Store a shard whose batches went through all stages."""
-        started = time.perf_counter()
-        check_reachable(self.run, (error for outcome in outcomes for error in outcome.errors))
-        rows = concat([outcome.rows for outcome in outcomes if length(outcome.rows)])
-        errors = self.errors(shard, outcomes)
+    def store(self, shard: Shard, rows: Batch, errors: list[Failure], machine: str) -> int:
+        """Commit the shard's predictions and errors."""
+        failed = self.errors(shard, errors)
         table = prediction_table(rows, self.class_names, metrics.update(rows).to_json())
-        machine = "; ".join(np.unique(rows["machine"])) if "machine" in rows else ""
         own = self.network_counts(shard, rows) | ({MACHINE: machine.encode()} if machine else {})
-        table = table.replace_schema_metadata({**table.schema.metadata, **own})
-        self.run.commit(shard.index, table, errors)
-        spent = {"commit": time.perf_counter() - started}
-        seconds = total([*(outcome.seconds for outcome in outcomes), spent])
-        memory = {process_name(): peak_memory()}
-        for outcome in outcomes:
-            memory |= outcome.memory
-        return Committed(shard.index, shard.stop - shard.start, errors.num_rows, seconds, memory, machine)
+        self.run.commit(shard.index, table.replace_schema_metadata({**table.schema.metadata, **own}), failed)
+        return int(failed.num_rows)
 
 
 def leave_out(batch: Batch, culprits: Culprits) -> Outcome:

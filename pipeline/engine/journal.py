@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pipeline.engine.job import Committed
 from pipeline.engine.machine import process_name
-from pipeline.store.rundir import RunDir
+from pipeline.store.directory import Directory
 from stages.errors import OutputError
 from stages.ingest.paths import local_path
 
@@ -79,7 +79,7 @@ class _Objects:
         name: Name of the objects, to which a number is appended.
     """
 
-    def __init__(self, run: RunDir, name: str) -> None:
+    def __init__(self, run: Directory[Any], name: str) -> None:
         self._run, self._name = run, name
         self._number, self._stored = 0, True
         self._last: list[str] = []
@@ -103,7 +103,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def journal(run: RunDir) -> Iterator[Journal]:
+def journal(run: Directory[Any]) -> Iterator[Journal]:
     """The journal of this process."""
     start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     name = f"logs/{start}-{process_name().replace(':', '-')}"

@@ -17,9 +17,10 @@ from pipeline.config.load import config_text
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe, resolve
 from pipeline.config.sections import Config
 from pipeline.engine.labels import matched
+from pipeline.store.directory import MANIFEST_FILE
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
 from pipeline.store.manifest import ROW_GROUP, read_records, select, shard_length, to_table
-from pipeline.store.rundir import MANIFEST_FILE, RunDir, encode
+from pipeline.store.rundir import RunDir, encode
 from pipeline.store.tables import COUNTS_FORM
 from pipeline.version import __version__
 from stages.classify.network import Network

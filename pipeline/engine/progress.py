@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.engine.job import Committed
 from pipeline.engine.journal import Journal
 from pipeline.engine.machine import peak_memory, process_name
 from pipeline.engine.plan import total
+from pipeline.store.directory import Directory
 from pipeline.store.info import Call, RunInfo
-from pipeline.store.rundir import RunDir
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -54,7 +54,7 @@ class Session:
         watch: Called with the progress at the start and after each commit.
     """
 
-    def __init__(self, run: RunDir, info: RunInfo, watch: Callable[[Progress], None]) -> None:
+    def __init__(self, run: Directory[Any], info: RunInfo, watch: Callable[[Progress], None]) -> None:
         self.run, self.info, self.watch = run, info, watch
         self.journal: Journal | None = None
         self.done = self.computed = self.failed = 0

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.recipe import FullRecipe
-from pipeline.engine.job import Job
-from pipeline.engine.plan import Outcome
+from pipeline.engine.job import Failure, RunJob
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import BY_SCALE, FAITHFULNESS, FOREGROUND, MACHINE, unpacked, unpacked_maps
@@ -22,7 +21,7 @@ from stages.ingest.geometry import fit_transforms
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredJob(Job):
+class StoredJob(RunJob):
     """A job whose batches are the rows of a run; ``batch_size`` counts maps.
 
     Attributes:
@@ -51,7 +50,7 @@ class StoredJob(Job):
         cuts = firsts[np.unique(firsts // self.batch_size, return_index=True)[1]]
         return [take(batch, slice(*span)) for span in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
 
-    def errors(self, shard: Shard, outcomes: list[Outcome]) -> pa.Table:
+    def errors(self, shard: Shard, errors: list[Failure]) -> pa.Table:
         """The images that failed in the source run, copied from it."""
         return self.sources[0].part("errors", shard.index)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
+from typing import Any
 
-from pipeline.config.sections import Config
+from pipeline.config.sections import RuntimeConfig
+from pipeline.store.directory import Directory
 from pipeline.store.info import RunInfo
-from pipeline.store.rundir import RunDir
 from stages.errors import ConfigurationError
 
 log = logging.getLogger("wsl_pipeline")
@@ -16,9 +17,9 @@ _FEW = 4
 """Cores that the threads of one process keep busy."""
 
 
-def executor_of(config: Config) -> ModuleType:
+def executor_of(runtime: RuntimeConfig) -> ModuleType:
     """The module that ``runtime.executor`` names."""
-    if config.runtime.executor == "inline":
+    if runtime.executor == "inline":
         from pipeline.engine.executors import inline
 
         return inline
@@ -27,13 +28,12 @@ def executor_of(config: Config) -> ModuleType:
     return ray
 
 
-def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
+def place(runtime: RuntimeConfig, executor: ModuleType) -> tuple[str, int | None]:
     """Device and number of model workers; None for as many as a cluster has room for, now and later.
 
     Raises:
         ConfigurationError: The configuration asks for more GPUs, or a larger share, than there are.
     """
-    runtime = config.runtime
     cpus, gpus = executor.capacity()
     device = ("cuda" if gpus else "cpu") if runtime.device == "auto" else runtime.device
     if device != "cpu" and not gpus:
@@ -51,9 +51,9 @@ def place(config: Config, executor: ModuleType) -> tuple[str, int | None]:
     return device, min(runtime.workers, cpus) if device == "cpu" else runtime.workers
 
 
-def advise(config: Config, executor: ModuleType, device: str) -> None:
+def advise(runtime: RuntimeConfig, executor: ModuleType, device: str) -> None:
     """Say what of the machine the inline executor leaves idle beside a GPU."""
-    if config.runtime.executor != "inline" or device == "cpu":
+    if runtime.executor != "inline" or device == "cpu":
         return
     cpus, gpus = executor.capacity()
     if device == "cuda" and gpus > 1:
@@ -81,7 +81,7 @@ def _check_shares(device: str, gpus_per_worker: float) -> None:
         )
 
 
-def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
+def pin(directory: Directory[Any], info: RunInfo, runtime: RuntimeConfig, device: str) -> int:
     """Fix the batch size, which is returned, and the kind of device for the rest of the run.
 
     CPUs and GPUs round differently, so all shards of a run come from one kind of device.
@@ -92,14 +92,14 @@ def pin(directory: RunDir, info: RunInfo, config: Config, device: str) -> int:
     now = _kind(device)
     check_device(directory, info, device)
     if info.batch_size is None:
-        size = config.runtime.batch_size
+        size = runtime.batch_size
         info.batch_size = (32 if now == "cpu" else 128) if size == "auto" else size
         info.device = now
         directory.write_info(info)
     return info.batch_size
 
 
-def check_device(directory: RunDir, info: RunInfo, device: str) -> None:
+def check_device(directory: Directory[Any], info: RunInfo, device: str) -> None:
     """Check that a run goes on with the kind of device that it was begun on.
 
     Raises:

@@ -15,7 +15,14 @@ import typer
 from pipeline.config.keys import named_keys
 from pipeline.engine.import_path import leave_out_current_folder
 from pipeline.engine.interrupt import Interruption, handling, interrupt
-from pipeline.shell.arguments import Json, NameArgument, OverridesArgument, RunArgument, runs_and_overrides
+from pipeline.shell.arguments import (
+    Json,
+    NameArgument,
+    OverridesArgument,
+    RunArgument,
+    runs_and_overrides,
+    with_options,
+)
 from pipeline.shell.labels import labels
 from pipeline.shell.output import keep_stdout, outlive_readers, print_table, side_by_side, terminal_width
 from pipeline.shell.training import training
@@ -74,7 +81,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
     """Turn a dataset into maps, boxes and scores. The same command resumes an interrupted run."""
-    stem, config = _checked(name, _with_options(overrides, executor, limit))
+    stem, config = _checked(name, with_options(overrides, executor, limit))
     from pipeline.commands.run import default_directory, preview
     from pipeline.commands.run import run as carry_out
     from pipeline.shell.console import console, show_scores, watching
@@ -147,7 +154,7 @@ def sweep(
 
     answer = keep_stdout()
     with watching(quiet) as watch:
-        results = carry_out(name, _with_options(overrides, executor, limit), out, watch)
+        results = carry_out(name, with_options(overrides, executor, limit), out, watch)
     if as_json:
         print(json.dumps({"runs": results}), file=answer, flush=True)
     if not quiet:
@@ -319,14 +326,6 @@ def _checked(name: str, overrides: list[str]) -> tuple[str, Config]:
     with named_keys():
         resolve(config)
     return stem, config
-
-
-def _with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:
-    """The overrides, including those given as options."""
-    changes = list(overrides or [])
-    changes += [f"runtime.executor={executor}"] if executor else []
-    changes += [f"data.limit={limit}"] if limit is not None else []
-    return changes
 
 
 class _Printable(logging.Formatter):

@@ -112,6 +112,20 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
 
 
+def show_training(metrics: dict[str, Any], out: str) -> None:
+    """Print what a training has come to, and how its network is used."""
+    training, images = metrics["training"], metrics["training"]["images"]
+    console.print(
+        f"{images['train']} images, {metrics['n_failed']} failed; best after {training['best_epoch']} of "
+        f"{training['epochs']} epochs, by {images['validation']} others"
+    )
+    for name, score in metrics["classification"].items():
+        console.print(f"{OF_CLASSES[name].short}  {_cell(score)} of {score['n']} test images")
+    guess = metrics["baselines"]["most_frequent_class"]["top1"]
+    console.print(f"always the most frequent class  {_cell(guess)}")
+    console.print(f"use it: wsl-pipeline run NAME model.spec={join(out, 'model.pt')}", soft_wrap=True)
+
+
 def show_variants(results: list[dict[str, Any]]) -> None:
     """Print one table of the same maps scored by several rules.
 

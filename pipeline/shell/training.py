@@ -1,17 +1,64 @@
-"""The commands that learn from a run."""
+"""The commands that learn: from images and labels, or from a run."""
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, Any
+
 import typer
+from typer.core import TyperGroup
 
-from pipeline.shell.arguments import Json, RunArgument
-
-training = typer.Typer(no_args_is_help=True, help="Learn from a run's images and maps.")
+from pipeline.shell.arguments import Json, OverridesArgument, RunArgument
 
 
-@training.callback()
-def _group() -> None:
-    """Without it, the only command would have no name."""
+class _Named(TyperGroup):
+    """A group whose commands are few, and which takes every other word for the name of a configuration."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a word, and its arguments."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            return _NAMED, self.commands[_NAMED], args
+        return super().resolve_command(ctx, args)
+
+
+_NAMED = "NAME|FILE"
+
+training = typer.Typer(
+    cls=_Named, no_args_is_help=True, help="Learn from images and their labels, or from a run's images and maps."
+)
+
+
+@training.command(_NAMED)
+def named(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="head, or a .yaml file.")],
+    overrides: OverridesArgument = None,
+    out: Annotated[
+        str | None, typer.Option(help="Directory, a path or s3://BUCKET/NAME; default runs/train-NAME-HASH.")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images by id of each split.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no result.")] = False,
+) -> None:
+    """Train a network for your own classes: wsl-pipeline train head data.root=DIR. The same command resumes."""
+    from pipeline.commands.train import default_directory, preview, train
+    from pipeline.config.training import load_training
+    from pipeline.shell.arguments import with_options
+    from pipeline.shell.console import show_training, watching
+    from pipeline.shell.output import keep_stdout, print_table
+
+    stem, config = load_training(name, with_options(overrides, executor, limit))
+    out = out or default_directory(stem, config)
+    if dry_run:
+        return print_table(preview(config, out) | {"directory": out}, as_json)
+    answer = keep_stdout()
+    with watching(quiet) as watch:
+        metrics = train(config, out, watch)
+    if as_json:
+        print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
+    if not quiet:
+        show_training(metrics, out)
 
 
 @training.command()

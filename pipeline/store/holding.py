@@ -6,37 +6,41 @@ import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pipeline.config.sections import Config
+from pipeline.config.sections import Section
 from pipeline.store import atomic as storage
+from pipeline.store.directory import Directory
 from pipeline.store.locks import CLAIMS
-from pipeline.store.rundir import RunDir, is_own
 from stages.errors import ConfigurationError, OutputError, UserError
 from stages.ingest.paths import join, local_path, parent
 from stages.ingest.uris import is_folder, list_folder
+
+D = TypeVar("D", bound=Directory[Any])
 
 # What disks say that have no locks, such as NFS without its lock service.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
-def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
+def holding(kind: type[D], place: str | Path, config: Section) -> Iterator[D]:
     """Open and lock the directory of a run; what this makes there is removed unless a run was begun.
 
     Args:
+        kind: Of a run or of a training.
         place: Local path or uri.
-        config: The run's configuration.
+        config: Its configuration.
 
     Raises:
-        ConfigurationError: The directory cannot be opened, see :meth:`RunDir.open`, or another process works on it, or
-            it cannot be locked and holds no complete run.
+        ConfigurationError: The directory cannot be opened, see :meth:`Directory.open`, or another process works on
+            it, or it cannot be locked and holds no complete run.
     """
     made = _absent(place)
     try:
         with ExitStack() as stack:
             before = [] if made else _names(place)
-            directory = RunDir.open(place, config)
+            directory = kind.open(place, config)
             try:
                 stack.enter_context(directory.locked())
             except (OSError, OutputError) as error:
@@ -53,7 +57,7 @@ def holding(place: str | Path, config: Config) -> Iterator[RunDir]:
             storage.remove_folder(folder)
 
 
-def _unlockable(directory: RunDir, error: OSError) -> ConfigurationError:
+def _unlockable(directory: Directory[Any], error: OSError) -> ConfigurationError:
     if error.errno in _NO_LOCKS:
         what = f"{directory} cannot be locked: {storage.reason(error)}; choose a folder on a disk that has locks"
         return ConfigurationError(f"--out: {what}")
@@ -84,7 +88,7 @@ def _names(place: str | Path) -> list[str]:
     return [*folders, *files]
 
 
-def _tidied(directory: RunDir, before: list[str]) -> bool:
+def _tidied(directory: Directory[Any], before: list[str]) -> bool:
     """Remove what was made for a run that was not begun; False where it was, or where this cannot be known.
 
     Called while the directory is locked: another process may not have begun either.
@@ -93,7 +97,7 @@ def _tidied(directory: RunDir, before: list[str]) -> bool:
         if directory.begun:
             return False
         for name in _names(directory.uri):
-            if name in before or not is_own(name):
+            if name in before or not directory.is_own(name):
                 continue
             uri = directory.where(name)
             if is_folder(uri):

@@ -1,4 +1,4 @@
-"""A run's directory: opening it, committing shards, and resuming by listing them."""
+"""A run's directory: committing shards, and resuming by listing them."""
 
 from __future__ import annotations
 
@@ -6,129 +6,36 @@ import hashlib
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from pipeline.config.history import differing_keys
 from pipeline.config.keys import named_keys
-from pipeline.config.load import stored_config
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.config.sections import Config
 from pipeline.store import atomic as storage
-from pipeline.store.files import Files
-from pipeline.store.info import SCHEMA, RunInfo
-from pipeline.store.locks import CLAIMS
+from pipeline.store.directory import Directory
+from pipeline.store.info import RunInfo
 from pipeline.store.schema import ERRORS, PREDICTIONS
 from pipeline.store.seal import SealError, read_sealed, seal
 from pipeline.store.tables import AGREEING_FORM, MACHINE, RATED, RATED_FORM, SEALED_FORM, with_ratings
 from stages.classes import ClassInfo
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
-from stages.ingest.paths import local_path
-from stages.ingest.uris import is_file, list_folder, open_file
-from stages.printable import is_storable
+from stages.ingest.uris import is_file, list_folder
 
-# Files of a run that was interrupted before its manifest was written.
-_OWN = {"predictions", "errors", "coco", "report", "fit", "config.yaml", "run.json", ".lock", CLAIMS}
-_FOLDERS = ("predictions", "errors", "coco", "report")
-MANIFEST_FILE = "manifest.parquet"
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 FAILED = "wsl_pipeline.failed"
 """Key of a part's footer for the number of its images that failed, which have a part of their own."""
 
 
-class RunDir(Files):
-    """The files of one run: its manifest, configuration and progress, and a part for every finished shard.
+class RunDir(Directory[Config]):
+    """The files of one run: its manifest, configuration and progress, and a part for every finished shard."""
 
-    Attributes:
-        machines: Kind of machine that ran the network for each part that this object has read, by shard, where the
-            part says it.
-    """
-
-    def __init__(self, place: str | Path) -> None:
-        super().__init__(place)
-        self.machines: dict[int, str] = {}
-        self._trusts_manifest = False
-
-    @classmethod
-    def open(cls, place: str | Path, config: Config) -> RunDir:
-        """Create the directory of a run, or open an existing one.
-
-        Raises:
-            ConfigurationError: It belongs to another configuration, does not hold a run, or cannot be
-                written.
-        """
-        try:
-            run = cls(place)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"--out: {error}") from None
-        if not is_storable(run.uri):
-            raise ConfigurationError(f"--out: the name of {run} is not UTF-8; choose another one")
-        try:
-            if run.begun:
-                if keys := differing_keys(run.config(), config):
-                    raise ConfigurationError(
-                        f"{run} holds a run of another configuration (it differs in {', '.join(keys)}); "
-                        "choose another --out"
-                    )
-            else:
-                folders, files = list_folder(run.uri)
-                if not all(map(is_own, [*folders, *files])):
-                    raise ConfigurationError(f"{run} is not empty and holds no run; choose another --out")
-            for name in _FOLDERS:
-                storage.make_folder(run.where(name))
-        except OSError as error:
-            raise ConfigurationError(f"--out: cannot write to {run}: {storage.reason(error)}") from None
-        return run
-
-    @property
-    def manifest(self) -> str | BinaryIO:
-        """The manifest as :mod:`pyarrow.parquet` takes it: a path, or a file that reads only the requested ranges.
-
-        Raises:
-            DataError: It is not the one that the run began with.
-        """
-        self.check_manifest()
-        uri = self.where(MANIFEST_FILE)
-        return uri if local_path(uri) is not None else open_file(uri)
-
-    def check_manifest(self) -> None:
-        """Check, once per process, that the manifest is the one that the run began with.
-
-        Raises:
-            DataError: It is not.
-        """
-        if self._trusts_manifest:
-            return
-        expected = self.info().manifest_sha256
-        if expected and hashlib.sha256(self.read(MANIFEST_FILE)).hexdigest() != expected:
-            where = self.where(MANIFEST_FILE)
-            raise DataError(f"{where} is not the one that the run began with; restore it or choose another --out")
-        self._trusts_manifest = True
-
-    @property
-    def begun(self) -> bool:
-        """Whether the run has written its manifest."""
-        return self.exists(MANIFEST_FILE)
-
-    @property
-    def locked_once(self) -> bool:
-        """Whether a process has locked the run, now or earlier; a folder that is no run is not to be locked."""
-        return self.exists(".lock") or bool(list_folder(self.where(CLAIMS))[1])
-
-    @property
-    def complete(self) -> bool:
-        """Whether every image of the manifest is accounted for and all results are written."""
-        return self.exists("_SUCCESS")
-
-    def reopen(self) -> None:
-        """Mark the run as incomplete again, since one of its files was removed."""
-        storage.remove(self.where("_SUCCESS"))
+    kind = Config
+    folders = ("predictions", "errors", "coco", "report")
+    own = Directory.own | {"fit"}
 
     def commit(self, shard: int, predictions: pa.Table, errors: pa.Table) -> None:
         """Store a finished shard. The predictions' file is the commit, so the errors are written first."""
@@ -197,44 +104,9 @@ class RunDir(Files):
         """Version of the parts; those of complete runs of version 0.3.0 and before are not sealed."""
         return self.info().counts_form
 
-    def config(self) -> Config:
-        """The configuration that the run was begun with, by any version.
-
-        Raises:
-            DataError: No run was begun there.
-            ConfigurationError: It is damaged, or has keys that this version does not know.
-        """
-        content = self.read("config.yaml")
-        config = stored_config(content, self.where("config.yaml"))
-        expected = self.info().config_sha256 if self.begun else ""
-        if expected and hashlib.sha256(content).hexdigest() != expected:
-            raise ConfigurationError(
-                f"{self.where('config.yaml')} was changed after the run was begun; restore it or choose another --out"
-            )
-        return config
-
-    def info(self) -> RunInfo:
-        """The content of ``run.json``: the run's origins and progress.
-
-        Raises:
-            DataError: No run was begun there, or the file is damaged.
-        """
-        tree = self.read_json("run.json")
-        try:
-            info = RunInfo.model_validate(tree)
-        except ValidationError as error:
-            key = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DataError(
-                f"{self.where('run.json')} is damaged ({key}: {error.errors()[0]['msg']}); "
-                "restore it or choose another --out"
-            ) from None
-        if info.schema_number > SCHEMA:
-            raise DataError(f"{self.where('run.json')}: a later version wrote it; use that version")
-        return info
-
     def write_info(self, info: RunInfo) -> None:
         """Write ``run.json``."""
-        self.write_json("run.json", info.plain())
+        super().write_info(info)
         self.__dict__.pop("_origin", None)
 
     def recipe(self) -> FullRecipe:
@@ -280,7 +152,7 @@ class RunDir(Files):
 
     def clean(self) -> None:
         """Remove the temporary files of killed writers, from the folders that they write to."""
-        for name in ("", *_FOLDERS, "fit"):
+        for name in ("", *self.folders, "fit"):
             storage.clean(self.where(name) if name else self.uri)
 
     def parts(self, kind: str) -> list[tuple[int, str]]:
@@ -328,11 +200,6 @@ def _as_list(layer: str | list[str]) -> list[str]:
 def part_name(shard: int) -> str:
     """Name of a shard's files."""
     return f"part-{shard:06d}.parquet"
-
-
-def is_own(name: str) -> bool:
-    """Whether a name belongs to a run: one of its files, or the temporary file of a killed writer."""
-    return name in _OWN or storage.is_temporary(name)
 
 
 def encode(table: pa.Table, row_group_size: int | None = None) -> bytes:

@@ -70,3 +70,7 @@ ERRORS = _schema(
     attempts=pa.int32(),
 )
 """Schema of the errors, one row per image that ended without predictions."""
+
+CURVES = _schema(epoch=pa.int32(), split=pa.string(), metric=pa.string(), value=pa.float64(), seconds=pa.float64())
+"""Schema of the curves of a training, one row per epoch, split and metric; epochs count from 1, and seconds
+are those of the pass over the split."""

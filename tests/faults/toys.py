@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.config.sections import Config
 from pipeline.engine.executors import inline
-from pipeline.engine.job import Job
+from pipeline.engine.job import Job, RunJob
 from pipeline.engine.plan import Group, plan
 from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.manifest import ROW_GROUP, cut_into_shards, to_table
@@ -214,7 +214,7 @@ def toy_plan(gpus: float = 0, around: dict[int, Callable[[Batch], None]] | None 
 
 def job(run: RunDir, timeout: float = 600) -> Job:
     """What the workers of a toy run share."""
-    return Job(run, BATCH, [f"class {index}" for index in range(7)], timeout)
+    return RunJob(run=run, batch_size=BATCH, timeout=timeout, class_names=[f"class {index}" for index in range(7)])
 
 
 def undisturbed(path: Path, images: int, size: int) -> RunDir:

@@ -56,6 +56,9 @@ SOURCES = {
 }
 
 
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
+
+
 class Loader(Protocol):
     """Functions that the module of a source defines. ``rest`` is the text after the prefix and its colon."""
 
@@ -91,8 +94,8 @@ def load_network(spec: str, folder: Path | None = None) -> Network:
 
     Args:
         spec: ``torchvision:resnet50@IMAGENET1K_V1``, ``timm:NAME``, ``lite0`` to ``lite2``, ``digits-cnn``,
-            ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt`` or
-            ``python:package.module:factory``.
+            ``file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt``, ``file:PATH`` where the file
+            describes itself, or ``python:package.module:factory``.
         folder: Folder from which relative paths start and user modules are imported; the current one where not
             given.
 
@@ -105,6 +108,16 @@ def load_network(spec: str, folder: Path | None = None) -> Network:
     return loader.load(rest, folder or Path.cwd())
 
 
+def with_prefix(spec: str) -> str:
+    """The name of a network, with ``file:`` in front of a checkpoint that is named without it.
+
+    >>> with_prefix("runs/head/model.pt"), with_prefix("lite0")
+    ('file:runs/head/model.pt', 'lite0')
+    """
+    path = spec.partition("?")[0].lower()
+    return f"file:{spec}" if spec.partition(":")[0] not in SOURCES and path.endswith(_CHECKPOINTS) else spec
+
+
 def nothing_follows(name: str, rest: str) -> None:
     """Reject any text after the prefix of a source that is a single network."""
     if rest:
@@ -112,7 +125,7 @@ def nothing_follows(name: str, rest: str) -> None:
 
 
 def _loader(spec: str) -> tuple[Loader, str]:
-    prefix, _, rest = spec.partition(":")
+    prefix, _, rest = with_prefix(spec).partition(":")
     if prefix not in SOURCES:
         raise ConfigurationError(
             f"unknown source {prefix!r}; known: {', '.join(SOURCES)}; "

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, unknown
 
+WRITTEN = "write file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt"
 OPTIONS = ("arch", "num_classes", "classes", "weights", "mean", "std", "size", "crop", "interpolation")
 
 
@@ -22,7 +23,7 @@ class FileSpec:
 
     Attributes:
         path: The file, relative or not.
-        architecture: Name of the network without weights.
+        architecture: Name of the network without weights; empty where the file is to say it.
         num_classes: Number of its outputs; None where not given.
         classes: File of its class names; empty where not given.
         weights: Which of several weights are taken; empty where not given.
@@ -48,16 +49,14 @@ def parse(rest: str) -> FileSpec:
     a path may hold these characters; others are written in percent-encoding.
 
     Raises:
-        ConfigurationError: An option is missing, unknown, given twice, or has a value that it cannot have.
+        ConfigurationError: An option is unknown, given twice, or has a value that it cannot have.
     """
     path, pairs = _split(rest)
     given = dict(pairs)
     extra = sorted(set(given) - set(OPTIONS))
-    if extra or not given.get("arch"):
+    if extra:
         raise ConfigurationError(
-            "write file:PATH?arch=torchvision:resnet18&num_classes=10&classes=names.txt; found "
-            + (f"unknown {', '.join(extra)}; known: {', '.join(OPTIONS)}" if extra else "no arch"),
-            about="network",
+            f"{WRITTEN}; found unknown {', '.join(extra)}; known: {', '.join(OPTIONS)}", about="network"
         )
     for name in given:
         if sum(name == other for other, _ in pairs) > 1:
@@ -65,7 +64,7 @@ def parse(rest: str) -> FileSpec:
     count = given.get("num_classes")
     return FileSpec(
         path,
-        given["arch"],
+        given.get("arch", ""),
         None if count is None else _whole("num_classes", count, 1, 1_000_000),
         given.get("classes", ""),
         given.get("weights", ""),

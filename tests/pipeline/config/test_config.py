@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pipeline.config import history
 from pipeline.config.history import Change, config_hash, differing_keys, former_hash, migrated
 from pipeline.config.load import CONFIGS, config_names, load_config, stored_config
-from pipeline.config.sections import DataConfig, with_format_options
+from pipeline.config.sections import Config, DataConfig, with_format_options
 from stages.errors import ConfigurationError
 from stages.formats.table import FORMATS, Format
 
@@ -165,9 +165,11 @@ def test_a_stored_configuration_of_an_earlier_schema_is_read_in_the_words_of_tod
     monkeypatch.setattr(history, "CHANGES", {2: Change(), 3: change})
     former = {"data": {"format": "imagefolder", "root": "/pictures"}, "model": {"network": "lite0"}}
     assert migrated(former, 3)["model"] == {"spec": "lite0"}
-    found = stored_config(b"schema: 2\ndata: {format: imagefolder}\nmodel: {network: lite0}\n", "config.yaml")
+    found = stored_config(Config, b"schema: 2\ndata: {format: imagefolder}\nmodel: {network: lite0}\n", "config.yaml")
     assert found.model.spec == "lite0" and found.explain.flip
-    assert not stored_config(b"schema: 3\ndata: {format: imagefolder}\nmodel: {spec: lite0}\n", "x").explain.flip
+    assert not stored_config(
+        Config, b"schema: 3\ndata: {format: imagefolder}\nmodel: {spec: lite0}\n", "x"
+    ).explain.flip
     file.write_text("data: {format: imagefolder}\nmodel: {network: lite0}\n", encoding="utf-8")
     assert load_config(str(file), [])[1].model.spec == "lite0"
     with pytest.raises(ConfigurationError, match=r"model\.network is now called model\.spec, and both are set"):
@@ -176,4 +178,4 @@ def test_a_stored_configuration_of_an_earlier_schema_is_read_in_the_words_of_tod
 
 def test_a_stored_key_that_nobody_knows_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"run/config\.yaml: unknown key box\.sharpness; did you mean box\."):
-        stored_config(b"data: {format: coco}\nmodel: {spec: x}\nbox: {sharpness: 1}\n", "run/config.yaml")
+        stored_config(Config, b"data: {format: coco}\nmodel: {spec: x}\nbox: {sharpness: 1}\n", "run/config.yaml")

@@ -12,6 +12,7 @@ from pipeline.commands.import_review import import_review
 from pipeline.commands.quality import quality
 from pipeline.commands.run import run
 from pipeline.config.load import from_tree
+from pipeline.config.sections import Config
 from pipeline.exports.boxes import boxes_of
 from pipeline.store.rundir import RunDir
 
@@ -33,7 +34,7 @@ def own(tiny_data, tmp_path_factory):
         "explain": {"targets": ["label", "top1"]},
         "runtime": {"executor": "inline"},
     }
-    run(from_tree(tree, []), root / "run")
+    run(from_tree(Config, tree, []), root / "run")
     return RunDir(root / "run")
 
 

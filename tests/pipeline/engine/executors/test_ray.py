@@ -13,7 +13,7 @@ import pytest
 from pipeline.commands.run import run
 from pipeline.config.recipe import resolve
 from pipeline.engine.executors import ray as executor
-from pipeline.engine.job import Job
+from pipeline.engine.job import RunJob
 from pipeline.engine.plan import plan
 from pipeline.engine.prepare import prepare
 from pipeline.engine.stages import scoring_stages
@@ -76,7 +76,7 @@ def test_three_groups_give_the_same_parts(cluster, expected, tiny, tmp_path):
     found, info = prepare(directory, resolve(config))
     groups = plan(gpu_stages(found.recipe, gpus=0.5))
     assert len(groups) == 3
-    job = Job(directory, 3, found.recipe.class_names)
+    job = RunJob(run=directory, batch_size=3, class_names=found.recipe.class_names)
     reports = list(executor.execute(groups, cut_into_shards(COUNT, info.shard_size), job, 2, lambda: None))
     assert sorted(report.shard for report in reports) == list(range(5))
     found = files(tmp_path / "run")
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, expected, tiny
     found, _ = prepare(directory, resolve(config))
     stages = gpu_stages(found.recipe, gpus)
     stages[stage] = KillsOnce(stages[stage], tmp_path / "killed")
-    job = Job(directory, 3, found.recipe.class_names)
+    job = RunJob(run=directory, batch_size=3, class_names=found.recipe.class_names)
     reports = list(executor.execute(plan(stages), cut_into_shards(COUNT, 5), job, 2, lambda: None))
     assert (tmp_path / "killed").exists()
     assert sorted(report.shard for report in reports) == list(range(5))

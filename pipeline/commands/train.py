@@ -1,0 +1,121 @@
+"""One training from configuration to a model: its images dealt out, features, a head. A second call resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.history import config_hash
+from pipeline.config.keys import named_keys
+from pipeline.config.training import TrainConfig
+from pipeline.engine.features import compute_features
+from pipeline.engine.journal import journal
+from pipeline.engine.progress import Progress, Session
+from pipeline.engine.training import Plan, begin, examine, survey
+from pipeline.engine.workers import executor_of
+from pipeline.store.holding import holding
+from pipeline.store.info import RunInfo
+from pipeline.store.training import MODEL_FILE, TrainDir
+from stages.formats.table import check_root
+
+log = logging.getLogger("wsl_pipeline")
+
+RESULTS = (MODEL_FILE, "metrics.json")
+
+
+@named_keys()
+def train(
+    config: TrainConfig, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """Carry out a training, or resume it where it stopped.
+
+    Args:
+        config: The training's configuration.
+        out: Its directory: a local path, or a uri such as ``s3://BUCKET/TRAINING``.
+        watch: Called with the progress of the features, at the start and after each commit.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        UserError: Something that the user can fix, in one line.
+    """
+    check_root(config.data.format, config.data.root)
+    with holding(TrainDir, out, config) as directory:
+        begun = directory.info() if directory.begun else None
+        if begun and _is_done(directory, begun):
+            log.info("%s is complete; nothing to do", directory)
+            return dict(directory.read_json("metrics.json"))
+        executor_of(config.runtime).check()
+        found = survey(config, begun.levels if begun else None)
+        info, manifest = examine(directory, found)
+        if manifest is not None:
+            begin(directory, found, info, manifest)
+        return _carry_out(directory, found, Session(directory, info, watch))
+
+
+def _is_done(directory: TrainDir, info: RunInfo) -> bool:
+    """Whether a training is complete and its results are those that it wrote."""
+    if not directory.complete:
+        return False
+    for name, digest in info.results.items():
+        if not directory.exists(name) or hashlib.sha256(directory.read(name)).hexdigest() != digest:
+            log.warning("%s is damaged or gone; it is written again", directory.where(name))
+            directory.reopen()
+            return False
+    return bool(info.results)
+
+
+def _carry_out(directory: TrainDir, found: Plan, session: Session) -> dict[str, Any]:
+    """Compute the features that are missing, train, and write the results."""
+    from pipeline.engine.head import train_on_features
+
+    with journal(directory) as session.journal:
+        compute_features(directory, found, session)
+    session.save()
+    model, metrics = session.time("training", lambda: train_on_features(directory, found, session.info))
+    directory.clean()
+    directory.write(MODEL_FILE, model)
+    directory.write_json("metrics.json", metrics)
+    session.info.failed = metrics["n_failed"]
+    session.info.results = {name: directory.written[name] for name in RESULTS}
+    session.save()
+    directory.write("_SUCCESS", b"")
+    return metrics
+
+
+@named_keys()
+def preview(config: TrainConfig, out: str | Path | None = None) -> dict[str, Any]:
+    """Summary of what a training would do; nothing is computed, and nothing written remains.
+
+    Args:
+        config: The configuration.
+        out: The directory; where it is not given, only the configuration is checked.
+
+    Raises:
+        UserError: Anything that a training would raise before its first image.
+    """
+    check_root(config.data.format, config.data.root)
+    begun = TrainDir(out) if out is not None and TrainDir(out).begun else None
+    found = survey(config, begun.info().levels if begun else None)
+    if out is not None:
+        with executor_of(config.runtime).trial(), holding(TrainDir, out, config) as directory:
+            examine(directory, found)
+    shape = found.shape
+    size = 4 * shape.inputs * shape.side**2 * len(found.records) / 2**20
+    return {
+        "images": ", ".join(f"{name} {count:,}" for name, count in found.counts.items()),
+        "classes": f"{len(found.classes)}, {'one an image' if found.exclusive else 'several an image'}",
+        "notes": "; ".join(found.notes),
+        "trunk": f"{config.model.spec} to {found.layer}, {shape.inputs} maps of {shape.side} x {shape.side}",
+        "head": config.model.head,
+        "features": f"{size:,.0f} MiB",
+    }
+
+
+def default_directory(stem: str, config: TrainConfig) -> str:
+    """Default directory of a training: ``runs/train-NAME-HASH``."""
+    return f"runs/train-{stem}-{config_hash(config)[:8]}"

@@ -1,0 +1,85 @@
+"""The keys of a training's configuration, documented as those of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.load import CONFIGS, load
+from pipeline.config.overrides import Overrides
+from pipeline.config.sections import Count, DataConfig, ModelConfig, RuntimeConfig, Section
+from stages.formats.table import defaults, readable
+
+TRAININGS = CONFIGS / "train"
+
+Part = Annotated[float, Field(gt=0, lt=1)] | Annotated[str, Field(pattern=r"^[\w-]+$")]
+
+
+class TrainingDataConfig(DataConfig):
+    """The images that are trained on, and those that are kept from it."""
+
+    validation: Part = 0.15
+    """Images that decide when the training ends: a share of each class, from 0 to 1, or the name of a split."""
+    test: Part = 0.2
+    """Images that nothing is decided by, and on which the result is measured: a share of each class, or the name of
+    a split."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_split(cls, tree: Any) -> Any:
+        """The split that is trained on is ``train``, where the format has splits."""
+        known = isinstance(tree, dict) and tree.get("format") in list(readable())
+        if known and "split" not in tree and "split" in defaults(tree["format"]):
+            return tree | {"split": "train"}
+        return tree
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Options for the format's reader."""
+        return {key: value for key, value in super().options.items() if key not in ("validation", "test")}
+
+
+class TrunkConfig(ModelConfig):
+    """The network whose trunk is kept as it is, and the head that is trained on it."""
+
+    layer: str = "last"
+    """Dotted name of the trunk's last layer; last is the last one with spatial extent."""
+    head: Literal["gap", "conv-gap", "conv-gmp", "fc", "fc-dropout"] = "gap"
+    """What follows the trunk: gap (global average pooling and a linear layer), conv-gap (a convolution before it),
+    conv-gmp (the same with global maximum pooling), fc or fc-dropout (fully connected layers)."""
+    channels: Count = 256
+    """Channels of the convolution in conv-gap and conv-gmp."""
+    kernel: Literal[1, 3] = 1
+    """Side of that convolution, in cells."""
+
+
+class OptimizerConfig(Section):
+    """How the head learns."""
+
+    epochs: Count = 40
+    """Most passes over the training images."""
+    patience: Count = 8
+    """Passes without a lower validation loss after which the training ends; what is kept is the best."""
+    batch_size: Count = 64
+    """Images a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight decay of AdamW."""
+
+
+class TrainConfig(Section):
+    """Everything that defines a training."""
+
+    data: TrainingDataConfig
+    model: TrunkConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice: splits, first weights, the order of the images."""
+
+
+def load_training(name: str, overrides: Overrides) -> tuple[str, TrainConfig]:
+    """The configuration of a training by its name in ``configs/train/`` or its file, as :func:`load` has it."""
+    return load(TrainConfig, TRAININGS, name, overrides)

@@ -1,0 +1,166 @@
+"""The second phase of a training with a frozen trunk: a head, from stored features to a model that describes itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.engine.training import Plan
+from pipeline.store.info import RunInfo
+from pipeline.store.manifest import cut_into_shards
+from pipeline.store.training import TrainDir, read_splits
+from stages.classify.architectures.headed import Headed, make_head, trunk_of
+from stages.classify.described import Description, to_bytes
+from stages.errors import DataError
+from stages.evaluate.statistics.bootstrap import proportion
+from stages.train.head import Examples, Settings, State, logits_of, train_head
+from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION
+
+log = logging.getLogger("wsl_pipeline")
+
+TOP = 5
+
+
+def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[bytes, dict[str, Any]]:
+    """Train the head, from the last checkpoint on, and measure it on the test images.
+
+    Args:
+        directory: The training, with all its features.
+        found: Its inputs.
+        info: Its ``run.json``.
+
+    Returns:
+        The content of ``model.pt`` and that of ``metrics.json``.
+
+    Raises:
+        DataError: A split has no image left.
+        NotFiniteError: The loss is not finite; the checkpoints are kept.
+    """
+    examples = _examples(directory, found, info)
+    head, settings = _first_head(found), _settings(found)
+    origin = info.origin()
+    state, best = directory.last_state(origin)
+    if state is not None:
+        log.info("going on after epoch %d", state.epoch)
+    for after in train_head(head, examples[TRAIN], examples[VALIDATION], settings, state):
+        directory.save(after, origin)
+        state = after
+        best = after if after.best == after.epoch else best
+    assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
+    directory.write_curves(state.curves)
+    head.load_state_dict(best.head)
+    model = _model_bytes(found, info, head)
+    return model, _metrics(directory, found, head, examples, state)
+
+
+def _settings(found: Plan) -> Settings:
+    optimizer = found.config.optimizer
+    return Settings(
+        epochs=optimizer.epochs,
+        patience=optimizer.patience,
+        batch_size=optimizer.batch_size,
+        learning_rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        seed=found.config.seed,
+        exclusive=found.exclusive,
+    )
+
+
+def _first_head(found: Plan) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(found.config.seed)
+        return make_head(found.config.model.head, found.shape)
+
+
+def _examples(directory: TrainDir, found: Plan, info: RunInfo) -> dict[str, Examples]:
+    """The features and targets of each split."""
+    ids, splits, labels = read_splits(directory)
+    pooled = found.config.model.head == "gap"  # It sees their mean alone, a share of the memory.
+    features: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    for of_part, values in directory.features(info, len(cut_into_shards(info.images, info.shard_size))):
+        at = np.searchsorted(ids, of_part)
+        tensors = torch.from_numpy(values.copy())
+        tensors = nn.functional.adaptive_avg_pool2d(tensors, 1) if pooled else tensors
+        for name in SPLITS:
+            own = splits[at] == name
+            features[name].append(tensors[torch.from_numpy(own)])
+            rows[name].append(at[own])
+    examples = {}
+    for name in SPLITS:
+        places = np.concatenate(rows[name]).tolist()
+        if not places:
+            raise DataError(f"data: no image of the {name} split can be used: {directory.where('errors')} says why")
+        examples[name] = Examples(torch.cat(features[name]), _targets([labels[at] for at in places], found))
+    return examples
+
+
+def _targets(shown: list[list[int]], found: Plan) -> Tensor:
+    targets = torch.zeros(len(shown), len(found.classes))
+    for row, classes in enumerate(shown):
+        targets[row, classes[:1] if found.exclusive else classes] = 1.0
+    return targets
+
+
+def _model_bytes(found: Plan, info: RunInfo, head: nn.Module) -> bytes:
+    """The trunk and the head as one file."""
+    from stages.classify.sources import load_network
+
+    model, data = found.config.model, found.config.data
+    trunk = trunk_of(load_network(model.spec).module, found.layer)
+    description = Description(
+        arch=found.arch,
+        layer=found.layer,
+        head=model.head,
+        shape=found.shape,
+        classes=tuple(found.classes),
+        outputs="softmax" if found.exclusive else "sigmoid",
+        preprocess=found.preprocess,
+        trained_on={
+            "format": data.format,
+            "images": found.counts,
+            "manifest_sha256": info.manifest_sha256,
+            "trunk_sha256": found.weights_sha256,
+            "config_hash": info.config_hash,
+        },
+    )
+    return to_bytes(description, Headed(trunk, head))
+
+
+def _metrics(
+    directory: TrainDir, found: Plan, head: nn.Module, examples: dict[str, Examples], state: State
+) -> dict[str, Any]:
+    """The scores on the test images, and where they come from."""
+    test = examples[TEST]
+    order = logits_of(head, test.features).argsort(1, descending=True)
+    right = test.targets.gather(1, order).numpy() > 0
+    seed, count = found.config.seed, len(test)
+    classification = {"top1": proportion(int(right[:, 0].sum()), count, seed)}
+    if len(found.classes) > TOP:
+        classification["top5"] = proportion(int(right[:, :TOP].any(1).sum()), count, seed)
+    common = Counter(examples[TRAIN].targets.argmax(1).tolist()).most_common(1)[0][0]
+    guessed = proportion(int(test.targets[:, common].sum()), count, seed)
+    names = {metric: state.value(state.best, VALIDATION, metric) for metric in ("loss", "accuracy")}
+    return {
+        "schema": 1,
+        "protocol": "",
+        "protocol_fingerprint": "",
+        "n_images": sum(found.counts.values()),
+        "n_failed": directory.failed(),
+        "classification": classification,
+        "methods": {},
+        "baselines": {"most_frequent_class": {"top1": guessed}},
+        "training": {
+            "images": {name: len(examples[name]) for name in SPLITS},
+            "epochs": state.epoch,
+            "best_epoch": state.best,
+            "train": {"loss": state.value(state.best, TRAIN, "loss")},
+            "validation": names,
+            "parameters": sum(one.numel() for one in head.parameters()),
+        },
+    }

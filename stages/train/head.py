@@ -1,0 +1,220 @@
+"""Training of a head on stored features, which goes on after an interruption as if there had been none.
+
+Nothing random is carried from epoch to epoch: the order of the images and the units that dropout leaves out follow from
+the seed and the number of the epoch.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.errors import ConfigurationError
+from stages.train.splits import TRAIN, VALIDATION
+
+THREADS = 2
+"""Threads of the training: sums, and so weights, depend on their number."""
+_EVALUATED = 256
+
+Curve = tuple[int, str, str, float, float]
+"""A value of a curve: epoch, from 1 on, split, metric, value, and the seconds of the pass."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images as the head sees them.
+
+    Attributes:
+        features: (n, K, h, w) float32.
+        targets: (n, C) float32, 1 for the classes that an image shows, else 0.
+    """
+
+    features: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a head is trained.
+
+    Attributes:
+        epochs: Most passes over the images.
+        patience: Passes without a lower validation loss after which the training ends.
+        batch_size: Images a step.
+        learning_rate: Learning rate of AdamW (Loshchilov & Hutter 2019).
+        weight_decay: Its weight decay.
+        seed: Seed of the first weights, the order of the images and dropout.
+        exclusive: Whether an image shows one class: cross-entropy over the classes, not for each of them.
+    """
+
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+    exclusive: bool
+
+
+@dataclass
+class State:
+    """A training after some epochs.
+
+    Attributes:
+        epoch: Number of epochs that are done.
+        head: The head's tensors.
+        optimizer: The optimizer's state.
+        best: Number of the epoch with the lowest validation loss; 0 before the first.
+        curves: All values so far.
+    """
+
+    epoch: int
+    head: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    best: int = 0
+    curves: list[Curve] = field(default_factory=list)
+
+    def to_bytes(self, origin: str) -> bytes:
+        """The state as a file that PyTorch reads with ``weights_only``.
+
+        Args:
+            origin: What tells this training from others.
+        """
+        sink = io.BytesIO()
+        torch.save({"origin": origin, **self.__dict__, "curves": [list(one) for one in self.curves]}, sink)
+        return sink.getvalue()
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> tuple[str, State]:
+        """What :meth:`to_bytes` was given, and the state.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        try:
+            content = torch.load(io.BytesIO(data), weights_only=True)
+            origin = str(content.pop("origin"))
+            content["curves"] = [tuple(one) for one in content["curves"]]
+            return origin, cls(**content)
+        except Exception as error:  # Bytes that are not a checkpoint may raise anything.
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+    def value(self, epoch: int, split: str, metric: str) -> float:
+        """A value of a curve."""
+        return next(value for *key, value, _ in self.curves if key == [epoch, split, metric])
+
+
+class NotFiniteError(ConfigurationError):
+    """The loss is no number any more; the message says at which step."""
+
+
+def train_head(
+    head: nn.Module, train: Examples, validation: Examples, settings: Settings, state: State | None = None
+) -> Iterator[State]:
+    """Train a head, and stop early where the validation loss no longer falls.
+
+    On one kind of machine equal arguments give equal weights, wherever the training was interrupted.
+
+    Args:
+        head: Maps (N, K, h, w) to (N, C) logits; trained in place.
+        train: Images that are learnt from.
+        validation: Images that decide when to stop.
+        settings: How.
+        state: Where to go on; the beginning where not given.
+
+    Yields:
+        The state after each epoch; that of the epoch ``best`` is the result.
+
+    Raises:
+        NotFiniteError: The loss is not finite.
+    """
+    optimizer = torch.optim.AdamW(
+        head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, foreach=False
+    )
+    if state is not None:
+        head.load_state_dict(state.head)
+        optimizer.load_state_dict(state.optimizer)
+    epoch, best, curves = (state.epoch, state.best, list(state.curves)) if state else (0, 0, [])
+    lowest = state.value(best, VALIDATION, "loss") if state and best else math.inf
+    with _threads(THREADS):
+        while epoch < settings.epochs and epoch - best < settings.patience:
+            epoch += 1
+            began = time.perf_counter()
+            found = _pass(head, optimizer, train, settings, epoch)
+            curves.append((epoch, TRAIN, "loss", found, time.perf_counter() - began))
+            began = time.perf_counter()
+            measured = measure(head, validation, settings.exclusive)
+            seconds = time.perf_counter() - began
+            curves += [(epoch, VALIDATION, name, value, seconds) for name, value in measured.items()]
+            if not math.isfinite(measured["loss"]):
+                raise _not_finite(epoch, "validation")
+            if measured["loss"] < lowest:
+                lowest, best = measured["loss"], epoch
+            yield State(epoch, copy.deepcopy(head.state_dict()), copy.deepcopy(optimizer.state_dict()), best, [*curves])
+
+
+def measure(head: nn.Module, examples: Examples, exclusive: bool) -> dict[str, float]:
+    """The loss of a head on images, and its accuracy: the share whose most probable class is one that they show."""
+    logits = logits_of(head, examples.features)
+    right = examples.targets.gather(1, logits.argmax(1, keepdim=True))
+    loss = _loss(logits, examples.targets, exclusive)
+    return {"loss": float(loss), "accuracy": float(right.mean())}
+
+
+def logits_of(head: nn.Module, features: Tensor) -> Tensor:
+    """Logits (n, C) of features, with the head in eval mode."""
+    head.eval()
+    with torch.inference_mode():
+        return torch.cat([head(part) for part in torch.split(features, _EVALUATED)])
+
+
+def _pass(head: nn.Module, optimizer: torch.optim.Optimizer, train: Examples, settings: Settings, epoch: int) -> float:
+    """One pass over the images; returns the mean loss of its steps."""
+    head.train()
+    total, steps = 0.0, 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed * 100_003 + epoch)
+        for rows in torch.split(torch.randperm(len(train)), settings.batch_size):
+            loss = _loss(head(train.features[rows]), train.targets[rows], settings.exclusive)
+            steps += 1
+            if not math.isfinite(loss.item()):
+                raise _not_finite(epoch, f"step {steps}")
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            total += loss.item()
+    return total / steps
+
+
+def _not_finite(epoch: int, where: str) -> NotFiniteError:
+    message = f"the loss is not finite in epoch {epoch}, {where}; choose a lower one"
+    return NotFiniteError(message, about="learning_rate")
+
+
+def _loss(logits: Tensor, targets: Tensor, exclusive: bool) -> Tensor:
+    if exclusive:
+        return F.cross_entropy(logits, targets)
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
