@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.history import config_hash
-from pipeline.config.keys import named_keys
+from pipeline.config.keys import OF_TRAININGS, named_keys
 from pipeline.config.training import TrainConfig
 from pipeline.engine.features import compute_features
 from pipeline.engine.journal import journal
@@ -26,7 +26,7 @@ log = logging.getLogger("wsl_pipeline")
 RESULTS = (MODEL_FILE, "metrics.json")
 
 
-@named_keys()
+@named_keys(OF_TRAININGS)
 def train(
     config: TrainConfig, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
 ) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def train(
         begun = directory.info() if directory.begun else None
         if begun and _is_done(directory, begun):
             log.info("%s is complete; nothing to do", directory)
-            return dict(directory.read_json("metrics.json"))
+            return _end(directory)
+        directory.reopen()
         executor_of(config.runtime).check()
         found = survey(config, begun.levels if begun else None)
         info, manifest = examine(directory, found)
@@ -58,15 +59,19 @@ def train(
 
 
 def _is_done(directory: TrainDir, info: RunInfo) -> bool:
-    """Whether a training is complete and its results are those that it wrote."""
-    if not directory.complete:
-        return False
+    """Whether a training has the results that it wrote."""
     for name, digest in info.results.items():
         if not directory.exists(name) or hashlib.sha256(directory.read(name)).hexdigest() != digest:
             log.warning("%s is damaged or gone; it is written again", directory.where(name))
-            directory.reopen()
             return False
     return bool(info.results)
+
+
+def _end(directory: TrainDir) -> dict[str, Any]:
+    """Leave the results alone."""
+    directory.remove_features()
+    directory.write("_SUCCESS", b"")
+    return dict(directory.read_json("metrics.json"))
 
 
 def _carry_out(directory: TrainDir, found: Plan, session: Session) -> dict[str, Any]:
@@ -83,11 +88,10 @@ def _carry_out(directory: TrainDir, found: Plan, session: Session) -> dict[str, 
     session.info.failed = metrics["n_failed"]
     session.info.results = {name: directory.written[name] for name in RESULTS}
     session.save()
-    directory.write("_SUCCESS", b"")
-    return metrics
+    return _end(directory)
 
 
-@named_keys()
+@named_keys(OF_TRAININGS)
 def preview(config: TrainConfig, out: str | Path | None = None) -> dict[str, Any]:
     """Summary of what a training would do; nothing is computed, and nothing written remains.
 

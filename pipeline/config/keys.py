@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from stages.errors import UserError
 
@@ -46,9 +47,16 @@ KEYS = {
 """Keys by the ``about`` of :class:`stages.errors.UserError`; a field of a protocol has ``protocol.FIELD``."""
 
 
+OF_TRAININGS = {"layer": "model.layer"}
+"""Keys that have another name in the configuration of a training."""
+
+
 @contextmanager
-def named_keys() -> Iterator[None]:
+def named_keys(own: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Prefix the message of an error that is about a key with that key; also usable as a decorator.
+
+    Args:
+        own: Keys that differ from :data:`KEYS`.
 
     >>> from stages.errors import ConfigurationError
     >>> with named_keys():
@@ -60,7 +68,7 @@ def named_keys() -> Iterator[None]:
         yield
     except UserError as error:
         if error.about is not None:
-            error.args = (f"{key_of(error.about)}: {error}",)
+            error.args = (f"{own.get(error.about) or key_of(error.about)}: {error}",)
             error.about = None
         raise
 

@@ -85,7 +85,8 @@ def _examples(directory: TrainDir, found: Plan, info: RunInfo) -> dict[str, Exam
     rows: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for of_part, values in directory.features(info, len(cut_into_shards(info.images, info.shard_size))):
         at = np.searchsorted(ids, of_part)
-        tensors = torch.from_numpy(values.copy())
+        # As the trunk gives them: means over another layout differ in the last bit.
+        tensors = torch.from_numpy(values.copy()).to(memory_format=torch.channels_last)
         tensors = nn.functional.adaptive_avg_pool2d(tensors, 1) if pooled else tensors
         for name in SPLITS:
             own = splits[at] == name

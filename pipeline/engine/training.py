@@ -23,6 +23,7 @@ from stages.classify.architectures.headed import HeadShape
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError
 from stages.formats import read_dataset
+from stages.formats.table import defaults
 from stages.ingest.depth import find_levels
 from stages.ingest.levels import Levels
 from stages.ingest.records import Dataset, ImageRecord
@@ -165,7 +166,7 @@ def _images(config: TrainConfig) -> tuple[list[ImageRecord], list[str], list[Cla
     data, seed = config.data, config.seed
     named = {name: part for name, part in _parts(config).items() if isinstance(part, str)}
     shares = {name: part for name, part in _parts(config).items() if not isinstance(part, str)}
-    first = _read(config, {})
+    first = _read(config, data.split)
     classes, notes = list(first.classes), list(first.notes)
     if not classes:
         raise DataError("data: its images have no labels, and a head learns from them")
@@ -174,7 +175,7 @@ def _images(config: TrainConfig) -> tuple[list[ImageRecord], list[str], list[Cla
     own = select(first.records, data.sample, data.limit, seed)
     records, splits = own, [""] * len(own)
     for name, split in named.items():
-        other = _read(config, {"split": split})
+        other = _read(config, split)
         notes += [f"{name}: {note}" for note in other.notes]
         found = _in_order_of(classes, other, name, split)
         records = records + select(found, data.sample, data.limit, seed)
@@ -206,10 +207,23 @@ def _parts(config: TrainConfig) -> dict[str, float | str]:
     return {VALIDATION: config.data.validation, TEST: config.data.test}
 
 
-def _read(config: TrainConfig, changes: dict[str, object]) -> Dataset:
-    """The images of a split with their sizes, which are then displayed ones."""
+def _read(config: TrainConfig, split: str) -> Dataset:
+    """The images of a split with their sizes, which are then displayed ones.
+
+    Where images are not divided into splits, all of them are those of ``train``.
+    """
     data = config.data
-    found = read_dataset(data.format, data.root, data.annotation_limit, **data.options | changes)
+    own = defaults(data.format)
+    options = data.options | ({"split": split} if "split" in own else {})
+    try:
+        found = read_dataset(data.format, data.root, data.annotation_limit, **options)
+    except ConfigurationError as error:
+        if error.about != "split" or split != TRAIN:
+            raise
+        try:
+            found = read_dataset(data.format, data.root, data.annotation_limit, **options | {"split": own["split"]})
+        except ConfigurationError:
+            raise error from None
     return fill_sizes(found)
 
 

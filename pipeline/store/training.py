@@ -92,6 +92,12 @@ class TrainDir(Directory[TrainConfig]):
             values = table["features"].combine_chunks().flatten().to_numpy()
             yield table["image_id"].to_numpy(), values.reshape(-1, *shape)
 
+    def remove_features(self) -> None:
+        """Remove the stored features, which the model replaces: an image may have a quarter of a megabyte."""
+        for name in list_folder(self.where("features"))[1]:
+            storage.remove(self.where(f"features/{name}"))
+        storage.remove_folder(self.where("features"))
+
     def failed(self) -> int:
         """Number of images without features."""
         files = [name for name in list_folder(self.where("errors"))[1] if name.startswith("part-")]

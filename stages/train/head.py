@@ -177,8 +177,9 @@ def measure(head: nn.Module, examples: Examples, exclusive: bool) -> dict[str, f
 def logits_of(head: nn.Module, features: Tensor) -> Tensor:
     """Logits (n, C) of features, with the head in eval mode."""
     head.eval()
+    whole = features.contiguous(memory_format=torch.channels_last)  # As in the network, to the last bit.
     with torch.inference_mode():
-        return torch.cat([head(part) for part in torch.split(features, _EVALUATED)])
+        return torch.cat([head(part) for part in torch.split(whole, _EVALUATED)])
 
 
 def _pass(head: nn.Module, optimizer: torch.optim.Optimizer, train: Examples, settings: Settings, epoch: int) -> float:
