@@ -1,6 +1,7 @@
 """Documentation of the configuration keys: a reference page, a JSON schema, and commented YAML.
 
-``python -m pipeline.config.describe FOLDER`` writes the end of ``README.md``, and ``schema.json``, in that folder.
+``python -m pipeline.config.describe FOLDER`` writes the end of ``README.md``, and ``schema.json``, in that folder and
+in its folder of trainings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pydantic import BaseModel
 
 from pipeline.config.history import Tree
 from pipeline.config.load import CONFIGS, config_names
-from pipeline.config.sections import Config
+from pipeline.config.sections import Config, Section
+from pipeline.config.training import TrainConfig
 from stages.boxes.protocols import Protocol
 
 BEGIN = "## Every key"
@@ -68,20 +70,25 @@ def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
         yield Key(prefix + name, kind, default, meaning)
 
 
-def reference() -> str:
-    """The part of ``configs/README.md`` from :data:`BEGIN` on: the shipped files, and every key."""
+def reference(kind: type[Section] = Config, folder: Path = CONFIGS) -> str:
+    """The part of a folder's ``README.md`` from :data:`BEGIN` on: the shipped files, and every key.
+
+    Args:
+        kind: What the folder's files configure.
+        folder: The folder.
+    """
     lines = [BEGIN, "", f"Made by `{_COMMAND}`, like `schema.json` next to it, which tells editors the same.", ""]
-    lines += ["| name | |", "|---|---|", *(f"| `{name}` | {summary(name)} |" for name in config_names())]
-    for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
-        lines += ["", f"### {section or 'Top level'}", "", *_introduction(section)]
+    lines += ["| name | |", "|---|---|", *(f"| `{name}` | {summary(name, folder)} |" for name in config_names(folder))]
+    for section, group in groupby(keys(kind), lambda key: key.name.rpartition(".")[0]):
+        lines += ["", f"### {section or 'Top level'}", "", *_introduction(kind, section)]
         lines += ["| key | type and values | default | meaning |", "|---|---|---|---|"]
         lines += [f"| `{key.name}` | {key.kind} | `{key.default}` | {key.meaning} |" for key in group]
     return "\n".join(lines) + "\n"
 
 
-def json_schema() -> str:
-    """JSON schema for editors, ``configs/schema.json``; files may leave out what the command line adds."""
-    found = Config.model_json_schema() | {
+def json_schema(kind: type[Section] = Config) -> str:
+    """JSON schema for editors, ``schema.json``; files may leave out what the command line adds."""
+    found = kind.model_json_schema() | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "wsl-pipeline configuration",
     }
@@ -89,16 +96,16 @@ def json_schema() -> str:
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def commented(config: Config, protocol: Protocol) -> str:
+def commented(config: Section, protocol: Protocol | None = None) -> str:
     """A configuration as YAML: every key with its value and, above it, its meaning and allowed values.
 
     Args:
         config: The configuration.
-        protocol: The protocol that it resolves to; values that ``box`` leaves to it follow the key as comments.
+        protocol: The protocol that a run's resolves to; values that ``box`` leaves to it follow the key as comments.
     """
-    tree, rules = config.model_dump(), asdict(protocol)
+    tree, rules = config.model_dump(), asdict(protocol) if protocol else {}
     lines: list[str] = []
-    for section, group in groupby(keys(), lambda key: key.name.rpartition(".")[0]):
+    for section, group in groupby(keys(type(config)), lambda key: key.name.rpartition(".")[0]):
         lines += [f"{section}:"] if section else []
         indent, values = ("  ", tree[section]) if section else ("", tree)
         for key in group:
@@ -110,14 +117,14 @@ def commented(config: Config, protocol: Protocol) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(name: str) -> str:
+def summary(name: str, folder: Path = CONFIGS) -> str:
     """Purpose of a shipped configuration: its first comment that is not for editors."""
-    lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return next(line.lstrip("# ") for line in lines if line.startswith("#") and "yaml-language-server" not in line)
 
 
-def _introduction(section: str) -> list[str]:
-    field = Config.model_fields.get(section)
+def _introduction(kind: type[Section], section: str) -> list[str]:
+    field = kind.model_fields.get(section)
     if field is None or not isinstance(field.annotation, type):
         return []
     return [" ".join((field.annotation.__doc__ or "").split()), ""]
@@ -155,8 +162,8 @@ def _flow(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    page = folder / "README.md"
-    by_hand = page.read_text(encoding="utf-8").partition(BEGIN)[0]
-    page.write_text(by_hand + reference(), encoding="utf-8")
-    (folder / "schema.json").write_text(json_schema(), encoding="utf-8")
+    for configured, folder in ((Config, Path(sys.argv[1])), (TrainConfig, Path(sys.argv[1]) / "train")):
+        page = folder / "README.md"
+        by_hand = page.read_text(encoding="utf-8").partition(BEGIN)[0]
+        page.write_text(by_hand + reference(configured, folder), encoding="utf-8")
+        (folder / "schema.json").write_text(json_schema(configured), encoding="utf-8")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.load import CONFIGS, load
 from pipeline.config.overrides import Overrides
 from pipeline.config.sections import Count, DataConfig, ModelConfig, RuntimeConfig, Section
-from stages.formats.table import defaults, readable
+from stages.formats.table import defaults
+from stages.train.splits import TRAIN
 
 TRAININGS = CONFIGS / "train"
 
@@ -19,6 +20,8 @@ Part = Annotated[float, Field(gt=0, lt=1)] | Annotated[str, Field(pattern=r"^[\w
 class TrainingDataConfig(DataConfig):
     """The images that are trained on, and those that are kept from it."""
 
+    split: Annotated[str, Field(pattern=r"^[\w-]+$")] = TRAIN
+    """Split of the dataset that is trained on, where its layout has splits; all images where they are not divided."""
     validation: Part = 0.15
     """Images that decide when the training ends: a share of each class, from 0 to 1, or the name of a split."""
     test: Part = 0.2
@@ -28,16 +31,22 @@ class TrainingDataConfig(DataConfig):
     @model_validator(mode="before")
     @classmethod
     def _own_split(cls, tree: Any) -> Any:
-        """The split that is trained on is ``train``, where the format has splits."""
-        known = isinstance(tree, dict) and tree.get("format") in list(readable())
-        if known and "split" not in tree and "split" in defaults(tree["format"]):
-            return tree | {"split": "train"}
+        """The split does not follow from the format."""
         return tree
+
+    @field_validator("class_map")
+    @classmethod
+    def _no_class_map(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("a head learns the dataset's own classes; leave it out")
+        return value
 
     @property
     def options(self) -> dict[str, object]:
-        """Options for the format's reader."""
-        return {key: value for key, value in super().options.items() if key not in ("validation", "test")}
+        """Options for the format's reader; the default split does not count as set."""
+        own = {"validation", "test"}
+        own |= {"split"} if self.split == TRAIN and "split" not in defaults(self.format) else set()
+        return {key: value for key, value in super().options.items() if key not in own}
 
 
 class TrunkConfig(ModelConfig):

@@ -15,7 +15,7 @@ from pipeline.store.info import RunInfo
 from pipeline.store.manifest import cut_into_shards
 from pipeline.store.training import TrainDir, read_splits
 from stages.classify.architectures.headed import Headed, make_head, trunk_of
-from stages.classify.described import Description, to_bytes
+from stages.classify.sources.described import Description, to_bytes
 from stages.errors import DataError
 from stages.evaluate.statistics.bootstrap import proportion
 from stages.train.head import Examples, Settings, State, logits_of, train_head

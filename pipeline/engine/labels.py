@@ -36,7 +36,7 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     """
     match = match_classes(dataset.classes, network, outputs, config.data.class_map)
     records = relabel(dataset.records, np.array(match.labels, np.int32))
-    missing = _missing(dataset, records, match, config.model.spec)
+    missing = _missing(dataset, records, match, config)
     targets = config.explain.targets
     rowless = any(not record.shown if LABELS in targets else record.label < 0 for record in records)
     if rowless and not of_predictions(targets):
@@ -50,9 +50,9 @@ def matched(dataset: Dataset, network: Sequence[ClassInfo], outputs: int, config
     return replace(dataset, records=records, notes=notes), match
 
 
-def _missing(dataset: Dataset, after: list[ImageRecord], match: Match, spec: str) -> str:
+def _missing(dataset: Dataset, after: list[ImageRecord], match: Match, config: Config) -> str:
     """How many images have no label of the run, why, and what helps; empty where all have one."""
-    count = sum(record.label < 0 for record in after)
+    spec, count = config.model.spec, sum(record.label < 0 for record in after)
     if not count:
         return ""
     pairs = zip(dataset.records, after, strict=True)
@@ -72,5 +72,13 @@ def _missing(dataset: Dataset, after: list[ImageRecord], match: Match, spec: str
         f"{line}: the network does not know {', '.join(told)}{more}{rest}; say what the network calls them, "
         f"data.class_map={{{word}: [NAME, ...]}} or a file of such lines "
         f"(names: wsl-pipeline list classes {shlex.quote(spec)}), "
-        "or take a network with a head trained on your classes, model.spec=file:W.pt?arch=NAME&classes=names.txt"
+        "or train a head on your classes, "
+        f"{shlex.join(['wsl-pipeline', 'train', 'head', *_data(config), f'model.spec={spec}'])}, and name its model.pt"
     )
+
+
+def _data(config: Config) -> list[str]:
+    """The overrides that name a run's images for a training."""
+    data = config.data
+    kind = [] if data.format == "imagefolder" else [f"data.format={data.format}"]
+    return [*kind, *([f"data.root={data.root}"] if data.root else [])]

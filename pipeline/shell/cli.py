@@ -84,7 +84,7 @@ def run(
     stem, config = _checked(name, with_options(overrides, executor, limit))
     from pipeline.commands.run import default_directory, preview
     from pipeline.commands.run import run as carry_out
-    from pipeline.shell.console import console, show_scores, watching
+    from pipeline.shell.console import end_with_failures, show_scores, watching
 
     out = out or default_directory(stem, config)
     if dry_run:
@@ -96,14 +96,7 @@ def run(
         print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:
         show_scores(metrics, out)
-    share = metrics["n_failed"] / max(metrics["n_images"], 1)
-    if share > config.runtime.max_failures:
-        console.print(
-            f"error: {share:.1%} of the images failed, more than runtime.max_failures={config.runtime.max_failures}; "
-            f"see {out}/errors",
-            soft_wrap=True,
-        )
-        raise typer.Exit(4)
+    end_with_failures(metrics, config.runtime.max_failures, out)
 
 
 @app.command()
@@ -291,11 +284,14 @@ def list_(
 
 @app.command()
 def show(name: NameArgument, overrides: OverridesArgument = None) -> None:
-    """Print the configuration that a run would have, every key with its meaning."""
+    """Print the configuration that a run or a training would have, every key with its meaning."""
     from pipeline.config.describe import commented
-    from pipeline.config.load import load_config
+    from pipeline.config.load import config_names, load_config
     from pipeline.config.recipe import resolve
+    from pipeline.config.training import TRAININGS, load_training
 
+    if name in config_names(TRAININGS):
+        return print(commented(load_training(name, list(overrides or []))[1]), end="")
     config = load_config(name, list(overrides or []))[1]
     with named_keys():
         print(commented(config, resolve(config).protocol), end="")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -110,6 +111,23 @@ def show_scores(metrics: dict[str, Any], out: str | None = None) -> None:
         failed = f"{metrics['n_failed']} images failed: {join(out, 'errors')}"
         console.print(f"{failed}; --retry-failed computes their shards again", soft_wrap=True)
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
+
+
+def end_with_failures(metrics: dict[str, Any], most: float, out: str) -> None:
+    """End with exit code 4 where more images failed than may.
+
+    Args:
+        metrics: Has ``n_images`` and ``n_failed``.
+        most: ``runtime.max_failures``.
+        out: Where the errors are.
+    """
+    share = metrics["n_failed"] / max(metrics["n_images"], 1)
+    if share > most:
+        console.print(
+            f"error: {share:.1%} of the images failed, more than runtime.max_failures={most}; see {out}/errors",
+            soft_wrap=True,
+        )
+        raise typer.Exit(4)
 
 
 def show_training(metrics: dict[str, Any], out: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.describe import summary
 from pipeline.config.keys import named_keys
 from pipeline.config.load import config_names
+from pipeline.config.training import TRAININGS
 from stages.classes import comparable
 from stages.errors import ConfigurationError, unknown
 
@@ -58,8 +59,9 @@ def _table(what: str, spec: str | None) -> dict[str, Any]:
 
 
 def _configs() -> dict[str, Any]:
-    """Each configuration with its purpose."""
-    return {name: summary(name) for name in config_names()}
+    """Each configuration with its purpose; those of ``train`` behind that word."""
+    runs = {name: summary(name) for name in config_names()}
+    return runs | {f"train {name}": summary(name, TRAININGS) for name in config_names(TRAININGS)}
 
 
 def _datasets() -> dict[str, str]:

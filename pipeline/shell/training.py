@@ -45,7 +45,7 @@ def named(
     from pipeline.commands.train import default_directory, preview, train
     from pipeline.config.training import load_training
     from pipeline.shell.arguments import with_options
-    from pipeline.shell.console import show_training, watching
+    from pipeline.shell.console import end_with_failures, show_training, watching
     from pipeline.shell.output import keep_stdout, print_table
 
     stem, config = load_training(name, with_options(overrides, executor, limit))
@@ -59,6 +59,7 @@ def named(
         print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:
         show_training(metrics, out)
+    end_with_failures(metrics, config.runtime.max_failures, out)
 
 
 @training.command()

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.classes import imagenet_classes
-from stages.classify.described import description_of
 from stages.classify.network import Network
 from stages.classify.sources.class_names import read_classes
+from stages.classify.sources.described import description_of
 from stages.classify.sources.file_spec import WRITTEN, FileSpec, parse, place
 from stages.classify.sources.untrained import check_architecture, untrained
 from stages.classify.weights import file_sha256, load_into

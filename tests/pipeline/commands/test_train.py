@@ -256,6 +256,7 @@ def objects(tmp_path_factory) -> list[str]:
         (["model.layer=layer9"], "model.layer: the network has no layer 'layer9'"),
         (["model.layer=fc"], "gives no map"),
         (["model.head=brain"], "model.head"),
+        (["data.class_map={red: [1]}"], r"data\.class_map: a head learns the dataset's own classes"),
         (["optimizer.epoch=3"], "unknown key optimizer.epoch; did you mean optimizer.epochs?"),
         (["box.threshold=0.2"], "unknown key box"),
         (["optimizer.learning_rate=1e30"], "optimizer.learning_rate: the loss is not finite in epoch"),

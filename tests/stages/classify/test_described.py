@@ -10,9 +10,9 @@ import torch
 from pipeline.config.training import TrunkConfig
 from stages.classes import ClassInfo
 from stages.classify.architectures.headed import HEADS, HeadShape, trunk_of
-from stages.classify.described import Description, description_of, to_bytes
 from stages.classify.network import Preprocess
 from stages.classify.sources import load_network
+from stages.classify.sources.described import Description, description_of, to_bytes
 from stages.classify.sources.untrained import untrained
 from stages.errors import ConfigurationError
 from stages.trace.probe import gap_linear_head
