@@ -80,6 +80,7 @@ def test_the_mean_of_the_scales_comes_back(runs, tiny, tmp_path):
         np.testing.assert_allclose(row["map"], theirs[key]["map"], atol=3e-3)
 
 
+@pytest.mark.slow
 def test_two_runs_are_one(runs, tmp_path):
     metrics = relocalize(runs, [], tmp_path / "both")
     found, first, second = rows(tmp_path / "both"), by_class(runs[0]), by_class(runs[1])

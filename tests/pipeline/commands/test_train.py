@@ -124,6 +124,7 @@ def test_run_sees_the_maps_and_logits_of_the_training_bit_for_bit(config, tmp_pa
     assert at == 3 * EACH
 
 
+@pytest.mark.slow
 def test_a_complete_training_is_left_alone_and_a_lost_model_is_made_again(config, tmp_path, caplog):
     caplog.set_level(logging.INFO, "wsl_pipeline")
     metrics = train(config(), tmp_path)

@@ -12,10 +12,10 @@ def having(cpus: int, gpus: float) -> SimpleNamespace:
 
 
 def test_a_worker_gets_a_share_of_one_gpu(tiny):
-    config = tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.5")
-    assert place(config, having(8, 2)) == ("cuda", None)
-    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.33"), having(8, 2)) == ("cuda", None)
-    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=2"), having(8, 0)) == ("cpu", None)
+    runtime = tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.5").runtime
+    assert place(runtime, having(8, 2)) == ("cuda", None)
+    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=0.33").runtime, having(8, 2)) == ("cuda", None)
+    assert place(tiny("runtime.executor=ray", "runtime.gpus_per_worker=2").runtime, having(8, 0)) == ("cpu", None)
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,21 @@ def test_a_worker_gets_a_share_of_one_gpu(tiny):
 )
 def test_what_ray_cannot_give_is_refused(tiny, option, line):
     with pytest.raises(ConfigurationError, match=line):
-        place(tiny("runtime.executor=ray", option), having(8, 4))
+        place(tiny("runtime.executor=ray", option).runtime, having(8, 4))
 
 
 def test_inline_uses_all_cores_and_says_that_it_uses_one_gpu(tiny, caplog):
-    def said(config, machine):
+    def said(runtime, machine):
         caplog.clear()
-        advise(config, machine, place(config, machine)[0])
+        advise(runtime, machine, place(runtime, machine)[0])
         return [one.message for one in caplog.records]
 
-    one, other = tiny("runtime.device=cuda"), tiny("runtime.device=cuda:2")
+    one, other, default = (tiny(*option).runtime for option in (["runtime.device=cuda"], ["runtime.device=cuda:2"], []))
     assert place(one, having(4, 4)) == ("cuda", 4) and place(other, having(4, 4)) == ("cuda:2", 4)
     assert said(one, having(4, 4)) == ["runtime.executor: inline uses 1 of 4 GPUs; ray uses all of them"]
     assert said(other, having(4, 4)) == []
-    assert place(tiny(), having(8, 0)) == ("cpu", 8) and said(tiny(), having(8, 0)) == []
+    assert place(default, having(8, 0)) == ("cpu", 8) and said(default, having(8, 0)) == []
     assert said(one, having(16, 1)) == [
         "runtime.executor: inline decodes in one process, which keeps a GPU waiting; ray uses all cores"
     ]
-    assert said(tiny("runtime.executor=ray"), having(16, 4)) == []
+    assert said(tiny("runtime.executor=ray").runtime, having(16, 4)) == []

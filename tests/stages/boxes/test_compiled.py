@@ -19,6 +19,7 @@ print(largest_pixels(np.eye(3, dtype=bool), 8).tolist())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv to give up the right to write everywhere")
 def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     package = Path(shutil.copytree(Path(stages.__file__).parent, tmp_path / "stages", ignore=_CACHES))

@@ -42,7 +42,7 @@ def written(path: Path, description: Description, trunk: torch.nn.Module) -> tor
     return module
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["gap", *(pytest.param(name, marks=pytest.mark.slow) for name in list(HEADS)[1:])])
 def test_the_file_alone_is_the_network(tmp_path, trunk, head):
     given = replace(DESCRIPTION, head=head)
     module = written(tmp_path / "model.pt", given, trunk)

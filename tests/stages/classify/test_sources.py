@@ -226,7 +226,6 @@ def test_mistakes_in_one_line(checkpoints, spec, error, message):
         ("timm:resnet50.a1_in2k", r"unknown weights .* did you mean resnet50\.a1_in1k"),
         ("lite0:large", "lite0 takes nothing after it; found 'large'"),
         ("digits-cnn:2", "digits-cnn takes nothing after it"),
-        ("file:a.pt", "found no arch"),
         ("file:a.pt?arch=lite0&clases=names.txt", "found unknown clases"),
         ("file:a.pt?arch=lit0", "unknown arch 'lit0'; did you mean lite0"),
         ("file:a.pt?arch=torchvision:resnet5", "did you mean resnet50"),
