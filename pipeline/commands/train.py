@@ -16,6 +16,7 @@ from pipeline.engine.journal import journal
 from pipeline.engine.progress import Progress, Session
 from pipeline.engine.training import Plan, begin, examine, survey
 from pipeline.engine.workers import executor_of
+from pipeline.report.training import write_page
 from pipeline.store.holding import holding
 from pipeline.store.info import RunInfo
 from pipeline.store.training import MODEL_FILE, TrainDir
@@ -81,10 +82,12 @@ def _carry_out(directory: TrainDir, found: Plan, session: Session) -> dict[str, 
     with journal(directory) as session.journal:
         compute_features(directory, found, session)
     session.save()
-    model, metrics = session.time("training", lambda: train_on_features(directory, found, session.info))
+    model, metrics, curves = session.time("training", lambda: train_on_features(directory, found, session.info))
     directory.clean()
     directory.write(MODEL_FILE, model)
     directory.write_json("metrics.json", metrics)
+    directory.write_curves(curves)
+    write_page(directory, metrics, curves)
     session.info.failed = metrics["n_failed"]
     session.info.results = {name: directory.written[name] for name in RESULTS}
     session.save()

@@ -18,7 +18,7 @@ from stages.classify.architectures.headed import Headed, make_head, trunk_of
 from stages.classify.sources.described import Description, to_bytes
 from stages.errors import DataError
 from stages.evaluate.statistics.bootstrap import proportion
-from stages.train.head import Examples, Settings, State, logits_of, train_head
+from stages.train.head import Curve, Examples, Settings, State, logits_of, train_head
 from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 log = logging.getLogger("wsl_pipeline")
@@ -26,7 +26,7 @@ log = logging.getLogger("wsl_pipeline")
 TOP = 5
 
 
-def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[bytes, dict[str, Any]]:
+def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[bytes, dict[str, Any], list[Curve]]:
     """Train the head, from the last checkpoint on, and measure it on the test images.
 
     Args:
@@ -35,7 +35,7 @@ def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[
         info: Its ``run.json``.
 
     Returns:
-        The content of ``model.pt`` and that of ``metrics.json``.
+        The content of ``model.pt``, that of ``metrics.json``, and the curves.
 
     Raises:
         DataError: A split has no image left.
@@ -52,10 +52,8 @@ def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[
         state = after
         best = after if after.best == after.epoch else best
     assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
-    directory.write_curves(state.curves)
     head.load_state_dict(best.head)
-    model = _model_bytes(found, info, head)
-    return model, _metrics(directory, found, head, examples, state)
+    return _model_bytes(found, info, head), _metrics(directory, found, head, examples, state), state.curves
 
 
 def _settings(found: Plan) -> Settings:

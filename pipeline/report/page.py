@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.config.keys import named_keys
 from pipeline.config.recipe import FullRecipe
@@ -21,6 +20,7 @@ from pipeline.report import breakdown as strata
 from pipeline.report import charts, scores
 from pipeline.report.gallery import galleries
 from pipeline.report.rows import FIRST, LABEL, Overview, read_overview
+from pipeline.report.templates import template
 from pipeline.store.rundir import RunDir
 from stages.boxes.protocols import Protocol, get_protocol
 from stages.errors import ConfigurationError
@@ -68,15 +68,7 @@ def _render(run: RunDir, recipe: FullRecipe) -> str:
     delta = recipe.main_delta
     names = charts.titles(methods, overview)
     shown, left_out = galleries(run, overview, recipe)
-    environment = Environment(
-        loader=PackageLoader("pipeline", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["n"] = "{:,}".format
-    page = environment.get_template("page.html.jinja").render(
+    page = template("page.html.jinja").render(
         config=config,
         config_text=yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True),
         metrics=metrics,

@@ -141,6 +141,7 @@ def show_training(metrics: dict[str, Any], out: str) -> None:
         console.print(f"{OF_CLASSES[name].short}  {_cell(score)} of {score['n']} test images")
     guess = metrics["baselines"]["most_frequent_class"]["top1"]
     console.print(f"always the most frequent class  {_cell(guess)}")
+    console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
     console.print(f"use it: wsl-pipeline run NAME model.spec={join(out, 'model.pt')}", soft_wrap=True)
 
 

@@ -41,7 +41,7 @@ class TrainDir(Directory[TrainConfig]):
     """The files of one training."""
 
     kind = TrainConfig
-    folders = ("features", "errors", "checkpoints")
+    folders = ("features", "errors", "checkpoints", "report")
 
     def commit(self, info: RunInfo, part: int, ids: np.ndarray, features: np.ndarray, errors: list[Failure]) -> None:
         """Store the features of a part's images, and why others have none.

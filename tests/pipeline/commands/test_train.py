@@ -95,6 +95,11 @@ def test_a_head_learns_and_its_file_is_a_network_for_run(config, pictures, tmp_p
     losses = curves[(curves.split == "validation") & (curves.metric == "loss")].set_index("epoch").value
     assert losses.idxmin() == metrics["training"]["best_epoch"] and len(losses) == metrics["training"]["epochs"]
 
+    page = (tmp_path / "head" / "report" / "index.html").read_text(encoding="utf-8")
+    assert all(f'<th scope="row"><bdi>{name}</bdi></th><td>8</td><td>2</td><td>2</td>' in page for name in COLOURS)
+    assert page.count("<polyline") == 3 and f"epoch {metrics['training']['best_epoch']} of" in page
+    assert str(tmp_path) not in page
+
     found = load_config("imagefolder", [f"data.root={pictures}", f"model.spec={tmp_path}/head/model.pt"])[1]
     scores = run(found.model_copy(update={"runtime": config().runtime}), tmp_path / "run")
     assert scores["classification"]["top1"]["value"] >= 0.9 and scores["n_images"] == 3 * EACH
