@@ -49,6 +49,10 @@ class ImageError:
     attempts: int = 1
 
 
+Failure = tuple[int, str, ImageError]
+"""An image that failed: its id, its uri and why."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result of a stage, where a batch alone is not enough.

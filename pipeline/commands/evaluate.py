@@ -18,7 +18,7 @@ from pipeline.config.load import scoring_config
 from pipeline.config.overrides import Overrides
 from pipeline.config.recipe import FullRecipe, NetworkFacts, Recipe
 from pipeline.engine.executors import inline
-from pipeline.engine.job import Failure, RunJob
+from pipeline.engine.job import RunJob
 from pipeline.engine.machine import cores
 from pipeline.engine.plan import Group
 from pipeline.engine.prepare import begin
@@ -29,7 +29,7 @@ from pipeline.scores.finalize import finalize
 from pipeline.store.info import SCHEMA, RunInfo
 from pipeline.store.manifest import ROW_GROUP, Shard, cut_into_shards, read_shard, to_table
 from pipeline.store.rundir import RunDir, encode
-from stages.batch import Batch, Resources, Stage, length, ragged, take
+from stages.batch import Batch, Failure, Resources, Stage, length, ragged, take
 from stages.boxes.frame import scored_displayed
 from stages.classify.network import Preprocess
 from stages.errors import ConfigurationError, DataError

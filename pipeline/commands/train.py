@@ -14,8 +14,8 @@ from pipeline.config.training import TrainConfig
 from pipeline.engine.features import compute_features
 from pipeline.engine.journal import journal
 from pipeline.engine.progress import Progress, Session
-from pipeline.engine.training import Plan, begin, examine, survey
-from pipeline.engine.workers import executor_of
+from pipeline.engine.training import Inputs, begin, examine, survey
+from pipeline.engine.workers import check_device, executor_of, place
 from pipeline.report.training import write_page
 from pipeline.store.holding import holding
 from pipeline.store.info import RunInfo
@@ -24,7 +24,7 @@ from stages.formats.table import check_root
 
 log = logging.getLogger("wsl_pipeline")
 
-RESULTS = (MODEL_FILE, "metrics.json")
+RESULTS = (MODEL_FILE, "metrics.json", "curves.parquet", "report/index.html")
 
 
 @named_keys(OF_TRAININGS)
@@ -54,9 +54,17 @@ def train(
         executor_of(config.runtime).check()
         found = survey(config, begun.levels if begun else None)
         info, manifest = examine(directory, found)
+        _check_device(directory, found, info)
         if manifest is not None:
             begin(directory, found, info, manifest)
         return _carry_out(directory, found, Session(directory, info, watch))
+
+
+def _check_device(directory: TrainDir, found: Inputs, info: RunInfo) -> None:
+    """Check that the images can go through the network here, and on the kind of device that others did."""
+    runtime = found.config.runtime
+    device, _ = place(runtime, executor_of(runtime))
+    check_device(directory, info, device)
 
 
 def _is_done(directory: TrainDir, info: RunInfo) -> bool:
@@ -75,7 +83,7 @@ def _end(directory: TrainDir) -> dict[str, Any]:
     return dict(directory.read_json("metrics.json"))
 
 
-def _carry_out(directory: TrainDir, found: Plan, session: Session) -> dict[str, Any]:
+def _carry_out(directory: TrainDir, found: Inputs, session: Session) -> dict[str, Any]:
     """Compute the features that are missing, train, and write the results."""
     from pipeline.engine.head import train_on_features
 
@@ -110,7 +118,8 @@ def preview(config: TrainConfig, out: str | Path | None = None) -> dict[str, Any
     found = survey(config, begun.info().levels if begun else None)
     if out is not None:
         with executor_of(config.runtime).trial(), holding(TrainDir, out, config) as directory:
-            examine(directory, found)
+            info, _ = examine(directory, found)
+            _check_device(directory, found, info)
     shape = found.shape
     size = 4 * shape.inputs * shape.side**2 * len(found.records) / 2**20
     return {

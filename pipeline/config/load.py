@@ -23,9 +23,9 @@ from stages.errors import ConfigurationError, unknown
 _PACKAGED = Path(__file__).parents[1] / "configs"
 CONFIGS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
 
-# Shortens values in error messages. YAML references can make a list of ten lines print as gigabytes.
 Kind = TypeVar("Kind", bound=Section)
 
+# Shortens values in error messages. YAML references can make a list of ten lines print as gigabytes.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 200, 200
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.load import CONFIGS, load
 from pipeline.config.overrides import Overrides
@@ -22,6 +22,13 @@ class TrainingDataConfig(DataConfig):
 
     split: Annotated[str, Field(pattern=r"^[\w-]+$")] = TRAIN
     """Split of the dataset that is trained on, where its layout has splits; all images where they are not divided."""
+    class_map: None = None
+    """Not for trainings: a head learns the dataset's own classes."""
+    sample: Count | None = None
+    """Use a seeded random subset of about this many images of each split that has a name, the same share of every
+    class."""
+    limit: Count | None = None
+    """Use only this many images of each split that has a name, the first by id."""
     validation: Part = 0.15
     """Images that decide when the training ends: a share of each class, from 0 to 1, or the name of a split."""
     test: Part = 0.2
@@ -34,12 +41,16 @@ class TrainingDataConfig(DataConfig):
         """The split does not follow from the format."""
         return tree
 
-    @field_validator("class_map")
-    @classmethod
-    def _no_class_map(cls, value: object) -> object:
-        if value is not None:
-            raise ValueError("a head learns the dataset's own classes; leave it out")
-        return value
+    @model_validator(mode="after")
+    def _distinct_parts(self) -> Self:
+        parts = [self.validation, self.test]
+        shares = [part for part in parts if not isinstance(part, str)]
+        if sum(shares) >= 1:
+            raise ValueError(f"validation={self.validation} and test={self.test} leave nothing to train on")
+        names = [part for part in (*parts, self.split) if isinstance(part, str)]
+        if len(set(names)) < len(names):
+            raise ValueError("validation, test and split name one split twice; each is of other images")
+        return self
 
     @property
     def options(self) -> dict[str, object]:
@@ -54,10 +65,13 @@ class TrunkConfig(ModelConfig):
 
     layer: str = "last"
     """Dotted name of the trunk's last layer; last is the last one with spatial extent."""
+    outputs: Literal["auto", "softmax", "sigmoid"] = "auto"
+    """softmax: classes exclude each other, and an image counts for its first; sigmoid: each has a probability of its
+    own. auto: sigmoid where any image shows several."""
     head: Literal["gap", "conv-gap", "conv-gmp", "fc", "fc-dropout"] = "gap"
     """What follows the trunk: gap (global average pooling and a linear layer), conv-gap (a convolution before it),
     conv-gmp (the same with global maximum pooling), fc or fc-dropout (fully connected layers)."""
-    channels: Count = 256
+    channels: Annotated[int, Field(ge=1, le=4096)] = 256
     """Channels of the convolution in conv-gap and conv-gmp."""
     kernel: Literal[1, 3] = 1
     """Side of that convolution, in cells."""
@@ -72,9 +86,9 @@ class OptimizerConfig(Section):
     """Passes without a lower validation loss after which the training ends; what is kept is the best."""
     batch_size: Count = 64
     """Images a step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3
     """Learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-4
     """Weight decay of AdamW."""
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.store.directory import Directory
-from stages.batch import ImageError
+from stages.batch import Failure, ImageError
 from stages.errors import StorageError
 from stages.ingest.outage import answering
 from stages.ingest.paths import archive_of, local_path
@@ -31,7 +31,7 @@ _OF_DISKS = {errno.EIO, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO}
 _PIECE = 2**20
 
 
-def check_reachable(run: Directory[Any], errors: Iterable[tuple[int, str, ImageError]]) -> None:
+def check_reachable(run: Directory[Any], errors: Iterable[Failure]) -> None:
     """Check that the data of a shard could be reached when some of its images could not be read.
 
     Args:

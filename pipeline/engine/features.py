@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.engine.interrupt import draining
-from pipeline.engine.job import Failure, Job
+from pipeline.engine.job import Job
 from pipeline.engine.plan import plan
 from pipeline.engine.progress import Session
-from pipeline.engine.training import Plan
+from pipeline.engine.training import Inputs
 from pipeline.engine.workers import executor_of, pin, place
 from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards
 from pipeline.store.training import TrainDir
-from stages.batch import Batch, Stage
+from stages.batch import Batch, Failure, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +36,19 @@ class FeaturesJob(Job):
         """Commit the features of a shard."""
         nothing = np.zeros((0, *self.shape), np.float32)
         ids = rows.get("image_id", np.zeros(0, np.int64))
-        self.run.commit(self.info, shard.index, ids, rows.get("features", nothing), errors)
+        self.run.commit(self.info, shard.index, ids, rows.get("features", nothing), errors, machine)
         return len(errors)
 
 
-def compute_features(directory: TrainDir, found: Plan, session: Session) -> bool:
-    """Store the features that are missing; False where it was told to stop."""
+def compute_features(directory: TrainDir, found: Inputs, session: Session) -> None:
+    """Store the features that are missing."""
     info, runtime = session.info, found.config.runtime
     shards = cut_into_shards(info.images, info.shard_size)
-    done = directory.committed(info, len(shards))
+    done = directory.committed(info)
     session.done = sum(one.stop - one.start for one in shards if one.index in done)
     todo = [shard for shard in shards if shard.index not in done]
     if not todo:
-        return True
+        return
     executor = executor_of(runtime)
     device, workers = place(runtime, executor)
     job = FeaturesJob(
@@ -62,10 +62,9 @@ def compute_features(directory: TrainDir, found: Plan, session: Session) -> bool
         groups = plan(feature_stages(found, device))
         for report in executor.execute(groups, todo, job, workers, session.start, stop):
             session.add(report)
-        return not stop()
 
 
-def feature_stages(found: Plan, device: str) -> list[Stage]:
+def feature_stages(found: Inputs, device: str) -> list[Stage]:
     """The stages from the manifest to features.
 
     Args:

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from pipeline.config.recipe import FullRecipe
-from pipeline.engine.job import Failure, Job
+from pipeline.engine.job import Job
 from pipeline.engine.plan import plan
 from pipeline.engine.stages import fitting_stages
 from pipeline.store import atomic as storage
@@ -19,7 +19,7 @@ from pipeline.store.fit import FIT_FILE, parts_with_cells, read_cells, remove_ce
 from pipeline.store.info import RunInfo
 from pipeline.store.manifest import Shard, cut_into_shards, read_sample
 from pipeline.store.rundir import RunDir
-from stages.batch import Batch, length, take
+from stages.batch import Batch, Failure, length, take
 from stages.errors import ConfigurationError, DataError
 from stages.explain.foreground.file import Fit
 from stages.explain.foreground.student import Student, Sums, fit

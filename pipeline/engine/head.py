@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine.training import Plan
+from pipeline.engine.training import Inputs
 from pipeline.store.info import RunInfo
-from pipeline.store.manifest import cut_into_shards
 from pipeline.store.training import TrainDir, read_splits
 from stages.classify.architectures.headed import Headed, make_head, trunk_of
 from stages.classify.sources.described import Description, to_bytes
-from stages.errors import DataError
+from stages.errors import ConfigurationError, DataError
 from stages.evaluate.statistics.bootstrap import proportion
-from stages.train.head import Curve, Examples, Settings, State, logits_of, train_head
+from stages.train.head import Curve, Examples, Settings, State, logits_of, seed_of, train_head
 from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 log = logging.getLogger("wsl_pipeline")
@@ -26,7 +24,7 @@ log = logging.getLogger("wsl_pipeline")
 TOP = 5
 
 
-def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[bytes, dict[str, Any], list[Curve]]:
+def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[bytes, dict[str, Any], list[Curve]]:
     """Train the head, from the last checkpoint on, and measure it on the test images.
 
     Args:
@@ -39,24 +37,54 @@ def train_on_features(directory: TrainDir, found: Plan, info: RunInfo) -> tuple[
 
     Raises:
         DataError: A split has no image left.
-        NotFiniteError: The loss is not finite; the checkpoints are kept.
+        ConfigurationError: The loss is not finite, or a checkpoint is that of another training; all are kept.
     """
-    examples = _examples(directory, found, info)
+    examples, failed = _examples(directory, found, info)
     head, settings = _first_head(found), _settings(found)
     origin = info.origin()
-    state, best = directory.last_state(origin)
+    state, best = _last_states(directory, origin)
     if state is not None:
         log.info("going on after epoch %d", state.epoch)
     for after in train_head(head, examples[TRAIN], examples[VALIDATION], settings, state):
-        directory.save(after, origin)
+        directory.save(after.epoch, after.best, after.to_bytes(origin))
         state = after
         best = after if after.best == after.epoch else best
     assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
     head.load_state_dict(best.head)
-    return _model_bytes(found, info, head), _metrics(directory, found, head, examples, state), state.curves
+    metrics = _metrics(found, head, examples, state) | {"n_images": info.images, "n_failed": failed}
+    return _model_bytes(found, head), metrics, state.curves
 
 
-def _settings(found: Plan) -> Settings:
+def _last_states(directory: TrainDir, origin: str) -> tuple[State | None, State | None]:
+    """The latest state and the best one; None twice where no checkpoint has both."""
+    for epoch in directory.epochs():
+        state = _state(directory, epoch, origin)
+        best = _state(directory, state.best, origin) if state else None
+        if state and best:
+            return state, best
+    return None, None
+
+
+def _state(directory: TrainDir, epoch: int, origin: str) -> State | None:
+    """The state of a checkpoint, if it is there and whole.
+
+    Raises:
+        ConfigurationError: It belongs to another training.
+    """
+    data = directory.checkpoint(epoch)
+    if data is None:
+        return None
+    try:
+        found, state = State.of_bytes(data)
+    except ValueError as error:
+        directory.set_aside(epoch, str(error))
+        return None
+    if found != origin:
+        raise ConfigurationError(f"{directory}: the checkpoint of epoch {epoch} is of another training; remove it")
+    return state
+
+
+def _settings(found: Inputs) -> Settings:
     optimizer = found.config.optimizer
     return Settings(
         epochs=optimizer.epochs,
@@ -69,22 +97,24 @@ def _settings(found: Plan) -> Settings:
     )
 
 
-def _first_head(found: Plan) -> nn.Module:
+def _first_head(found: Inputs) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(found.config.seed)
+        torch.manual_seed(seed_of(found.config.seed, 0))
         return make_head(found.config.model.head, found.shape)
 
 
-def _examples(directory: TrainDir, found: Plan, info: RunInfo) -> dict[str, Examples]:
-    """The features and targets of each split."""
+def _examples(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[dict[str, Examples], int]:
+    """The features and targets of each split, and the number of images that failed."""
     ids, splits, labels = read_splits(directory)
     pooled = found.config.model.head == "gap"  # It sees their mean alone, a share of the memory.
     features: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
     rows: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-    for of_part, values in directory.features(info, len(cut_into_shards(info.images, info.shard_size))):
+    failed = 0
+    for of_part, values, missing in directory.features(info):
+        failed += missing
         at = np.searchsorted(ids, of_part)
         # As the trunk gives them: means over another layout differ in the last bit.
-        tensors = torch.from_numpy(values.copy()).to(memory_format=torch.channels_last)
+        tensors = torch.tensor(values).to(memory_format=torch.channels_last)
         tensors = nn.functional.adaptive_avg_pool2d(tensors, 1) if pooled else tensors
         for name in SPLITS:
             own = splits[at] == name
@@ -95,18 +125,24 @@ def _examples(directory: TrainDir, found: Plan, info: RunInfo) -> dict[str, Exam
         places = np.concatenate(rows[name]).tolist()
         if not places:
             raise DataError(f"data: no image of the {name} split can be used: {directory.where('errors')} says why")
-        examples[name] = Examples(torch.cat(features[name]), _targets([labels[at] for at in places], found))
-    return examples
+        targets = _targets([labels[at] for at in places], found)
+        if name == TRAIN and (bare := (targets.sum(0) == 0).nonzero().flatten().tolist()):
+            raise DataError(
+                f"data: no image to train on that could be read shows {found.classes[bare[0]].name}: "
+                f"{directory.where('errors')} says why"
+            )
+        examples[name] = Examples(torch.cat(features.pop(name)), targets)
+    return examples, failed
 
 
-def _targets(shown: list[list[int]], found: Plan) -> Tensor:
+def _targets(shown: list[list[int]], found: Inputs) -> Tensor:
     targets = torch.zeros(len(shown), len(found.classes))
     for row, classes in enumerate(shown):
         targets[row, classes[:1] if found.exclusive else classes] = 1.0
     return targets
 
 
-def _model_bytes(found: Plan, info: RunInfo, head: nn.Module) -> bytes:
+def _model_bytes(found: Inputs, head: nn.Module) -> bytes:
     """The trunk and the head as one file."""
     from stages.classify.sources import load_network
 
@@ -120,20 +156,20 @@ def _model_bytes(found: Plan, info: RunInfo, head: nn.Module) -> bytes:
         classes=tuple(found.classes),
         outputs="softmax" if found.exclusive else "sigmoid",
         preprocess=found.preprocess,
+        fit=model.fit,
         trained_on={
             "format": data.format,
             "images": found.counts,
-            "manifest_sha256": info.manifest_sha256,
+            "images_sha256": found.images_sha256,
             "trunk_sha256": found.weights_sha256,
-            "config_hash": info.config_hash,
+            "optimizer": found.config.optimizer.model_dump(),
+            "seed": found.config.seed,
         },
     )
     return to_bytes(description, Headed(trunk, head))
 
 
-def _metrics(
-    directory: TrainDir, found: Plan, head: nn.Module, examples: dict[str, Examples], state: State
-) -> dict[str, Any]:
+def _metrics(found: Inputs, head: nn.Module, examples: dict[str, Examples], state: State) -> dict[str, Any]:
     """The scores on the test images, and where they come from."""
     test = examples[TEST]
     order = logits_of(head, test.features).argsort(1, descending=True)
@@ -142,15 +178,13 @@ def _metrics(
     classification = {"top1": proportion(int(right[:, 0].sum()), count, seed)}
     if len(found.classes) > TOP:
         classification["top5"] = proportion(int(right[:, :TOP].any(1).sum()), count, seed)
-    common = Counter(examples[TRAIN].targets.argmax(1).tolist()).most_common(1)[0][0]
+    common = int(examples[TRAIN].targets.sum(0).argmax())
     guessed = proportion(int(test.targets[:, common].sum()), count, seed)
     names = {metric: state.value(state.best, VALIDATION, metric) for metric in ("loss", "accuracy")}
     return {
         "schema": 1,
         "protocol": "",
         "protocol_fingerprint": "",
-        "n_images": sum(found.counts.values()),
-        "n_failed": directory.failed(),
         "classification": classification,
         "methods": {},
         "baselines": {"most_frequent_class": {"top1": guessed}},

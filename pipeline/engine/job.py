@@ -18,14 +18,12 @@ from pipeline.store.directory import Directory
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import FAITHFULNESS, MACHINE, error_table, prediction_table
-from stages.batch import Batch, ImageError, concat, length, take
+from stages.batch import Batch, Failure, ImageError, concat, length, take
 from stages.evaluate.faithfulness import counts as faithfulness
 from stages.evaluate.metrics import counts as metrics
 
 Culprits = Mapping[int, ImageError]
 """Images to leave out, by id, and why."""
-Failure = tuple[int, str, ImageError]
-"""An image that failed: its id, its uri and why."""
 
 
 @dataclass(frozen=True)

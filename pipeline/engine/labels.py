@@ -13,6 +13,7 @@ from pipeline.config.sections import Config
 from pipeline.store.manifest import relabel
 from stages.classes import ClassInfo, shown
 from stages.classify.match_classes import Match, match_classes
+from stages.classify.sources.architecture import architecture_of
 from stages.errors import DataError
 from stages.explain.targets import LABELS, of_labels, of_predictions
 from stages.ingest.records import Dataset, ImageRecord
@@ -73,12 +74,13 @@ def _missing(dataset: Dataset, after: list[ImageRecord], match: Match, config: C
         f"data.class_map={{{word}: [NAME, ...]}} or a file of such lines "
         f"(names: wsl-pipeline list classes {shlex.quote(spec)}), "
         "or train a head on your classes, "
-        f"{shlex.join(['wsl-pipeline', 'train', 'head', *_data(config), f'model.spec={spec}'])}, and name its model.pt"
+        f"{shlex.join(['wsl-pipeline', 'train', 'head', *_inputs(config)])}, and name its model.pt"
     )
 
 
-def _data(config: Config) -> list[str]:
-    """The overrides that name a run's images for a training."""
-    data = config.data
+def _inputs(config: Config) -> list[str]:
+    """The overrides that name a run's images, and its network where a head fits on that, for a training."""
+    data, spec = config.data, config.model.spec
     kind = [] if data.format == "imagefolder" else [f"data.format={data.format}"]
-    return [*kind, *([f"data.root={data.root}"] if data.root else [])]
+    root = [f"data.root={data.root}"] if data.root else []
+    return [*kind, *root, *([f"model.spec={spec}"] if architecture_of(spec) else [])]

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.engine.allocator import keep_memory
 from pipeline.engine.gpu import noticing_loss
-from stages.batch import Answer, Batch, ImageError, Resources, Stage, concat, length, ragged, take
+from stages.batch import Answer, Batch, Failure, Resources, Stage, concat, length, ragged, take
 from stages.errors import OutOfMemoryError, is_out_of_memory
 
 MANIFEST_COLUMNS = ("image_id", "uri", "label", "width", "height", "boxes", "masks", "ignore", "others")
@@ -67,7 +67,7 @@ class Outcome:
     """
 
     rows: Batch
-    errors: list[tuple[int, str, ImageError]] = field(default_factory=list)
+    errors: list[Failure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
 
@@ -207,11 +207,11 @@ def check_batch(rows: Batch, source: str) -> None:
         raise ValueError(f"{source} gave no batch, which is arrays of one length: {listed}")
 
 
-def _taken_out(answer: Answer) -> tuple[Batch, list[tuple[int, str, ImageError]]]:
+def _taken_out(answer: Answer) -> tuple[Batch, list[Failure]]:
     """The rows of the remaining images, and the first error of each of the others."""
     if not answer.errors:
         return answer.rows, []
-    rows, first = answer.rows, dict[int, tuple[int, str, ImageError]]()
+    rows, first = answer.rows, dict[int, Failure]()
     for row, error in sorted(answer.errors.items()):
         image = int(rows["image_id"][row])
         first.setdefault(image, (image, str(rows["uri"][row]), error))

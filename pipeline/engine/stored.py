@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.recipe import FullRecipe
-from pipeline.engine.job import Failure, RunJob
+from pipeline.engine.job import RunJob
 from pipeline.store.manifest import Shard, read_shard
 from pipeline.store.rundir import RunDir
 from pipeline.store.tables import BY_SCALE, FAITHFULNESS, FOREGROUND, MACHINE, unpacked, unpacked_maps
-from stages.batch import Batch, ragged, take
+from stages.batch import Batch, Failure, ragged, take
 from stages.explain.remade import Rules, Stored, remade
 from stages.explain.several_scales import divided
 from stages.ingest.geometry import fit_transforms

@@ -5,47 +5,42 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-
-import numpy as np
 
 from pipeline.config.history import config_hash
 from pipeline.config.load import config_text
 from pipeline.config.training import TrainConfig
 from pipeline.engine.prepare import versions
+from pipeline.engine.training_images import digest_of, images_of
 from pipeline.store.directory import MANIFEST_FILE
 from pipeline.store.info import SCHEMA, Pixels, RunInfo
-from pipeline.store.manifest import select, shard_length
+from pipeline.store.manifest import shard_length
 from pipeline.store.training import TrainDir, manifest_bytes
-from stages.classes import ClassInfo, comparable
-from stages.classify.architectures.headed import HeadShape
+from stages.classes import ClassInfo
+from stages.classify.architectures.head_shape import HeadShape
 from stages.classify.network import Preprocess
-from stages.errors import ConfigurationError, DataError
-from stages.formats import read_dataset
-from stages.formats.table import defaults
+from stages.classify.sources.architecture import architecture_of
+from stages.errors import ConfigurationError
 from stages.ingest.depth import find_levels
 from stages.ingest.levels import Levels
-from stages.ingest.records import Dataset, ImageRecord
-from stages.ingest.sizes import fill_sizes
-from stages.ingest.uris import read_file
-from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION, deal_out, leaked
+from stages.ingest.records import ImageRecord
+from stages.train.splits import SPLITS
 
 log = logging.getLogger("wsl_pipeline")
 
 MOST_PER_PART = 256
 """Most images whose features are stored together: 64 MB where an image has 7 x 7 x 1280 of them."""
-_TOLD = 5
 
 
 @dataclass(frozen=True)
-class Plan:
+class Inputs:
     """Inputs of a training.
 
     Attributes:
         config: Its configuration.
         records: The images, labelled by class.
         splits: Name of the split of each.
+        images_sha256: Digest of their contents and splits, wherever they lie.
         classes: The classes, in the order of the outputs.
         exclusive: Whether every image shows one class.
         arch: Architecture of the trunk.
@@ -60,6 +55,7 @@ class Plan:
     config: TrainConfig
     records: list[ImageRecord]
     splits: list[str]
+    images_sha256: str
     classes: list[ClassInfo]
     exclusive: bool
     arch: str
@@ -71,18 +67,13 @@ class Plan:
     notes: list[str]
 
     @property
-    def size(self) -> int:
-        """Side of the trunk's input in pixels."""
-        return self.preprocess.size
-
-    @property
     def counts(self) -> dict[str, int]:
         """Number of images by split."""
         found = Counter(self.splits)
         return {name: found[name] for name in SPLITS}
 
 
-def survey(config: TrainConfig, levels: Levels | None = None) -> Plan:
+def survey(config: TrainConfig, levels: Levels | None = None) -> Inputs:
     """Read the annotations, deal out the images and load the trunk; nothing is written.
 
     Args:
@@ -92,23 +83,39 @@ def survey(config: TrainConfig, levels: Levels | None = None) -> Plan:
     Raises:
         UserError: Something is missing or does not fit.
     """
-    records, splits, classes, notes = _images(config)
+    images = images_of(config)
+    notes = list(images.notes)
     if levels is None:
         depth = config.data.depth
-        levels, lines = find_levels(records, None if depth == "auto" else depth)
+        levels, lines = find_levels(images.records, None if depth == "auto" else depth)
         notes += [f"data.depth: {line}" for line in lines]
-    several = any(len(record.shown) > 1 for record in records)
-    exclusive = config.model.outputs == "softmax" or (config.model.outputs == "auto" and not several)
-    if exclusive and several:
+    if images.exclusive and any(len(record.shown) > 1 for record in images.records):
         notes.append("some images show several classes: only the first counts; model.outputs=sigmoid learns all")
-    arch = _architecture(config.model.spec)
-    layer, preprocess, digest, shape = _trunk(config, len(classes))
-    return Plan(
-        *(config, records, splits, classes, exclusive, arch, layer, preprocess, digest, shape, levels, notes),
+    arch = architecture_of(config.model.spec)
+    if arch is None:
+        raise ConfigurationError(
+            f"model.spec: a trained model names the network that it was built from, and {config.model.spec} is known "
+            "here alone; take torchvision:NAME@WEIGHTS, timm:NAME, lite0 to lite2, or file:PATH?arch=NAME"
+        )
+    layer, preprocess, digest, shape = _trunk(config, len(images.classes))
+    return Inputs(
+        config=config,
+        records=images.records,
+        splits=images.splits,
+        images_sha256=digest_of(images),
+        classes=images.classes,
+        exclusive=images.exclusive,
+        arch=arch,
+        layer=layer,
+        preprocess=preprocess,
+        weights_sha256=digest,
+        shape=shape,
+        levels=levels,
+        notes=notes,
     )
 
 
-def examine(directory: TrainDir, found: Plan) -> tuple[RunInfo, bytes | None]:
+def examine(directory: TrainDir, found: Inputs) -> tuple[RunInfo, bytes | None]:
     """The ``run.json`` of a training, and the bytes of its manifest where it was not begun yet; nothing is written.
 
     Raises:
@@ -130,7 +137,7 @@ def examine(directory: TrainDir, found: Plan) -> tuple[RunInfo, bytes | None]:
     return info, None
 
 
-def begin(directory: TrainDir, found: Plan, info: RunInfo, manifest: bytes) -> None:
+def begin(directory: TrainDir, found: Inputs, info: RunInfo, manifest: bytes) -> None:
     """Write the files that a training needs before its first features; the manifest last."""
     for note in found.notes:
         log.warning("%s", note)
@@ -140,10 +147,11 @@ def begin(directory: TrainDir, found: Plan, info: RunInfo, manifest: bytes) -> N
     directory.write(MANIFEST_FILE, manifest)
 
 
-def _first_info(found: Plan, digest: str) -> RunInfo:
+def _first_info(found: Inputs, digest: str) -> RunInfo:
     runtime = found.config.runtime
     return RunInfo(
         schema=SCHEMA,
+        of=TrainDir.of,
         config_hash=config_hash(found.config),
         manifest_sha256=digest,
         weights_sha256=found.weights_sha256,
@@ -154,159 +162,11 @@ def _first_info(found: Plan, digest: str) -> RunInfo:
         shard_size=min(shard_length(len(found.records), runtime.shard_size), MOST_PER_PART),
         precision=runtime.precision,
         layer=found.layer,
+        outputs="softmax" if found.exclusive else "sigmoid",
         preprocess=Pixels(**asdict(found.preprocess)),
         levels=dict(found.levels),
         notes=found.notes,
         versions=versions(),
-    )
-
-
-def _images(config: TrainConfig) -> tuple[list[ImageRecord], list[str], list[ClassInfo], list[str]]:
-    """The labelled images with their splits, the classes, and notes."""
-    data, seed = config.data, config.seed
-    named = {name: part for name, part in _parts(config).items() if isinstance(part, str)}
-    shares = {name: part for name, part in _parts(config).items() if not isinstance(part, str)}
-    first = _read(config, data.split)
-    classes, notes = list(first.classes), list(first.notes)
-    if not classes:
-        raise DataError("data: its images have no labels, and a head learns from them")
-    if len(classes) < 2:
-        raise DataError(f"data: all images are of one class, {classes[0].name}; a head tells several apart")
-    own = select(first.records, data.sample, data.limit, seed)
-    records, splits = own, [""] * len(own)
-    for name, split in named.items():
-        other = _read(config, split)
-        notes += [f"{name}: {note}" for note in other.notes]
-        found = _in_order_of(classes, other, name, split)
-        records = records + select(found, data.sample, data.limit, seed)
-        splits += [name] * (len(records) - len(splits))
-    without = [row for row, record in enumerate(records) if record.label < 0]
-    if without:
-        notes.append(f"{len(without):,} of {len(records):,} images have no label: left out")
-        kept = [row for row, record in enumerate(records) if record.label >= 0]
-        records, splits = [records[row] for row in kept], [splits[row] for row in kept]
-    if len({record.image_id for record in records}) < len(records):
-        records = [replace(record, image_id=number) for number, record in enumerate(records, start=1)]
-    contents = _contents(records)
-    dealt = [row for row, split in enumerate(splits) if not split]
-    labels = np.array([records[row].label for row in dealt])
-    for row, split in zip(dealt, deal_out(labels, [contents[row] for row in dealt], shares, seed), strict=True):
-        splits[row] = split
-    notes += _contradictions(records, contents, classes)
-    if out := leaked(splits, contents):
-        example = f"{records[out[0]].file_name} of {splits[out[0]]}"
-        notes.append(f"{len(out):,} images are in a later split as well: left out, such as {example}")
-        kept = sorted(set(range(len(records))) - set(out))
-        records, splits = [records[row] for row in kept], [splits[row] for row in kept]
-    _check_counts(records, splits, classes, config)
-    order = np.argsort([record.image_id for record in records], kind="stable").tolist()
-    return [records[row] for row in order], [splits[row] for row in order], classes, notes
-
-
-def _parts(config: TrainConfig) -> dict[str, float | str]:
-    return {VALIDATION: config.data.validation, TEST: config.data.test}
-
-
-def _read(config: TrainConfig, split: str) -> Dataset:
-    """The images of a split with their sizes, which are then displayed ones.
-
-    Where images are not divided into splits, all of them are those of ``train``.
-    """
-    data = config.data
-    own = defaults(data.format)
-    options = data.options | ({"split": split} if "split" in own else {})
-    try:
-        found = read_dataset(data.format, data.root, data.annotation_limit, **options)
-    except ConfigurationError as error:
-        if error.about != "split" or split != TRAIN:
-            raise
-        try:
-            found = read_dataset(data.format, data.root, data.annotation_limit, **options | {"split": own["split"]})
-        except ConfigurationError:
-            raise error from None
-    return fill_sizes(found)
-
-
-def _in_order_of(classes: list[ClassInfo], other: Dataset, name: str, split: str) -> list[ImageRecord]:
-    """The images of another split, labelled by the classes of the training split."""
-    places = {comparable(one.name): at for at, one in enumerate(classes)}
-    known = np.array([places.get(comparable(one.name), -1) for one in other.classes] + [-1], np.int32)
-    strange = [one.name for one, at in zip(other.classes, known.tolist(), strict=False) if at < 0]
-    if strange:
-        raise DataError(f"data.{name}: {split} has classes that are not trained: {', '.join(strange[:_TOLD])}")
-    return [
-        replace(
-            record,
-            label=int(known[record.label]),
-            labels=tuple(known[list(record.labels)].tolist()),
-            box_labels=known[record.box_labels],
-        )
-        for record in other.records
-    ]
-
-
-def _contents(records: list[ImageRecord]) -> list[str]:
-    """SHA-256 of each image's file; its uri where it cannot be read, which costs that image later."""
-
-    def content(record: ImageRecord) -> str:
-        try:
-            return hashlib.sha256(read_file(record.uri)).hexdigest()
-        except OSError:
-            return record.uri
-
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(content, records))
-
-
-def _contradictions(records: list[ImageRecord], contents: list[str], classes: list[ClassInfo]) -> list[str]:
-    """A note where one picture stands under several classes."""
-    labels: dict[str, dict[int, str]] = {}
-    for record, content in zip(records, contents, strict=True):
-        labels.setdefault(content, {}).setdefault(record.label, record.file_name)
-    odd = [found for found in labels.values() if len(found) > 1]
-    if not odd:
-        return []
-    example = " and ".join(f"{name} ({classes[label].name})" for label, name in odd[0].items())
-    return [f"{len(odd):,} pictures stand under several classes, such as {example}"]
-
-
-def _check_counts(records: list[ImageRecord], splits: list[str], classes: list[ClassInfo], config: TrainConfig) -> None:
-    """Check that every class can be learnt, and that something is left to decide and to measure by.
-
-    Raises:
-        DataError: A class has no image to train on, or a split has none.
-    """
-    trained = Counter(record.label for record, split in zip(records, splits, strict=True) if split == TRAIN)
-    bare = [one.name for at, one in enumerate(classes) if not trained[at]]
-    if bare:
-        more = f" and {len(bare) - _TOLD} more" if len(bare) > _TOLD else ""
-        raise DataError(f"data: no image to train on shows {', '.join(bare[:_TOLD])}{more}; add some, or leave it out")
-    for name in (VALIDATION, TEST):
-        if name not in splits:
-            raise DataError(
-                f"data.{name}: {_parts(config)[name]} leaves no image; every class needs one for training, and one more"
-            )
-
-
-def _architecture(spec: str) -> str:
-    """The name by which a trained file can say how its trunk is built.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    library, _, rest = spec.partition(":")
-    if library in ("torchvision", "timm"):
-        return f"{library}:{rest.partition('@')[0]}"
-    if library.startswith("lite"):
-        return library
-    if library == "file":
-        from stages.classify.sources.file_spec import parse
-
-        if arch := parse(rest).architecture:
-            return arch
-    raise ConfigurationError(
-        f"model.spec: a trained model names the network that it was built from, and {spec} is known here alone; take "
-        "torchvision:NAME@WEIGHTS, timm:NAME, lite0 to lite2, or file:PATH?arch=NAME"
     )
 
 
@@ -326,8 +186,12 @@ def _trunk(config: TrainConfig, classes: int) -> tuple[str, Preprocess, str, Hea
     size = model.size or network.preprocess.size
     layer = network.resolve_layer(model.layer, size)
     trunk = trunk_of(network.module, layer)
-    with torch.inference_mode():
-        maps = trunk(torch.zeros(2, 3, size, size))[MAPS]
+    try:
+        with torch.inference_mode():
+            maps = trunk(torch.zeros(2, 3, size, size))[MAPS]
+    except Exception as error:  # A network may raise anything.
+        message = f"{model.spec} fails on images of {size} pixels: {type(error).__name__}: {error}"
+        raise ConfigurationError(f"model.spec: {' '.join(message.split())}") from None
     if not isinstance(maps, torch.Tensor) or maps.ndim != 4 or min(maps.shape[2:]) < 2:
         raise ConfigurationError(f"model.layer: {layer} gives no map (N, K, h, w); name a convolutional layer")
     if maps.shape[2] != maps.shape[3]:

@@ -28,7 +28,7 @@ def runs_and_overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:
     return [one for one in given if not _OVERRIDE.match(one)], overrides
 
 
-def with_options(overrides: list[str] | None, executor: str | None, limit: int | None) -> list[str]:
+def with_options(overrides: list[str] | None, executor: str | None, limit: int | None = None) -> list[str]:
     """The overrides, including those given as options."""
     changes = list(overrides or [])
     changes += [f"runtime.executor={executor}"] if executor else []

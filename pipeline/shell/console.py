@@ -130,8 +130,14 @@ def end_with_failures(metrics: dict[str, Any], most: float, out: str) -> None:
         raise typer.Exit(4)
 
 
-def show_training(metrics: dict[str, Any], out: str) -> None:
-    """Print what a training has come to, and how its network is used."""
+def show_training(metrics: dict[str, Any], out: str, fit: str) -> None:
+    """Print what a training has come to, and how its network is used.
+
+    Args:
+        metrics: The content of ``metrics.json``.
+        out: The training's directory.
+        fit: How its images were made square.
+    """
     training, images = metrics["training"], metrics["training"]["images"]
     console.print(
         f"{images['train']} images, {metrics['n_failed']} failed; best after {training['best_epoch']} of "
@@ -142,7 +148,8 @@ def show_training(metrics: dict[str, Any], out: str) -> None:
     guess = metrics["baselines"]["most_frequent_class"]["top1"]
     console.print(f"always the most frequent class  {_cell(guess)}")
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)
-    console.print(f"use it: wsl-pipeline run NAME model.spec={join(out, 'model.pt')}", soft_wrap=True)
+    square = "" if fit == "squash" else f" model.fit={fit}"
+    console.print(f"use it: wsl-pipeline run NAME model.spec={join(out, 'model.pt')}{square}", soft_wrap=True)
 
 
 def show_variants(results: list[dict[str, Any]]) -> None:

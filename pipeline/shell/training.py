@@ -36,7 +36,7 @@ def named(
         str | None, typer.Option(help="Directory, a path or s3://BUCKET/NAME; default runs/train-NAME-HASH.")
     ] = None,
     executor: Annotated[str | None, typer.Option(help="ray or inline.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first images by id of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only about this many images of a split.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no result.")] = False,
@@ -48,7 +48,9 @@ def named(
     from pipeline.shell.console import end_with_failures, show_training, watching
     from pipeline.shell.output import keep_stdout, print_table
 
-    stem, config = load_training(name, with_options(overrides, executor, limit))
+    stem, config = load_training(
+        name, with_options(overrides, executor) + ([f"data.sample={limit}"] if limit is not None else [])
+    )
     out = out or default_directory(stem, config)
     if dry_run:
         return print_table(preview(config, out) | {"directory": out}, as_json)
@@ -58,7 +60,7 @@ def named(
     if as_json:
         print(json.dumps(metrics | {"run_dir": out}), file=answer, flush=True)
     if not quiet:
-        show_training(metrics, out)
+        show_training(metrics, out, config.model.fit)
     end_with_failures(metrics, config.runtime.max_failures, out)
 
 

@@ -35,6 +35,8 @@ class Directory(Files, Generic[Kind]):
 
     kind: type[Kind]
     """What is configured."""
+    of: ClassVar[str]
+    """What it holds, in a word, as ``run.json`` has it."""
     folders: ClassVar[tuple[str, ...]]
     """Folders that are made at once."""
     own: ClassVar[frozenset[str]] = frozenset({"config.yaml", "run.json", ".lock", CLAIMS})
@@ -125,11 +127,12 @@ class Directory(Files, Generic[Kind]):
 
         Raises:
             DataError: No run was begun there.
-            ConfigurationError: It is damaged, or has keys that this version does not know.
+            ConfigurationError: It is damaged, has keys that this version does not know, or is of something else.
         """
         content = self.read("config.yaml")
+        info = self.info() if self.begun else None
         config = stored_config(self.kind, content, self.where("config.yaml"))
-        expected = self.info().config_sha256 if self.begun else ""
+        expected = info.config_sha256 if info else ""
         if expected and hashlib.sha256(content).hexdigest() != expected:
             raise ConfigurationError(
                 f"{self.where('config.yaml')} was changed after the run was begun; restore it or choose another --out"
@@ -151,6 +154,8 @@ class Directory(Files, Generic[Kind]):
                 f"{self.where('run.json')} is damaged ({key}: {error.errors()[0]['msg']}); "
                 "restore it or choose another --out"
             ) from None
+        if info.of != self.of:
+            raise ConfigurationError(f"{self} holds a {info.of}, not a {self.of}")
         if info.schema_number > SCHEMA:
             raise DataError(f"{self.where('run.json')}: a later version wrote it; use that version")
         return info

@@ -63,6 +63,8 @@ class RunInfo(_Part):
     """The content of ``run.json``, the only file of a run, besides its logs, with times and rates."""
 
     schema_number: int = Field(default=1, alias="schema")
+    of: str = "run"
+    """What the directory is of: ``run`` or ``training``."""
     images: int = Field(ge=0)
     """Number of rows of the manifest."""
     counts_form: int = 1

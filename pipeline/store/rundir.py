@@ -34,6 +34,7 @@ class RunDir(Directory[Config]):
     """The files of one run: its manifest, configuration and progress, and a part for every finished shard."""
 
     kind = Config
+    of = "run"
     folders = ("predictions", "errors", "coco", "report")
     own = Directory.own | {"fit"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.store.schema import BOX, ERRORS, PREDICTIONS
-from stages.batch import Batch, ImageError
+from stages.batch import Batch, Failure
 
 COUNTS_FORM = 5
 """Version of a part: of its seal and of the counts in its metadata. A change does not affect complete runs, whose
@@ -126,7 +126,7 @@ def with_ratings(table: pa.Table, columns: list[str]) -> pa.Table:
     return table.select(columns)
 
 
-def error_table(errors: list[tuple[int, str, ImageError]]) -> pa.Table:
+def error_table(errors: list[Failure]) -> pa.Table:
     """The images of a shard that ended without predictions, as the stored table."""
     return pa.table(
         {

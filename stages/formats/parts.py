@@ -21,6 +21,10 @@ _PART = re.compile(rf"(?:(.+)[_.-])?({'|'.join(_KIND_OF)})(?:[_-]?set)?\d*(?:[_.
 _CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpegimages", "data", "dataset"))
 
 
+class UndividedError(ConfigurationError):
+    """A part is asked for, and the dataset is not divided into parts."""
+
+
 def parts_among(folders: Iterable[str]) -> dict[str, str]:
     """The folders that are parts of one dataset, each with its kind: ``val``, ``test`` or ``train``.
 
@@ -63,7 +67,7 @@ def candidates(root: str, folders: list[str], split: str) -> list[str]:
         Names of folders; empty where there are no parts and the default asked for one.
 
     Raises:
-        ConfigurationError: There is no such part.
+        ConfigurationError: There is no such part; an :class:`UndividedError` where there are none at all.
     """
     if split in folders:
         return [split]
@@ -72,8 +76,10 @@ def candidates(root: str, folders: list[str], split: str) -> list[str]:
     named = [name for name, kind in kinds.items() if kind == _KIND_OF.get(split.lower())]
     if named or split == "val":
         return named[:1] or sorted(kinds, key=lambda name: order.index(kinds[name]))
-    listed = f"it has {', '.join(kinds)}" if kinds else "it is not divided into parts, so leave this key out"
-    raise ConfigurationError(f"{root} has no part {split!r}; {listed}", about="split")
+    if not kinds:
+        message = f"{root} has no part {split!r}; it is not divided into parts, so leave this key out"
+        raise UndividedError(message, about="split")
+    raise ConfigurationError(f"{root} has no part {split!r}; it has {', '.join(kinds)}", about="split")
 
 
 def unwrapped(names: list[str], prefix: str, split: str) -> str:

@@ -7,6 +7,7 @@ the seed and the number of the epoch.
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import math
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,7 @@ from stages.train.splits import TRAIN, VALIDATION
 THREADS = 2
 """Threads of the training: sums, and so weights, depend on their number."""
 _EVALUATED = 256
+_DIGEST = hashlib.sha256().digest_size
 
 Curve = tuple[int, str, str, float, float]
 """A value of a curve: epoch, from 1 on, split, metric, value, and the seconds of the pass."""
@@ -88,14 +91,15 @@ class State:
     curves: list[Curve] = field(default_factory=list)
 
     def to_bytes(self, origin: str) -> bytes:
-        """The state as a file that PyTorch reads with ``weights_only``.
+        """The state as a file: a SHA-256, and behind it what PyTorch reads with ``weights_only``.
 
         Args:
             origin: What tells this training from others.
         """
         sink = io.BytesIO()
         torch.save({"origin": origin, **self.__dict__, "curves": [list(one) for one in self.curves]}, sink)
-        return sink.getvalue()
+        data = sink.getvalue()
+        return hashlib.sha256(data).digest() + data
 
     @classmethod
     def of_bytes(cls, data: bytes) -> tuple[str, State]:
@@ -104,6 +108,9 @@ class State:
         Raises:
             ValueError: It is damaged.
         """
+        digest, data = data[:_DIGEST], data[_DIGEST:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError("its bytes are not those that were written")
         try:
             content = torch.load(io.BytesIO(data), weights_only=True)
             origin = str(content.pop("origin"))
@@ -115,10 +122,6 @@ class State:
     def value(self, epoch: int, split: str, metric: str) -> float:
         """A value of a curve."""
         return next(value for *key, value, _ in self.curves if key == [epoch, split, metric])
-
-
-class NotFiniteError(ConfigurationError):
-    """The loss is no number any more; the message says at which step."""
 
 
 def train_head(
@@ -139,7 +142,7 @@ def train_head(
         The state after each epoch; that of the epoch ``best`` is the result.
 
     Raises:
-        NotFiniteError: The loss is not finite.
+        ConfigurationError: The loss is not finite; the message names the step.
     """
     optimizer = torch.optim.AdamW(
         head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, foreach=False
@@ -178,7 +181,7 @@ def logits_of(head: nn.Module, features: Tensor) -> Tensor:
     """Logits (n, C) of features, with the head in eval mode."""
     head.eval()
     whole = features.contiguous(memory_format=torch.channels_last)  # As in the network, to the last bit.
-    with torch.inference_mode():
+    with _threads(THREADS), torch.inference_mode():
         return torch.cat([head(part) for part in torch.split(whole, _EVALUATED)])
 
 
@@ -187,7 +190,7 @@ def _pass(head: nn.Module, optimizer: torch.optim.Optimizer, train: Examples, se
     head.train()
     total, steps = 0.0, 0
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed * 100_003 + epoch)
+        torch.manual_seed(seed_of(settings.seed, epoch))
         for rows in torch.split(torch.randperm(len(train)), settings.batch_size):
             loss = _loss(head(train.features[rows]), train.targets[rows], settings.exclusive)
             steps += 1
@@ -200,9 +203,15 @@ def _pass(head: nn.Module, optimizer: torch.optim.Optimizer, train: Examples, se
     return total / steps
 
 
-def _not_finite(epoch: int, where: str) -> NotFiniteError:
+def seed_of(seed: int, epoch: int) -> int:
+    """A seed for PyTorch, of 63 bits, for each epoch of a training; 0 stands for its beginning."""
+    drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    return int(drawn) >> 1
+
+
+def _not_finite(epoch: int, where: str) -> ConfigurationError:
     message = f"the loss is not finite in epoch {epoch}, {where}; choose a lower one"
-    return NotFiniteError(message, about="learning_rate")
+    return ConfigurationError(message, about="learning_rate")
 
 
 def _loss(logits: Tensor, targets: Tensor, exclusive: bool) -> Tensor:

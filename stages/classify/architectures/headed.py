@@ -7,10 +7,10 @@ linear layer, with or without a convolution in front, global maximum pooling, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
+from stages.classify.architectures.head_shape import HeadShape
 from stages.classify.architectures.lite import SameConv2d
 from stages.errors import ConfigurationError
 
@@ -18,25 +18,6 @@ MAPS = "maps"
 """Name of the layer of :class:`Headed` whose output is the trunk's."""
 HIDDEN = 64
 """Units of the hidden layer of the fully connected heads."""
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """What a head is made for.
-
-    Attributes:
-        inputs: Channels K of the maps.
-        side: Height and width of the maps; matters to fully connected heads alone.
-        classes: Number of classes C.
-        channels: Channels of the convolution in front of the pooling, where there is one.
-        kernel: Its side in cells.
-    """
-
-    inputs: int
-    side: int
-    classes: int
-    channels: int
-    kernel: int
 
 
 class Headed(nn.Module):

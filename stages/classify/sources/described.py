@@ -16,14 +16,18 @@ import torch
 from torch import nn
 
 from stages.classes import ClassInfo
-from stages.classify.architectures.headed import HEADS, Headed, HeadShape, make_head, trunk_of
+from stages.classify.architectures.head_shape import HeadShape
+from stages.classify.architectures.headed import HEADS, Headed, make_head, trunk_of
 from stages.classify.checkpoints.files import read_file
 from stages.classify.network import OUTPUTS, Preprocess
+from stages.classify.weights import load_into, tensors_sha256
 from stages.errors import ConfigurationError
+from stages.ingest.geometry import FITS
 
 FORM = 1
 """Number of this form of description."""
-_KEY = "wsl"
+_KEY, _DIGEST = "wsl", "tensors_sha256"
+_LARGEST, _LARGEST_SIDE = 10**6, 1024
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Description:
         classes: The classes, in output order.
         outputs: What the outputs stand for: ``softmax`` or ``sigmoid``.
         preprocess: Preprocessing of the images.
+        fit: How images were made square, such as ``squash``.
         trained_on: Facts about the training, such as the digest of its configuration.
     """
 
@@ -48,6 +53,7 @@ class Description:
     classes: tuple[ClassInfo, ...]
     outputs: str
     preprocess: Preprocess
+    fit: str
     trained_on: Mapping[str, Any]
 
     def network(self, trunk: nn.Module) -> Headed:
@@ -75,8 +81,31 @@ def to_bytes(description: Description, module: nn.Module) -> bytes:
     plain["preprocess"] |= {name: list(plain["preprocess"][name]) for name in ("mean", "std")}
     sink = io.BytesIO()
     tensors = {name: one.detach().cpu().contiguous() for name, one in module.state_dict().items()}
-    torch.save({"state_dict": tensors, _KEY: plain}, sink)
+    torch.save({"state_dict": tensors, _KEY: plain | {_DIGEST: tensors_sha256(module)}}, sink)
     return sink.getvalue()
+
+
+def described_network(path: Path) -> tuple[Description, Headed] | None:
+    """The network in a checkpoint that describes itself, and the description; None where it does not.
+
+    Raises:
+        WeightsUnavailableError: There is no such file.
+        ConfigurationError: The file or its description is damaged, or of a later version.
+    """
+    found = description_of(path)
+    if found is None:
+        return None
+    try:
+        module = found.untrained()
+        load_into(module, path, architecture=found.arch)
+    except (ConfigurationError, RuntimeError) as error:  # Of PyTorch, on sizes that no memory has.
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} does not describe its network ({reason})", about="network") from None
+    content = read_file(path)
+    assert isinstance(content, Mapping)
+    if content[_KEY].get(_DIGEST) != tensors_sha256(module):
+        raise ConfigurationError(f"{path} is damaged: its tensors are not those that were written", about="network")
+    return found, module
 
 
 def description_of(path: Path) -> Description | None:
@@ -94,7 +123,7 @@ def description_of(path: Path) -> Description | None:
         return _parsed(plain)
     except _LaterError:
         raise ConfigurationError(f"{path} was written by a later version; use that one", about="network") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"the description in {path} is damaged ({reason})", about="network") from None
 
@@ -106,13 +135,37 @@ class _LaterError(Exception):
 def _parsed(plain: Mapping[str, Any]) -> Description:
     if int(plain["form"]) > FORM:
         raise _LaterError
-    pixels, shape = plain["preprocess"], HeadShape(**{name: int(value) for name, value in plain["shape"].items()})
-    mean, std = (tuple(map(float, pixels[name])) for name in ("mean", "std"))
-    classes = tuple(ClassInfo(str(name), wnid) for name, wnid in plain["classes"])
-    if plain["head"] not in HEADS or plain["outputs"] not in OUTPUTS or len(classes) != shape.classes:
-        raise ValueError("an unknown head or kind of outputs, or names for another number of classes")
-    if len(mean) != 3 or len(std) != 3 or not 0 < min(asdict(shape).values()) <= max(asdict(shape).values()) < 1e6:
-        raise ValueError("a number out of range")
-    preprocess = Preprocess(int(pixels["size"]), str(pixels["resample"]), float(pixels["crop_ratio"]), mean, std)
-    arch, layer, head = (str(plain[name]) for name in ("arch", "layer", "head"))
-    return Description(arch, layer, head, shape, classes, plain["outputs"], preprocess, dict(plain["trained_on"]))
+    shape = HeadShape(**{name: int(value) for name, value in plain["shape"].items()})
+    classes = tuple(ClassInfo(_text(name), wnid if wnid is None else _text(wnid)) for name, wnid in plain["classes"])
+    if not 0 < min(asdict(shape).values()) <= max(asdict(shape).values()) < _LARGEST or shape.side > _LARGEST_SIDE:
+        raise ValueError("a size of the head out of range")
+    if len({one.name for one in classes}) != shape.classes:
+        raise ValueError("names for another number of classes")
+    if plain["head"] not in HEADS or plain["outputs"] not in OUTPUTS or plain["fit"] not in FITS:
+        raise ValueError("an unknown head, kind of outputs or fit")
+    arch, layer, head = (_text(plain[name]) for name in ("arch", "layer", "head"))
+    return Description(
+        *(arch, layer, head, shape, classes, plain["outputs"], _preprocess(plain["preprocess"]), plain["fit"]),
+        trained_on=dict(plain["trained_on"]),
+    )
+
+
+def _preprocess(plain: Mapping[str, Any]) -> Preprocess:
+    size, crop = int(plain["size"]), float(plain["crop_ratio"])
+    mean, std = (tuple(map(float, plain[name])) for name in ("mean", "std"))
+    if (
+        len(mean) != 3
+        or len(std) != 3
+        or not all(0 <= one <= 1 for one in mean)
+        or not all(0 < one <= 1 for one in std)
+    ):
+        raise ValueError("a mean or std that is not of RGB from 0 to 1")
+    if not 32 <= size <= 4096 or not 0 < crop <= 1 or plain["resample"] not in ("bilinear", "bicubic"):
+        raise ValueError("a size, crop or resampling out of range")
+    return Preprocess(size, plain["resample"], crop, mean, std)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"{value!r} is no name")
+    return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.classes import imagenet_classes
 from stages.classify.network import Network
 from stages.classify.sources.class_names import read_classes
-from stages.classify.sources.described import description_of
+from stages.classify.sources.described import described_network
 from stages.classify.sources.file_spec import WRITTEN, FileSpec, parse, place
 from stages.classify.sources.untrained import check_architecture, untrained
 from stages.classify.weights import file_sha256, load_into
@@ -46,13 +46,15 @@ def load(rest: str, folder: Path) -> Network:
 
 def _described(given: FileSpec, path: Path) -> Network:
     """The network of a file that says what it is."""
-    found = description_of(path)
-    if found is None:
+    described = described_network(path)
+    if described is None:
         raise ConfigurationError(f"{WRITTEN}; found no arch, and {path} does not say what it is", about="network")
-    if given.num_classes or given.classes:
-        raise ConfigurationError(
-            f"{path} says what its classes are; leave out num_classes and classes", about="network"
-        )
-    module = found.untrained()
-    load_into(module, path, given.weights, found.arch)
-    return Network(module, found.classes, given.applied(found.preprocess), "", file_sha256(path), found.outputs)
+    found, module = described
+    if given.num_classes or given.classes or given.weights:
+        message = f"{path} says what it is; leave out num_classes, classes and weights"
+        raise ConfigurationError(message, about="network")
+    usual = found.fit == "squash"
+    notes = [] if usual else [f"the network was trained on images of model.fit={found.fit}; others need it, too"]
+    return Network(
+        *(module, found.classes, given.applied(found.preprocess), "", file_sha256(path), found.outputs), notes=notes
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -25,7 +26,7 @@ from stages.classify.sources.untrained import untrained
 from stages.classify.stage import Classify
 from stages.errors import ConfigurationError, DataError, UserError
 from stages.ingest.decode import Decode
-from stages.train.head import State, logits_of
+from stages.train.head import logits_of
 from tests.runs import wsl_here
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (210, 30, 30)}
@@ -119,7 +120,8 @@ def test_run_sees_the_maps_and_logits_of_the_training_bit_for_bit(config, tmp_pa
     classify.setup()
     uris = pq.read_table(tmp_path / "manifest.parquet", columns=["uri", "image_id", "width", "height"]).to_pylist()
     at = 0
-    for ids, features in directory.features(directory.info(), 4):
+    for ids, features, failed in directory.features(directory.info()):
+        assert failed == 0
         own, at = uris[at : at + len(ids)], at + len(ids)
         batch = {name: np.array([row[name] for row in own]) for name in ("image_id", "uri", "width", "height")}
         trace = classify(decode(batch).rows).context["trace"]
@@ -151,25 +153,29 @@ def test_wherever_it_stops_the_model_is_the_same(config, tmp_path, monkeypatch, 
     class Killed(BaseException):
         pass
 
-    times = 0
-    for name in ("commit", "save", "write_curves", "write_json"):
-        for when in ("before", "after"):
-            method = getattr(TrainDir, name)
+    written: list[str] = []
+    write = TrainDir.write
 
-            def dying(self, *arguments, method=method, when=when):
-                if when == "after":
-                    method(self, *arguments)
-                raise Killed
+    def dying(self: TrainDir, name: str, data: bytes) -> None:
+        """Die after the first writing of every file."""
+        new = name not in written
+        written.append(name)
+        write(self, name, data)
+        if new:
+            raise Killed
 
-            with monkeypatch.context() as patch, pytest.raises(Killed):
-                patch.setattr(TrainDir, name, dying)
-                train(chosen, tmp_path / "killed")
-            times += 1
+    monkeypatch.setattr(TrainDir, "write", dying)
+    while not (tmp_path / "killed" / "_SUCCESS").exists():
+        with contextlib.suppress(Killed):
+            train(chosen, tmp_path / "killed")
+    monkeypatch.undo()
     train(chosen, tmp_path / "killed")
-    assert times == 8 and (tmp_path / "killed" / "model.pt").read_bytes() == model
+    assert {"manifest.parquet", "features/part-000003.parquet", "checkpoints/epoch-0002.pt", "model.pt"} <= set(written)
+    assert (tmp_path / "killed" / "model.pt").read_bytes() == model
+    for name in ("metrics.json", "report/index.html"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-@pytest.mark.slow
 def test_damaged_checkpoints_are_set_aside_and_foreign_ones_are_named(config, tmp_path, monkeypatch, caplog):
     chosen = config("optimizer.epochs=3")
     train(chosen, tmp_path / "whole")
@@ -185,7 +191,7 @@ def test_damaged_checkpoints_are_set_aside_and_foreign_ones_are_named(config, tm
     assert other
     (tmp_path / "other" / "model.pt").unlink()
     shutil.copy(tmp_path / "whole" / "checkpoints" / "epoch-0003.pt", tmp_path / "other" / "checkpoints")
-    with pytest.raises(ConfigurationError, match=r"epoch-0003\.pt is a checkpoint of another training; remove it"):
+    with pytest.raises(ConfigurationError, match="the checkpoint of epoch 3 is of another training; remove it"):
         train(config("optimizer.epochs=3", "seed=1"), tmp_path / "other")
 
 
@@ -193,7 +199,7 @@ def test_the_last_two_checkpoints_and_the_best_are_kept(tmp_path):
     directory = TrainDir(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     for epoch in range(1, 8):
-        directory.save(State(epoch, {}, {}, best=min(epoch, 3)), "this")
+        directory.save(epoch, min(epoch, 3), b"")
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         *("epoch-0003.pt", "epoch-0006.pt", "epoch-0007.pt")
     ]
@@ -256,16 +262,23 @@ def objects(tmp_path_factory) -> list[str]:
     [
         (["data.validation=0"], "data.validation"),
         (["data.test=1.5"], "data.test"),
-        (["data.test=holdout"], "split"),
+        (["data.test=holdout"], r"data\.test: .* has no part 'holdout'"),
         (["model.spec=digits-cnn"], "digits-cnn is known here alone"),
         (["model.spec=lite9"], "unknown source 'lite9'"),
         (["model.layer=layer9"], "model.layer: the network has no layer 'layer9'"),
         (["model.layer=fc"], "gives no map"),
         (["model.head=brain"], "model.head"),
-        (["data.class_map={red: [1]}"], r"data\.class_map: a head learns the dataset's own classes"),
+        (["data.class_map={red: [1]}"], r"data\.class_map: "),
+        (["data.test=0.6", "data.validation=0.4"], "leave nothing to train on"),
+        (["data.test=train"], "name one split twice"),
+        (["data.test=val"], "data.test: val is all that is trained on"),
+        (["data.test=nan"], r"data\.test: .* has no part 'nan'"),
+        (["data.format=photos", "data.root=null", "data.test=holdout"], r"data\.test: photos has no splits"),
+        (["optimizer.learning_rate=.inf"], r"optimizer\.learning_rate"),
+        (["model.channels=100000"], r"model\.channels"),
+        (["runtime.device=cuda"], r"runtime\.device"),
         (["optimizer.epoch=3"], "unknown key optimizer.epoch; did you mean optimizer.epochs?"),
         (["box.threshold=0.2"], "unknown key box"),
-        (["optimizer.learning_rate=1e30"], "optimizer.learning_rate: the loss is not finite in epoch"),
     ],
 )
 def test_mistakes_are_one_line(config, tmp_path, overrides, message):
@@ -280,7 +293,7 @@ def test_data_that_cannot_teach_are_one_line(config, pictures, tmp_path):
     with pytest.raises(DataError, match="all images are of one class, red"):
         preview(config(f"data.root={one}"))
     picture(one / "blue" / "0.png", COLOURS["blue"], 0)
-    assert "train 8, validation 2, test 2" not in preview(config(f"data.root={one}"))["images"]
+    assert preview(config(f"data.root={one}"))["images"] == "train 9, validation 2, test 2"
     small = tmp_path / "small"
     for name, colour in COLOURS.items():
         picture(small / name / "0.png", colour, 0)
@@ -304,6 +317,74 @@ def test_another_configuration_or_other_data_are_refused(config, pictures, tmp_p
     (folder / "red" / "00.png").unlink()
     with pytest.raises(ConfigurationError, match=r"the images or annotations \(36 then\) have changed"):
         train(chosen, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_images_that_fail_are_counted_and_mended_ones_no_more(config, pictures, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(pictures, folder)
+    (folder / "red" / "00.png").write_bytes((folder / "red" / "00.png").read_bytes()[:200])
+    chosen = config(f"data.root={folder}", "optimizer.epochs=1")
+    assert train(chosen, tmp_path / "out")["n_failed"] == 1
+    errors = [row for part in (tmp_path / "out" / "errors").iterdir() for row in pq.read_table(part).to_pylist()]
+    assert [Path(row["uri"]).name for row in errors] == ["00.png"]
+    for path in (folder / "red").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="no image to train on that could be read shows red"):
+        train(chosen, tmp_path / "other")
+
+
+def coco(folder: Path, split: str, shown: list[list[str]], names: list[str]) -> None:
+    """A COCO file of pictures, each with a box for every class that it shows, the first the largest."""
+    images, annotations = [], []
+    for number, classes in enumerate(shown):
+        name = f"{split}/{number}.png"
+        picture(folder / name, COLOURS[classes[0]], 1000 + number + 100 * len(split))
+        images.append({"id": number + 1, "file_name": name, "width": 48, "height": 48})
+        for rank, one in enumerate(classes):
+            shape = {"image_id": number + 1, "bbox": [1, 1, 20 - rank, 20 - rank]}
+            annotations.append({"id": len(annotations), "category_id": names.index(one) + 1, **shape})
+    categories = [{"id": at + 1, "name": name} for at, name in enumerate(names)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / f"{split}.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_several_classes_an_image(config, tmp_path):
+    coco(tmp_path / "data", "train", [["red", "green"], ["blue", "green"]] * 8, ["red", "blue", "green", "unseen"])
+    given = [f"data.root={tmp_path}/data", "data.format=coco", "optimizer.epochs=2"]
+    found = preview(config(*given))
+    assert found["classes"] == "3, several an image" and "1 classes are on no image" in found["notes"]
+    metrics = train(config(*given), tmp_path / "out")
+    assert metrics["baselines"]["most_frequent_class"]["top1"]["value"] == 1.0, "green is on every image"
+    network = load_network(f"{tmp_path}/out/model.pt")
+    assert [one.name for one in network.classes] == ["red", "blue", "green"] and network.outputs == "sigmoid"
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["outputs"] == "sigmoid"
+
+
+@pytest.mark.slow
+def test_classes_of_a_named_split_are_found_by_name(config, tmp_path):
+    coco(tmp_path / "data", "train", [["red"], ["blue"]] * 6, ["red", "blue"])
+    coco(tmp_path / "data", "test", [["blue"], ["red"]] * 2, ["idle", "blue", "red"])
+    given = [f"data.root={tmp_path}/data", "data.format=coco", "data.test=test", "data.validation=0.3"]
+    train(config(*given, "optimizer.epochs=1"), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert [row["label"] for row in rows if row["split"] == "test"] == [1, 0, 1, 0]
+    coco(tmp_path / "data", "test", [["green"]], ["green"])
+    with pytest.raises(DataError, match=r"data\.test: test has classes that are not trained: green"):
+        preview(config(*given))
+
+
+def test_a_training_is_no_run(config, tiny, tmp_path):
+    train(config("optimizer.epochs=1"), tmp_path / "training")
+    for command in ("status", "verify", "compare", "report", "quality"):
+        said = wsl_here(command, tmp_path / "training")
+        assert said.returncode in (2, 3) and "holds a training, not a run" in said.stderr, command
+    run(tiny("data.limit=2"), tmp_path / "run")
+    with pytest.raises(ConfigurationError, match="holds a run, not a training"):
+        train(config(), tmp_path / "run")
+    with pytest.raises(ConfigurationError, match="holds a training, not a run"):
+        run(tiny(), tmp_path / "training")
 
 
 def test_the_command(pictures, weights, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -9,7 +10,8 @@ import torch
 
 from pipeline.config.training import TrunkConfig
 from stages.classes import ClassInfo
-from stages.classify.architectures.headed import HEADS, HeadShape, trunk_of
+from stages.classify.architectures.head_shape import HeadShape
+from stages.classify.architectures.headed import HEADS, trunk_of
 from stages.classify.network import Preprocess
 from stages.classify.sources import load_network
 from stages.classify.sources.described import Description, description_of, to_bytes
@@ -26,8 +28,12 @@ DESCRIPTION = Description(
     classes=(ClassInfo("cat"), ClassInfo("dog", "n02084071"), ClassInfo("Zebra é")),
     outputs="sigmoid",
     preprocess=Preprocess(SIDE, "bicubic", 0.9, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)),
+    fit="squash",
     trained_on={"images": {"train": 12}},
 )
+
+
+PIXELS = {"size": SIDE, "resample": "bicubic", "crop_ratio": 0.9, "mean": [0.5] * 3, "std": [0.2] * 3}
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +87,28 @@ def test_a_trunk_ends_at_its_layer():
     [
         ({"form": 2}, "a later version"),
         ({"form": "x"}, "damaged"),
+        ({"form": float("inf")}, "damaged"),
         ({"head": "brain"}, "damaged"),
+        ({"fit": "stretch"}, "damaged"),
         ({"classes": [["cat", None]]}, "damaged"),
+        ({"classes": [["cat", None]] * 3}, "damaged"),
+        ({"classes": [["cat", ["n1"]], ["dog", None], ["cow", None]]}, "damaged"),
+        ({"classes": [["a\nb", None], ["dog", None], ["cow", None]]}, "damaged"),
         ({"shape": {"inputs": 512}}, "damaged"),
         ({"shape": {"inputs": 512, "side": 0, "classes": 3, "channels": 4, "kernel": 3}}, "damaged"),
+        (
+            {"shape": {"inputs": 999_999, "side": 1000, "classes": 3, "channels": 4, "kernel": 3}, "head": "fc"},
+            "does not",
+        ),
         ({"preprocess": None}, "damaged"),
-        ({"arch": "torchvision:resnet19"}, "resnet18"),
-        ({"layer": "layer9"}, "cannot be cut off"),
-        ({"layer": "layer3"}, "does not fit|has no|512"),
+        ({"preprocess": {**PIXELS, "std": [0.0, 0.0, 0.0]}}, "damaged"),
+        ({"preprocess": {**PIXELS, "mean": [math.nan] * 3}}, "damaged"),
+        ({"preprocess": {**PIXELS, "crop_ratio": -1.0}}, "damaged"),
+        ({"preprocess": {**PIXELS, "resample": "foo"}}, "damaged"),
+        ({"arch": "torchvision:resnet19"}, "does not describe its network.*resnet18"),
+        ({"layer": "layer9"}, "does not describe its network.*cannot be cut off"),
+        ({"layer": "layer3"}, "does not describe its network"),
+        ({"tensors_sha256": "0" * 64}, "its tensors are not those that were written"),
     ],
 )
 def test_a_description_that_does_not_fit_is_one_line(tmp_path, trunk, change, message):
@@ -108,6 +128,8 @@ def test_what_says_nothing_of_itself_must_be_described(tmp_path, trunk):
     written(tmp_path / "model.pt", DESCRIPTION, trunk)
     with pytest.raises(ConfigurationError, match="leave out num_classes"):
         load_network(f"file:{tmp_path}/model.pt?num_classes=3")
+    written(tmp_path / "crop.pt", replace(DESCRIPTION, fit="center_crop"), trunk)
+    assert "model.fit=center_crop" in load_network(f"{tmp_path}/crop.pt").notes[0]
 
 
 def test_every_head_can_be_configured():

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from stages.classify.architectures.headed import HeadShape, make_head
+from stages.classify.architectures.head_shape import HeadShape
+from stages.classify.architectures.headed import make_head
 from stages.errors import ConfigurationError
-from stages.train.head import Examples, Settings, State, logits_of, measure, train_head
+from stages.train.head import Examples, Settings, State, logits_of, measure, seed_of, train_head
 
 SHAPE = HeadShape(inputs=6, side=4, classes=3, channels=8, kernel=3)
 
@@ -78,10 +79,19 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_the_step():
     assert caught.value.about == "learning_rate"
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"\x80\x02}."])
-def test_a_damaged_checkpoint_is_a_value_error(data):
-    with pytest.raises(ValueError):
-        State.of_bytes(data)
+def test_any_damage_of_a_checkpoint_is_a_value_error():
+    data = State(1, head_of("gap").state_dict(), {}).to_bytes("this one")
+    assert State.of_bytes(data)[0] == "this one"
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    for damaged in (b"", b"PK", data[:-1], data + b"\0", bytes(flipped)):
+        with pytest.raises(ValueError):
+            State.of_bytes(damaged)
+
+
+def test_every_epoch_has_a_seed_of_its_own_whatever_the_first():
+    seeds = {seed_of(seed, epoch) for seed in (0, 1, 10**20) for epoch in range(50)}
+    assert len(seeds) == 150 and all(0 <= one < 2**63 for one in seeds)
 
 
 def test_it_is_measured_without_dropout():
