@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Generic, Self, TypeVar
 
@@ -130,9 +131,13 @@ class Directory(Files, Generic[Kind]):
             ConfigurationError: It is damaged, has keys that this version does not know, or is of something else.
         """
         content = self.read("config.yaml")
-        info = self.info() if self.begun else None
-        config = stored_config(self.kind, content, self.where("config.yaml"))
-        expected = info.config_sha256 if info else ""
+        try:
+            config = stored_config(self.kind, content, self.where("config.yaml"))
+        except ConfigurationError:
+            with suppress(DataError):  # It may be of something else, and whole.
+                self.info()
+            raise
+        expected = self.info().config_sha256 if self.begun else ""
         if expected and hashlib.sha256(content).hexdigest() != expected:
             raise ConfigurationError(
                 f"{self.where('config.yaml')} was changed after the run was begun; restore it or choose another --out"

@@ -197,7 +197,9 @@ def test_images_that_lose_their_label_are_counted_with_the_ways_out(config, tmp_
     ):
         assert "15 of 23 images have no label to explain or to score" in note
         assert "'high' (8 images), 'low' (7 images); say what" in note and "data.class_map={high: [NAME, ...]}" in note
-        assert "wsl-pipeline list classes python:tests.stages.toys:tiny_network)" in note and "model.spec=file:" in note
+        assert "wsl-pipeline list classes python:tests.stages.toys:tiny_network)" in note
+        assert "or train a head on your classes, wsl-pipeline train head data.format=coco data.root=" in note
+        assert "model.spec=" not in note, "a head fits on no network that only this machine knows"
 
 
 def test_words_that_the_network_has_none_of(config, tmp_path):
