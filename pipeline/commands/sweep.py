@@ -9,7 +9,7 @@ from pipeline.commands.relocalize import rescore
 from pipeline.commands.run import default_directory, run
 from pipeline.config.keys import named_keys
 from pipeline.config.load import load_config
-from pipeline.config.overrides import Override, Overrides, parsed
+from pipeline.config.overrides import RULES, Override, Overrides, parsed
 from pipeline.config.recipe import resolve
 from pipeline.config.variants import check_list, variants
 from pipeline.engine.progress import Progress
@@ -40,7 +40,7 @@ def sweep(
     Raises:
         UserError: Something that the user can fix, in one line.
     """
-    chosen = variants(_at_each_layer(name, parsed(overrides, choices=True)))
+    chosen = variants(_at_each_layer(name, parsed(overrides, RULES)))
     # Every combination is checked before the first image is read.
     stems, configs = zip(*(load_config(name, one.overrides) for one in chosen), strict=True)
     for config in configs:

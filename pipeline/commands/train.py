@@ -19,17 +19,20 @@ from pipeline.engine.workers import check_device, executor_of, place
 from pipeline.report.training import write_page
 from pipeline.store.holding import holding
 from pipeline.store.info import RunInfo
-from pipeline.store.training import MODEL_FILE, TrainDir
+from pipeline.store.training import MODEL_FILE, PREDICTIONS_FILE, TrainDir
 from stages.formats.table import check_root
 
 log = logging.getLogger("wsl_pipeline")
 
-RESULTS = (MODEL_FILE, "metrics.json", "curves.parquet", "report/index.html")
+RESULTS = (MODEL_FILE, PREDICTIONS_FILE, "metrics.json", "curves.parquet", "report/index.html")
 
 
 @named_keys(OF_TRAININGS)
 def train(
-    config: TrainConfig, out: str | Path, watch: Callable[[Progress], None] = lambda progress: None
+    config: TrainConfig,
+    out: str | Path,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    shared: str | None = None,
 ) -> dict[str, Any]:
     """Carry out a training, or resume it where it stopped.
 
@@ -37,6 +40,7 @@ def train(
         config: The training's configuration.
         out: Its directory: a local path, or a uri such as ``s3://BUCKET/TRAINING``.
         watch: Called with the progress of the features, at the start and after each commit.
+        shared: Folder of features that trainings of one trunk share, which the caller removes.
 
     Returns:
         The content of ``metrics.json``.
@@ -46,6 +50,7 @@ def train(
     """
     check_root(config.data.format, config.data.root)
     with holding(TrainDir, out, config) as directory:
+        directory.shared = shared
         begun = directory.info() if directory.begun else None
         if begun and _is_done(directory, begun):
             log.info("%s is complete; nothing to do", directory)
@@ -78,7 +83,8 @@ def _is_done(directory: TrainDir, info: RunInfo) -> bool:
 
 def _end(directory: TrainDir) -> dict[str, Any]:
     """Leave the results alone."""
-    directory.remove_features()
+    if directory.shared is None:
+        directory.remove_features()
     directory.write("_SUCCESS", b"")
     return dict(directory.read_json("metrics.json"))
 
@@ -90,13 +96,14 @@ def _carry_out(directory: TrainDir, found: Inputs, session: Session) -> dict[str
     with journal(directory) as session.journal:
         compute_features(directory, found, session)
     session.save()
-    model, metrics, curves = session.time("training", lambda: train_on_features(directory, found, session.info))
+    trained = session.time("training", lambda: train_on_features(directory, found, session.info))
     directory.clean()
-    directory.write(MODEL_FILE, model)
-    directory.write_json("metrics.json", metrics)
-    directory.write_curves(curves)
-    write_page(directory, metrics, curves)
-    session.info.failed = metrics["n_failed"]
+    directory.write(MODEL_FILE, trained.model)
+    directory.write_json("metrics.json", trained.metrics)
+    directory.write_curves(trained.curves)
+    directory.write_predictions(trained.predictions)
+    write_page(directory, trained.metrics, trained.curves)
+    session.info.failed = trained.metrics["n_failed"]
     session.info.results = {name: directory.written[name] for name in RESULTS}
     session.save()
     return _end(directory)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.config.kinds import kind_of
+from pipeline.config.kinds import is_only_list, is_texts, kind_of
 from pipeline.config.sections import Config, Section
 from pipeline.config.written import read_value, read_yaml
 from stages.errors import ConfigurationError
@@ -35,12 +35,12 @@ RULES = "box."
 """Prefix of the keys that accept a list of choices in some commands; none of them has a list as its value."""
 
 
-def parsed(overrides: Overrides, choices: bool = False, kind: type[Section] = Config) -> list[Override]:
+def parsed(overrides: Overrides, choices: str | None = None, kind: type[Section] = Config) -> list[Override]:
     """Overrides with their values.
 
     Args:
         overrides: Values by dotted key, ``KEY=VALUE`` strings, or what this function returned.
-        choices: Read ``[A, B]`` as a list for the keys of :data:`RULES` too.
+        choices: Read ``[A, B]`` as a list of choices for the keys that begin so and have no list as their value.
         kind: What is configured.
 
     Raises:
@@ -58,7 +58,7 @@ def parsed(overrides: Overrides, choices: bool = False, kind: type[Section] = Co
     return [one if isinstance(one, Override) else _split(one, choices, kind) for one in overrides]
 
 
-def _split(text: str, choices: bool, section: type[Section]) -> Override:
+def _split(text: str, choices: str | None, section: type[Section]) -> Override:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigurationError(f"{text!r}: write overrides as KEY=VALUE, such as box.threshold=0.15")
@@ -67,9 +67,22 @@ def _split(text: str, choices: bool, section: type[Section]) -> Override:
         with suppress(ConfigurationError):
             return Override(key, read_value(value, kind, key))
         return Override(key, value)
-    if choices and key.startswith(RULES) and value.startswith("["):
+    if is_choice(key, choices, section) and value.startswith("["):
         return Override(key, read_yaml(value, GenericAlias(list, kind), key))
     return Override(key, read_value(value, kind, key))
+
+
+def is_choice(key: str, choices: str | None, section: type[Section]) -> bool:
+    """Whether a list for a key stands for several values, of which each is one choice.
+
+    Args:
+        key: The key.
+        choices: What such keys begin with; None where there are none.
+        section: What is configured.
+    """
+    kind: Any = kind_of(section, key)
+    takes_list = kind is not None and (is_only_list(kind) or is_texts(kind))
+    return choices is not None and key.startswith(choices) and not takes_list
 
 
 def _plain(key: str, value: object) -> object:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from pipeline.config.overrides import RULES, Override, Overrides, parsed
+from pipeline.config.overrides import RULES, Override, Overrides, is_choice, parsed
+from pipeline.config.sections import Config, Section
 from stages.errors import ConfigurationError
 from stages.ingest.paths import join
 
@@ -30,11 +31,13 @@ class Variant:
         return join(str(out), self.name)
 
 
-def variants(overrides: Overrides) -> list[Variant]:
+def variants(overrides: Overrides, choices: str = RULES, kind: type[Section] = Config) -> list[Variant]:
     """Every combination of the given values, in the order of the keys.
 
     Args:
-        overrides: Overrides, of which those of ``box`` may list values: ``KEY=[VALUE,VALUE]``.
+        overrides: Overrides, of which some may list values: ``KEY=[VALUE,VALUE]``.
+        choices: What those begin with.
+        kind: What is configured.
 
     >>> [one.name for one in variants(["box.protocol=[cam2016,choe2020]", "box.threshold=[0.1,0.2]"])]
     ['cam2016-0.1', 'cam2016-0.2', 'choe2020-0.1', 'choe2020-0.2']
@@ -42,20 +45,20 @@ def variants(overrides: Overrides) -> list[Variant]:
     Raises:
         ConfigurationError: A list is empty or repeats a value, or its key is given twice.
     """
-    given = parsed(overrides, choices=True)
+    given = parsed(overrides, choices, kind)
     times = Counter(one.key for one in given)
-    choices: list[list[tuple[str, Override]]] = []
+    values: list[list[tuple[str, Override]]] = []
     for one in given:
-        if not one.key.startswith(RULES) or not isinstance(one.value, list):
-            choices.append([("", one)])
+        if not is_choice(one.key, choices, kind) or not isinstance(one.value, list):
+            values.append([("", one)])
             continue
         check_list(one)
         if times[one.key] > 1:
             raise ConfigurationError(f"{one.key} is given twice, once as a list; give it once")
-        choices.append([(str(value), Override(one.key, value)) for value in one.value])
+        values.append([(str(value), Override(one.key, value)) for value in one.value])
     return [
         Variant("-".join(name for name, _ in chosen if name), [override for _, override in chosen])
-        for chosen in product(*choices)
+        for chosen in product(*values)
     ]
 
 

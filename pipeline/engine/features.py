@@ -43,21 +43,17 @@ class FeaturesJob(Job):
 def compute_features(directory: TrainDir, found: Inputs, session: Session) -> None:
     """Store the features that are missing."""
     info, runtime = session.info, found.config.runtime
+    executor = executor_of(runtime)
+    device, workers = place(runtime, executor)
+    batch_size = pin(directory, info, runtime, device)
     shards = cut_into_shards(info.images, info.shard_size)
     done = directory.committed(info)
     session.done = sum(one.stop - one.start for one in shards if one.index in done)
     todo = [shard for shard in shards if shard.index not in done]
     if not todo:
         return
-    executor = executor_of(runtime)
-    device, workers = place(runtime, executor)
-    job = FeaturesJob(
-        run=directory,
-        batch_size=pin(directory, info, runtime, device),
-        timeout=runtime.timeout,
-        info=info,
-        shape=(found.shape.inputs, found.shape.side, found.shape.side),
-    )
+    shape = found.shape.inputs, found.shape.side, found.shape.side
+    job = FeaturesJob(run=directory, batch_size=batch_size, timeout=runtime.timeout, info=info, shape=shape)
     with draining() as stop:
         groups = plan(feature_stages(found, device))
         for report in executor.execute(groups, todo, job, workers, session.start, stop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,24 @@ log = logging.getLogger("wsl_pipeline")
 TOP = 5
 
 
-def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[bytes, dict[str, Any], list[Curve]]:
+@dataclass(frozen=True)
+class Trained:
+    """What a training comes to.
+
+    Attributes:
+        model: Content of ``model.pt``.
+        metrics: Content of ``metrics.json``.
+        curves: All values of the curves.
+        predictions: (id, label, most probable class, its probability, whether the image shows it) of each test image.
+    """
+
+    model: bytes
+    metrics: dict[str, Any]
+    curves: list[Curve]
+    predictions: list[tuple[int, int, int, float, bool]]
+
+
+def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> Trained:
     """Train the head, from the last checkpoint on, and measure it on the test images.
 
     Args:
@@ -32,14 +50,11 @@ def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> tupl
         found: Its inputs.
         info: Its ``run.json``.
 
-    Returns:
-        The content of ``model.pt``, that of ``metrics.json``, and the curves.
-
     Raises:
         DataError: A split has no image left.
         ConfigurationError: The loss is not finite, or a checkpoint is that of another training; all are kept.
     """
-    examples, failed = _examples(directory, found, info)
+    examples, ids, failed = _examples(directory, found, info)
     head, settings = _first_head(found), _settings(found)
     origin = info.origin()
     state, best = _last_states(directory, origin)
@@ -51,8 +66,26 @@ def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> tupl
         best = after if after.best == after.epoch else best
     assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
     head.load_state_dict(best.head)
-    metrics = _metrics(found, head, examples, state) | {"n_images": info.images, "n_failed": failed}
-    return _model_bytes(found, head), metrics, state.curves
+    logits = logits_of(head, examples[TEST].features)
+    metrics = _metrics(found, head, examples, state, logits) | {"n_images": info.images, "n_failed": failed}
+    predictions = _predictions(found, ids[TEST], examples[TEST].targets, logits)
+    return Trained(_model_bytes(found, head), metrics, state.curves, predictions)
+
+
+def _predictions(
+    found: Inputs, ids: np.ndarray, targets: Tensor, logits: Tensor
+) -> list[tuple[int, int, int, float, bool]]:
+    label_of = {record.image_id: record.label for record in found.records}
+    probabilities = logits.softmax(1) if found.exclusive else logits.sigmoid()
+    best = logits.argmax(1)
+    columns = zip(
+        ids.tolist(),
+        best.tolist(),
+        probabilities.gather(1, best[:, None])[:, 0].tolist(),
+        (targets.gather(1, best[:, None])[:, 0] > 0).tolist(),
+        strict=True,
+    )
+    return [(one, label_of[one], top, probability, right) for one, top, probability, right in columns]
 
 
 def _last_states(directory: TrainDir, origin: str) -> tuple[State | None, State | None]:
@@ -103,8 +136,10 @@ def _first_head(found: Inputs) -> nn.Module:
         return make_head(found.config.model.head, found.shape)
 
 
-def _examples(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[dict[str, Examples], int]:
-    """The features and targets of each split, and the number of images that failed."""
+def _examples(
+    directory: TrainDir, found: Inputs, info: RunInfo
+) -> tuple[dict[str, Examples], dict[str, np.ndarray], int]:
+    """The features and targets of each split, the ids of its images, and the number of images that failed."""
     ids, splits, labels = read_splits(directory)
     pooled = found.config.model.head == "gap"  # It sees their mean alone, a share of the memory.
     features: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
@@ -120,7 +155,7 @@ def _examples(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[dict[s
             own = splits[at] == name
             features[name].append(tensors[torch.from_numpy(own)])
             rows[name].append(at[own])
-    examples = {}
+    examples, of_split = {}, {}
     for name in SPLITS:
         places = np.concatenate(rows[name]).tolist()
         if not places:
@@ -131,8 +166,8 @@ def _examples(directory: TrainDir, found: Inputs, info: RunInfo) -> tuple[dict[s
                 f"data: no image to train on that could be read shows {found.classes[bare[0]].name}: "
                 f"{directory.where('errors')} says why"
             )
-        examples[name] = Examples(torch.cat(features.pop(name)), targets)
-    return examples, failed
+        examples[name], of_split[name] = Examples(torch.cat(features.pop(name)), targets), ids[places]
+    return examples, of_split, failed
 
 
 def _targets(shown: list[list[int]], found: Inputs) -> Tensor:
@@ -169,10 +204,12 @@ def _model_bytes(found: Inputs, head: nn.Module) -> bytes:
     return to_bytes(description, Headed(trunk, head))
 
 
-def _metrics(found: Inputs, head: nn.Module, examples: dict[str, Examples], state: State) -> dict[str, Any]:
+def _metrics(
+    found: Inputs, head: nn.Module, examples: dict[str, Examples], state: State, logits: Tensor
+) -> dict[str, Any]:
     """The scores on the test images, and where they come from."""
     test = examples[TEST]
-    order = logits_of(head, test.features).argsort(1, descending=True)
+    order = logits.argsort(1, descending=True)
     right = test.targets.gather(1, order).numpy() > 0
     seed, count = found.config.seed, len(test)
     classification = {"top1": proportion(int(right[:, 0].sum()), count, seed)}

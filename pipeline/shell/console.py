@@ -152,6 +152,21 @@ def show_training(metrics: dict[str, Any], out: str, fit: str) -> None:
     console.print(f"use it: wsl-pipeline run NAME model.spec={join(out, 'model.pt')}{square}", soft_wrap=True)
 
 
+def show_study(found: dict[str, Any]) -> None:
+    """Print the trainings of a study in one table, each compared with the first."""
+    title = "top-1 classification of the test images, and differences from the first [95 %]"
+    table = Table(
+        "", "top-1", "first", "this", "difference", "McNemar p", "n", "", "parameters", title=title, box=SIMPLE
+    )
+    for one in found["trainings"]:
+        differs = found["differences"].get(one["variant"])
+        cells = _difference(differs) if differs else [""] * 6
+        score = one["classification"]["top1"]
+        table.add_row(one["variant"], _cell(score), *cells, f"{one['training']['parameters']:,}")
+    console.print(table)
+    console.print(f"page: {join(found['run_dir'], 'report/index.html')}", soft_wrap=True)
+
+
 def show_variants(results: list[dict[str, Any]]) -> None:
     """Print one table of the same maps scored by several rules.
 

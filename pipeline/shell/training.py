@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pipeline.shell.arguments import Json, OverridesArgument, RunArgument
+
+if TYPE_CHECKING:
+    from pipeline.config.variants import Variant
 
 
 class _Named(TyperGroup):
@@ -41,20 +45,32 @@ def named(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no result.")] = False,
 ) -> None:
-    """Train a network for your own classes: wsl-pipeline train head data.root=DIR. The same command resumes."""
-    from pipeline.commands.train import default_directory, preview, train
+    """Train a network for your own classes: wsl-pipeline train head data.root=DIR. The same command resumes.
+
+    A key that lists values, such as model.head=[gap,conv-gmp], stands for several trainings, compared in one table.
+    """
+    from pipeline.commands.study import choices, study
+    from pipeline.commands.train import default_directory, train
     from pipeline.config.training import load_training
     from pipeline.shell.arguments import with_options
-    from pipeline.shell.console import end_with_failures, show_training, watching
+    from pipeline.shell.console import end_with_failures, show_study, show_training, watching
     from pipeline.shell.output import keep_stdout, print_table
 
-    stem, config = load_training(
-        name, with_options(overrides, executor) + ([f"data.sample={limit}"] if limit is not None else [])
-    )
-    out = out or default_directory(stem, config)
+    sample = [] if limit is None else [f"data.sample={limit}"]  # The first by id may be of one class.
+    chosen = choices([*with_options(overrides, executor), *sample])
     if dry_run:
-        return print_table(preview(config, out) | {"directory": out}, as_json)
+        return print_table(_previews(name, chosen, out), as_json)
     answer = keep_stdout()
+    if len(chosen) > 1:
+        with watching(quiet) as watch:
+            found = study(name, chosen, out, watch)
+        if as_json:
+            print(json.dumps(found), file=answer, flush=True)
+        if not quiet:
+            show_study(found)
+        return
+    stem, config = load_training(name, chosen[0].overrides)
+    out = out or default_directory(stem, config)
     with watching(quiet) as watch:
         metrics = train(config, out, watch)
     if as_json:
@@ -62,6 +78,19 @@ def named(
     if not quiet:
         show_training(metrics, out, config.model.fit)
     end_with_failures(metrics, config.runtime.max_failures, out)
+
+
+def _previews(name: str, chosen: Sequence[Variant], out: str | None) -> dict[str, Any]:
+    """What a training would do; of a study, what each would."""
+    from pipeline.commands.train import default_directory, preview
+    from pipeline.config.training import load_training
+
+    found = {}
+    for one in chosen:
+        stem, config = load_training(name, one.overrides)
+        place = (one.folder(out) if out else None) if one.name else out or default_directory(stem, config)
+        found[one.name] = preview(config, place) | ({"directory": place} if place else {})
+    return found if len(chosen) > 1 else found[chosen[0].name]
 
 
 @training.command()

@@ -74,3 +74,7 @@ ERRORS = _schema(
 CURVES = _schema(epoch=pa.int32(), split=pa.string(), metric=pa.string(), value=pa.float64(), seconds=pa.float64())
 """Schema of the curves of a training, one row per epoch, split and metric; epochs count from 1, and seconds
 are those of the pass over the split."""
+
+TESTED = _schema(image_id=pa.int64(), label=pa.int32(), class_index=pa.int32(), prob=pa.float32(), right=pa.bool_())
+"""Schema of a training's predictions, one row per test image: its label, the most probable class, and whether the image
+shows it."""

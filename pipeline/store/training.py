@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -18,17 +19,19 @@ from pipeline.store.directory import Directory
 from pipeline.store.info import RunInfo
 from pipeline.store.manifest import ROW_GROUP, Shard, cut_into_shards, to_table
 from pipeline.store.rundir import FAILED, encode, part_name
-from pipeline.store.schema import CURVES
+from pipeline.store.schema import CURVES, TESTED
 from pipeline.store.seal import SealError, read_sealed, seal
 from pipeline.store.tables import MACHINE, error_table
 from stages.batch import Failure
 from stages.errors import DataError
+from stages.ingest.paths import join
 from stages.ingest.records import ImageRecord
-from stages.ingest.uris import list_folder
+from stages.ingest.uris import is_file, list_folder, read_bytes
 
 log = logging.getLogger("wsl_pipeline")
 
 MODEL_FILE = "model.pt"
+PREDICTIONS_FILE = "predictions.parquet"
 _FEATURES = "features"
 _CHECKPOINT = re.compile(r"epoch-(\d{4,})\.pt")
 _KEPT = 2
@@ -37,7 +40,14 @@ _SHAPE = "wsl_pipeline.shape"
 
 
 class TrainDir(Directory[TrainConfig]):
-    """The files of one training."""
+    """The files of one training.
+
+    Attributes:
+        shared: Local path or uri of a folder of features that trainings of one trunk share; None where this one has
+            its own.
+    """
+
+    shared: str | None = None
 
     kind = TrainConfig
     of = "training"
@@ -59,7 +69,9 @@ class TrainDir(Directory[TrainConfig]):
         """
         name, facts = part_name(part), self._facts(info, part)
         if errors:
-            self.write(f"errors/{name}", seal(error_table(errors), facts))
+            self.write(f"errors/{name}", sealed := seal(error_table(errors), facts))
+            if self.shared:
+                storage.write(join(self.shared, f"errors-{name}"), [sealed])
         else:  # An earlier attempt may have left some.
             storage.remove(self.where(f"errors/{name}"))
         flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
@@ -67,24 +79,30 @@ class TrainDir(Directory[TrainConfig]):
         table = pa.table({"image_id": ids, "features": values})
         table = table.replace_schema_metadata({_SHAPE: ",".join(map(str, features.shape[1:]))})
         own = {FAILED: str(len(errors)), MACHINE.decode(): machine}
-        self.write(f"{_FEATURES}/{name}", seal(table, facts | own))
+        storage.write(join(self._features, name), [seal(table, self._feature_facts(info, part) | own)])
 
     def committed(self, info: RunInfo) -> set[int]:
         """Numbers of the parts whose features are stored; damaged ones are set aside as ``*.bad``."""
-        storage.make_folder(self.where(_FEATURES))
+        storage.make_folder(self._features)
         found = set()
         for part in _parts(info):
-            uri = self.where(f"{_FEATURES}/{part_name(part.index)}")
-            if self.exists(f"{_FEATURES}/{part_name(part.index)}"):
+            uri = join(self._features, part_name(part.index))
+            if is_file(uri):
                 try:
-                    table = read_sealed(uri, ["image_id"], self._facts(info, part.index))
+                    table = read_sealed(uri, ["image_id"], self._feature_facts(info, part.index))
                 except SealError as error:
                     log.warning("%s; it is set aside as *.bad, and computed again", error)
                     storage.set_aside(uri)
                 else:
+                    self._take_errors(part_name(part.index))
                     self.machines[part.index] = table.schema.metadata[MACHINE].decode()
                     found.add(part.index)
         return found
+
+    def _take_errors(self, name: str) -> None:
+        """Store the errors of a part that another training computed."""
+        if self.shared and is_file(uri := join(self.shared, f"errors-{name}")) and not self.exists(f"errors/{name}"):
+            self.write(f"errors/{name}", read_bytes(uri))
 
     def features(self, info: RunInfo) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Ids (n,) and features (n, K, h, w) of the images of each part, and the number of those that failed.
@@ -94,9 +112,9 @@ class TrainDir(Directory[TrainConfig]):
             StorageError: It cannot be read.
         """
         for part in _parts(info):
-            uri = self.where(f"{_FEATURES}/{part_name(part.index)}")
+            uri = join(self._features, part_name(part.index))
             try:
-                table = read_sealed(uri, ["image_id", "features"], self._facts(info, part.index))
+                table = read_sealed(uri, ["image_id", "features"], self._feature_facts(info, part.index))
             except SealError as error:
                 raise DataError(f"{error}; run the same command again, which computes it again") from None
             facts = table.schema.metadata
@@ -106,9 +124,9 @@ class TrainDir(Directory[TrainConfig]):
 
     def remove_features(self) -> None:
         """Remove the stored features, which the model replaces: an image may have a quarter of a megabyte."""
-        for name in list_folder(self.where(_FEATURES))[1]:
-            storage.remove(self.where(f"{_FEATURES}/{name}"))
-        storage.remove_folder(self.where(_FEATURES))
+        for name in list_folder(self._features)[1]:
+            storage.remove(join(self._features, name))
+        storage.remove_folder(self._features)
 
     def save(self, epoch: int, best: int, data: bytes) -> None:
         """Store the checkpoint of an epoch, and remove those that are neither among the last nor the best."""
@@ -143,10 +161,34 @@ class TrainDir(Directory[TrainConfig]):
         columns = dict(zip(CURVES.names, zip(*curves, strict=True), strict=True))
         self.write("curves.parquet", encode(pa.table(columns, schema=CURVES)))
 
+    def write_predictions(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Store ``predictions.parquet``.
+
+        Args:
+            rows: Values of :data:`TESTED` of each test image, at least one.
+        """
+        columns = dict(zip(TESTED.names, zip(*rows, strict=True), strict=True))
+        self.write(PREDICTIONS_FILE, encode(pa.table(columns, schema=TESTED)))
+
+    def predictions(self) -> pa.Table:
+        """The predictions on the test images, in the order of the manifest."""
+        return pq.read_table(pa.BufferReader(self.read(PREDICTIONS_FILE)))
+
     def clean(self) -> None:
         """Remove the temporary files of killed writers."""
         for name in ("", *self.folders, _FEATURES):
             storage.clean(self.where(name) if name else self.uri)
+
+    @property
+    def _features(self) -> str:
+        return self.shared or self.where(_FEATURES)
+
+    def _feature_facts(self, info: RunInfo, part: int) -> dict[str, str]:
+        """Entries of the footer of features: of all that they follow from, which is not the head."""
+        made_by = (info.manifest_sha256, info.weights_sha256, info.layer, info.preprocess.model_dump(), info.precision)
+        more = (info.levels, info.shard_size, info.batch_size, info.device, self.config().model.fit)
+        digest = hashlib.sha256(json.dumps([*made_by, *more, part]).encode()).hexdigest()
+        return {"wsl_pipeline.origin": digest}
 
     def _facts(self, info: RunInfo, part: int) -> dict[str, str]:
         return {"wsl_pipeline.origin": hashlib.sha256(f"{info.origin()} features {part}".encode()).hexdigest()}
