@@ -30,7 +30,8 @@ class TrainingDataConfig(DataConfig):
     limit: Count | None = None
     """Use only this many images of each split that has a name, the first by id."""
     validation: Part = 0.15
-    """Images that decide when the training ends: a share of each class, from 0 to 1, or the name of a split."""
+    """Images that decide when the training ends: a share of each class, from 0 to 1, or the name of a split. An image
+    of several classes counts for the rarest."""
     test: Part = 0.2
     """Images that nothing is decided by, and on which the result is measured: a share of each class, or the name of
     a split."""

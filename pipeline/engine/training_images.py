@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -64,7 +64,7 @@ def images_of(config: TrainConfig) -> Images:
         found.records = [replace(record, image_id=number) for number, record in enumerate(found.records, start=1)]
     found.contents = _contents(found.records)
     dealt = [row for row, split in enumerate(found.splits) if not split]
-    labels = np.array([found.records[row].label for row in dealt])
+    labels = np.array(_strata([found.records[row] for row in dealt], found.exclusive))
     shares = {name: part for name, part in parts.items() if not isinstance(part, str)}
     chosen = deal_out(labels, [found.contents[row] for row in dealt], shares, config.seed)
     for row, split in zip(dealt, chosen, strict=True):
@@ -77,6 +77,14 @@ def images_of(config: TrainConfig) -> Images:
     _check_counts(found, parts)
     found.keep(np.argsort([record.image_id for record in found.records], kind="stable").tolist())
     return found
+
+
+def _strata(records: Sequence[ImageRecord], exclusive: bool) -> list[int]:
+    """The class by which each image is dealt out: its label, or the rarest of all that it shows."""
+    if exclusive:
+        return [record.label for record in records]
+    counts = Counter(label for record in records for label in record.shown)
+    return [min(record.shown, key=lambda label: (counts[label], label)) for record in records]
 
 
 def _all_images(config: TrainConfig, named: Mapping[str, str]) -> Images:

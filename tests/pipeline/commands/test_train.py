@@ -355,6 +355,9 @@ def test_several_classes_an_image(config, tmp_path):
     given = [f"data.root={tmp_path}/data", "data.format=coco", "optimizer.epochs=2"]
     found = preview(config(*given))
     assert found["classes"] == "3, several an image" and "1 classes are on no image" in found["notes"]
+    coco(tmp_path / "rare", "train", [["red", "blue"]] * 11 + [["red", "green"]], ["red", "blue", "green"])
+    for seed in range(6):  # The only image of a class is for training.
+        preview(config(f"data.root={tmp_path}/rare", "data.format=coco", f"seed={seed}"))
     metrics = train(config(*given), tmp_path / "out")
     assert metrics["baselines"]["most_frequent_class"]["top1"]["value"] == 1.0, "green is on every image"
     network = load_network(f"{tmp_path}/out/model.pt")
