@@ -17,8 +17,9 @@ from stages.classify.architectures.headed import Headed, make_head, trunk_of
 from stages.classify.sources.described import Description, to_bytes
 from stages.errors import ConfigurationError, DataError
 from stages.evaluate.statistics.bootstrap import proportion
-from stages.train.head import Curve, Examples, Settings, State, logits_of, seed_of, train_head
+from stages.train.head import Curve, Examples, Settings, State, outputs_of, seed_of, train_head
 from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION
+from stages.train.tasks.classify import Classify
 
 log = logging.getLogger("wsl_pipeline")
 
@@ -55,20 +56,20 @@ def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> Trai
         ConfigurationError: The loss is not finite, or a checkpoint is that of another training; all are kept.
     """
     examples, ids, failed = _examples(directory, found, info)
-    head, settings = _first_head(found), _settings(found)
+    head, task, settings = _first_head(found), Classify(found.exclusive), _settings(found)
     origin = info.origin()
     state, best = _last_states(directory, origin)
     if state is not None:
         log.info("going on after epoch %d", state.epoch)
-    for after in train_head(head, examples[TRAIN], examples[VALIDATION], settings, state):
+    for after in train_head(head, task, examples[TRAIN], examples[VALIDATION], settings, state):
         directory.save(after.epoch, after.best, after.to_bytes(origin))
         state = after
         best = after if after.best == after.epoch else best
     assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
     head.load_state_dict(best.head)
-    logits = logits_of(head, examples[TEST].features)
+    logits = outputs_of(head, task, examples[TEST].features)["logits"]
     metrics = _metrics(found, head, examples, state, logits) | {"n_images": info.images, "n_failed": failed}
-    predictions = _predictions(found, ids[TEST], examples[TEST].targets, logits)
+    predictions = _predictions(found, ids[TEST], examples[TEST].targets["classes"], logits)
     return Trained(_model_bytes(found, head), metrics, state.curves, predictions)
 
 
@@ -126,7 +127,6 @@ def _settings(found: Inputs) -> Settings:
         learning_rate=optimizer.learning_rate,
         weight_decay=optimizer.weight_decay,
         seed=found.config.seed,
-        exclusive=found.exclusive,
     )
 
 
@@ -166,7 +166,7 @@ def _examples(
                 f"data: no image to train on that could be read shows {found.classes[bare[0]].name}: "
                 f"{directory.where('errors')} says why"
             )
-        examples[name], of_split[name] = Examples(torch.cat(features.pop(name)), targets), ids[places]
+        examples[name], of_split[name] = Examples(torch.cat(features.pop(name)), {"classes": targets}), ids[places]
     return examples, of_split, failed
 
 
@@ -210,13 +210,14 @@ def _metrics(
     """The scores on the test images, and where they come from."""
     test = examples[TEST]
     order = logits.argsort(1, descending=True)
-    right = test.targets.gather(1, order).numpy() > 0
+    shown = test.targets["classes"]
+    right = shown.gather(1, order).numpy() > 0
     seed, count = found.config.seed, len(test)
     classification = {"top1": proportion(int(right[:, 0].sum()), count, seed)}
     if len(found.classes) > TOP:
         classification["top5"] = proportion(int(right[:, :TOP].any(1).sum()), count, seed)
-    common = int(examples[TRAIN].targets.sum(0).argmax())
-    guessed = proportion(int(test.targets[:, common].sum()), count, seed)
+    common = int(examples[TRAIN].targets["classes"].sum(0).argmax())
+    guessed = proportion(int(shown[:, common].sum()), count, seed)
     names = {metric: state.value(state.best, VALIDATION, metric) for metric in ("loss", "accuracy")}
     return {
         "schema": 1,

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stages.errors import ConfigurationError
 from stages.train.splits import TRAIN, VALIDATION
+from stages.train.tasks import Task, Tensors
 
 THREADS = 2
 """Threads of the training: sums, and so weights, depend on their number."""
@@ -39,14 +39,18 @@ class Examples:
 
     Attributes:
         features: (n, K, h, w) float32.
-        targets: (n, C) float32, 1 for the classes that an image shows, else 0.
+        targets: What the head shall give for them, as its task has it; each (n, ...).
     """
 
     features: Tensor
-    targets: Tensor
+    targets: Tensors
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def rows(self, rows: Tensor) -> Examples:
+        """Those at (m,) places."""
+        return Examples(self.features[rows], {name: values[rows] for name, values in self.targets.items()})
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,7 @@ class Settings:
         batch_size: Images a step.
         learning_rate: Learning rate of AdamW (Loshchilov & Hutter 2019).
         weight_decay: Its weight decay.
-        seed: Seed of the first weights, the order of the images and dropout.
-        exclusive: Whether an image shows one class: cross-entropy over the classes, not for each of them.
+        seed: Seed of the order of the images and of dropout.
     """
 
     epochs: int
@@ -69,7 +72,6 @@ class Settings:
     learning_rate: float
     weight_decay: float
     seed: int
-    exclusive: bool
 
 
 @dataclass
@@ -125,14 +127,20 @@ class State:
 
 
 def train_head(
-    head: nn.Module, train: Examples, validation: Examples, settings: Settings, state: State | None = None
+    head: nn.Module,
+    task: Task,
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    state: State | None = None,
 ) -> Iterator[State]:
     """Train a head, and stop early where the validation loss no longer falls.
 
     On one kind of machine equal arguments give equal weights, wherever the training was interrupted.
 
     Args:
-        head: Maps (N, K, h, w) to (N, C) logits; trained in place.
+        head: Takes (N, K, h, w) maps; trained in place.
+        task: What it learns.
         train: Images that are learnt from.
         validation: Images that decide when to stop.
         settings: How.
@@ -156,10 +164,10 @@ def train_head(
         while epoch < settings.epochs and epoch - best < settings.patience:
             epoch += 1
             began = time.perf_counter()
-            found = _pass(head, optimizer, train, settings, epoch)
+            found = _pass(head, task, optimizer, train, settings, epoch)
             curves.append((epoch, TRAIN, "loss", found, time.perf_counter() - began))
             began = time.perf_counter()
-            measured = measure(head, validation, settings.exclusive)
+            measured = measure(head, task, validation)
             seconds = time.perf_counter() - began
             curves += [(epoch, VALIDATION, name, value, seconds) for name, value in measured.items()]
             if not math.isfinite(measured["loss"]):
@@ -169,30 +177,32 @@ def train_head(
             yield State(epoch, copy.deepcopy(head.state_dict()), copy.deepcopy(optimizer.state_dict()), best, [*curves])
 
 
-def measure(head: nn.Module, examples: Examples, exclusive: bool) -> dict[str, float]:
-    """The loss of a head on images, and its accuracy: the share whose most probable class is one that they show."""
-    logits = logits_of(head, examples.features)
-    right = examples.targets.gather(1, logits.argmax(1, keepdim=True))
-    loss = _loss(logits, examples.targets, exclusive)
-    return {"loss": float(loss), "accuracy": float(right.mean())}
+def measure(head: nn.Module, task: Task, examples: Examples) -> dict[str, float]:
+    """The ``loss`` of a head on images, and the metrics of its task."""
+    outputs = outputs_of(head, task, examples.features)
+    return {"loss": float(task.loss(outputs, examples.targets)), **task.metrics(outputs, examples.targets)}
 
 
-def logits_of(head: nn.Module, features: Tensor) -> Tensor:
-    """Logits (n, C) of features, with the head in eval mode."""
+def outputs_of(head: nn.Module, task: Task, features: Tensor) -> Tensors:
+    """What a head in eval mode gives for features (n, K, h, w)."""
     head.eval()
     whole = features.contiguous(memory_format=torch.channels_last)  # As in the network, to the last bit.
     with _threads(THREADS), torch.inference_mode():
-        return torch.cat([head(part) for part in torch.split(whole, _EVALUATED)])
+        found = [task.outputs(head, part) for part in torch.split(whole, _EVALUATED)]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
 
-def _pass(head: nn.Module, optimizer: torch.optim.Optimizer, train: Examples, settings: Settings, epoch: int) -> float:
+def _pass(
+    head: nn.Module, task: Task, optimizer: torch.optim.Optimizer, train: Examples, settings: Settings, epoch: int
+) -> float:
     """One pass over the images; returns the mean loss of its steps."""
     head.train()
     total, steps = 0.0, 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings.seed, epoch))
         for rows in torch.split(torch.randperm(len(train)), settings.batch_size):
-            loss = _loss(head(train.features[rows]), train.targets[rows], settings.exclusive)
+            part = train.rows(rows)
+            loss = task.loss(task.outputs(head, part.features), part.targets)
             steps += 1
             if not math.isfinite(loss.item()):
                 raise _not_finite(epoch, f"step {steps}")
@@ -212,12 +222,6 @@ def seed_of(seed: int, epoch: int) -> int:
 def _not_finite(epoch: int, where: str) -> ConfigurationError:
     message = f"the loss is not finite in epoch {epoch}, {where}; choose a lower one"
     return ConfigurationError(message, about="learning_rate")
-
-
-def _loss(logits: Tensor, targets: Tensor, exclusive: bool) -> Tensor:
-    if exclusive:
-        return F.cross_entropy(logits, targets)
-    return F.binary_cross_entropy_with_logits(logits, targets)
 
 
 @contextmanager

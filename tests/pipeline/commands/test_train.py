@@ -23,10 +23,11 @@ from pipeline.config.training import TrainConfig, load_training
 from pipeline.store.training import TrainDir
 from stages.classify.sources import load_network
 from stages.classify.sources.untrained import untrained
-from stages.classify.stage import Classify
+from stages.classify.stage import Classify as Network
 from stages.errors import ConfigurationError, DataError, UserError
 from stages.ingest.decode import Decode
-from stages.train.head import logits_of
+from stages.train.head import outputs_of
+from stages.train.tasks.classify import Classify
 from tests.runs import wsl_here
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (210, 30, 30)}
@@ -116,7 +117,7 @@ def test_run_sees_the_maps_and_logits_of_the_training_bit_for_bit(config, tmp_pa
     network = load_network(spec)
     pixels = network.preprocess
     decode = Decode(64, "squash", pixels.resample, pixels.crop_ratio, (124, 116, 104))
-    classify = Classify(spec, network.weights_sha256, "maps", 64)
+    classify = Network(spec, network.weights_sha256, "maps", 64)
     classify.setup()
     uris = pq.read_table(tmp_path / "manifest.parquet", columns=["uri", "image_id", "width", "height"]).to_pylist()
     at = 0
@@ -126,7 +127,7 @@ def test_run_sees_the_maps_and_logits_of_the_training_bit_for_bit(config, tmp_pa
         batch = {name: np.array([row[name] for row in own]) for name in ("image_id", "uri", "width", "height")}
         trace = classify(decode(batch).rows).context["trace"]
         assert np.array_equal(trace.activations.detach().numpy(), features)
-        logits = logits_of(network.module.head, torch.from_numpy(features.copy()))
+        logits = outputs_of(network.module.head, Classify(True), torch.from_numpy(features.copy()))["logits"]
         assert torch.equal(logits, trace.logits.detach())
     assert at == 3 * EACH
 

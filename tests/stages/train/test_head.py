@@ -9,14 +9,16 @@ from torch import nn
 from stages.classify.architectures.head_shape import HeadShape
 from stages.classify.architectures.headed import make_head
 from stages.errors import ConfigurationError
-from stages.train.head import Examples, Settings, State, logits_of, measure, seed_of, train_head
+from stages.train.head import Examples, Settings, State, measure, outputs_of, seed_of, train_head
+from stages.train.tasks.classify import Classify
 
+TASK = Classify(exclusive=True)
 SHAPE = HeadShape(inputs=6, side=4, classes=3, channels=8, kernel=3)
 
 
 def settings(**changes: object) -> Settings:
     given = {"epochs": 6, "patience": 6, "batch_size": 16, "learning_rate": 0.02, "weight_decay": 0.0, "seed": 4}
-    return Settings(**{**given, "exclusive": True, **changes})  # type: ignore[arg-type]
+    return Settings(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def examples(count: int, seed: int) -> Examples:
@@ -25,7 +27,7 @@ def examples(count: int, seed: int) -> Examples:
     labels = torch.randint(0, 3, (count,), generator=generator)
     features = torch.rand(count, 6, 4, 4, generator=generator)
     features[torch.arange(count), labels, 1:3, 1:3] += 2.0
-    return Examples(features, nn.functional.one_hot(labels, 3).float())
+    return Examples(features, {"classes": nn.functional.one_hot(labels, 3).float()})
 
 
 TRAINED, OTHERS = examples(90, 0), examples(40, 1)
@@ -42,23 +44,22 @@ def head_of(name: str) -> nn.Module:
 )
 def test_every_head_learns(name, exclusive):
     head = head_of(name)
-    before = measure(head, OTHERS, exclusive)
-    *_, last = train_head(
-        head, TRAINED, OTHERS, settings(epochs=30, patience=30, learning_rate=0.05, exclusive=exclusive)
-    )
+    before = measure(head, Classify(exclusive), OTHERS)
+    longer = settings(epochs=30, patience=30, learning_rate=0.05)
+    *_, last = train_head(head, Classify(exclusive), TRAINED, OTHERS, longer)
     head.load_state_dict(last.head)
-    after = measure(head, OTHERS, exclusive)
+    after = measure(head, Classify(exclusive), OTHERS)
     assert after["loss"] < before["loss"] and after["accuracy"] >= 0.85
     assert after["accuracy"] == pytest.approx(last.value(last.epoch, "validation", "accuracy"))
 
 
 @pytest.mark.parametrize("name", ["conv-gap", "fc-dropout"])
 def test_an_interruption_after_any_epoch_changes_no_bit(name):
-    whole = list(train_head(head_of(name), TRAINED, OTHERS, settings()))
+    whole = list(train_head(head_of(name), TASK, TRAINED, OTHERS, settings()))
     for at in range(len(whole) - 1):
         origin, state = State.of_bytes(whole[at].to_bytes("this one"))
         torch.manual_seed(99)  # A new process is at another place of the generator.
-        resumed = list(train_head(head_of(name), TRAINED, OTHERS, settings(), state))
+        resumed = list(train_head(head_of(name), TASK, TRAINED, OTHERS, settings(), state))
         assert origin == "this one" and [one.epoch for one in resumed] == list(range(at + 2, 7))
         for tensor, other in zip(resumed[-1].head.values(), whole[-1].head.values(), strict=True):
             assert torch.equal(tensor, other)
@@ -66,8 +67,10 @@ def test_an_interruption_after_any_epoch_changes_no_bit(name):
 
 
 def test_it_ends_when_the_validation_loss_no_longer_falls():
-    turned = Examples(OTHERS.features, OTHERS.targets.roll(1, 1))  # What is learnt is wrong there.
-    *_, last = train_head(head_of("gap"), TRAINED, turned, settings(epochs=40, patience=3))
+    turned = Examples(
+        OTHERS.features, {"classes": OTHERS.targets["classes"].roll(1, 1)}
+    )  # What is learnt is wrong there.
+    *_, last = train_head(head_of("gap"), TASK, TRAINED, turned, settings(epochs=40, patience=3))
     assert (last.epoch, last.best) == (4, 1)
 
 
@@ -75,7 +78,7 @@ def test_a_loss_that_is_not_finite_ends_it_and_names_the_step():
     broken = Examples(TRAINED.features.clone(), TRAINED.targets)
     broken.features[17] = math.inf
     with pytest.raises(ConfigurationError, match=r"not finite in epoch 1, step \d") as caught:
-        list(train_head(head_of("gap"), broken, OTHERS, settings()))
+        list(train_head(head_of("gap"), TASK, broken, OTHERS, settings()))
     assert caught.value.about == "learning_rate"
 
 
@@ -96,4 +99,5 @@ def test_every_epoch_has_a_seed_of_its_own_whatever_the_first():
 
 def test_it_is_measured_without_dropout():
     head = head_of("fc-dropout").train()
-    assert torch.equal(logits_of(head, TRAINED.features), logits_of(head, TRAINED.features))
+    one, other = (outputs_of(head, TASK, TRAINED.features)["logits"] for _ in range(2))
+    assert torch.equal(one, other)
