@@ -72,6 +72,8 @@ class TrunkConfig(ModelConfig):
     head: Literal["gap", "conv-gap", "conv-gmp", "fc", "fc-dropout"] = "gap"
     """What follows the trunk: gap (global average pooling and a linear layer), conv-gap (a convolution before it),
     conv-gmp (the same with global maximum pooling), fc or fc-dropout (fully connected layers)."""
+    box: bool = False
+    """Whether the head learns the box of an image's largest object of its class, too."""
     channels: Annotated[int, Field(ge=1, le=4096)] = 256
     """Channels of the convolution in conv-gap and conv-gmp."""
     kernel: Literal[1, 3] = 1
@@ -89,6 +91,8 @@ class OptimizerConfig(Section):
     """Images a step."""
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3
     """Learning rate of AdamW."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the classes' loss S where boxes are learnt, too: alpha S + (1 - alpha) R."""
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-4
     """Weight decay of AdamW."""
 

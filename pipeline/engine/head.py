@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.engine.examples import examples_of
 from pipeline.engine.training import Inputs
 from pipeline.store.info import RunInfo
-from pipeline.store.training import TrainDir, read_splits
+from pipeline.store.training import TrainDir
+from stages.boxes.iou import at_least, best_iou
 from stages.classify.architectures.headed import Headed, make_head, trunk_of
 from stages.classify.sources.described import Description, to_bytes
-from stages.errors import ConfigurationError, DataError
-from stages.evaluate.statistics.bootstrap import proportion
+from stages.errors import ConfigurationError
+from stages.evaluate.statistics.bootstrap import mean, proportion, proportions
+from stages.ingest.records import ImageRecord
+from stages.train.boxes import displayed_boxes
 from stages.train.head import Curve, Examples, Settings, State, outputs_of, seed_of, train_head
 from stages.train.splits import SPLITS, TEST, TRAIN, VALIDATION
+from stages.train.tasks import Task
 from stages.train.tasks.classify import Classify
+from stages.train.tasks.localize import Localize
 
 log = logging.getLogger("wsl_pipeline")
 
 TOP = 5
+DELTAS = (0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> Trai
         DataError: A split has no image left.
         ConfigurationError: The loss is not finite, or a checkpoint is that of another training; all are kept.
     """
-    examples, ids, failed = _examples(directory, found, info)
-    head, task, settings = _first_head(found), Classify(found.exclusive), _settings(found)
+    examples, images, failed = examples_of(directory, found, info)
+    head, task, settings = _first_head(found), _task(found), _settings(found)
     origin = info.origin()
     state, best = _last_states(directory, origin)
     if state is not None:
@@ -67,26 +75,48 @@ def train_on_features(directory: TrainDir, found: Inputs, info: RunInfo) -> Trai
         best = after if after.best == after.epoch else best
     assert state is not None and best is not None, "there is one epoch at least, and the first is the best so far"
     head.load_state_dict(best.head)
-    logits = outputs_of(head, task, examples[TEST].features)["logits"]
-    metrics = _metrics(found, head, examples, state, logits) | {"n_images": info.images, "n_failed": failed}
-    predictions = _predictions(found, ids[TEST], examples[TEST].targets["classes"], logits)
+    outputs = outputs_of(head, task, examples[TEST].features)
+    metrics = _metrics(found, head, examples, state, outputs["logits"])
+    metrics |= {"n_images": info.images, "n_failed": failed}
+    if "boxes" in outputs:
+        metrics["methods"] = {"box": _box_scores(found, images[TEST], outputs["boxes"].numpy())}
+    predictions = _predictions(found, images[TEST], examples[TEST].targets["classes"], outputs["logits"])
     return Trained(_model_bytes(found, head), metrics, state.curves, predictions)
 
 
+def _task(found: Inputs) -> Task:
+    classify = Classify(found.exclusive)
+    return Localize(classify, found.config.optimizer.alpha) if found.config.model.box else classify
+
+
+def _box_scores(found: Inputs, images: Sequence[ImageRecord], boxes: np.ndarray) -> dict[str, Any]:
+    """GT-known and the mean IoU of boxes, of the images with a box of their label."""
+    pixels, fit = found.preprocess, found.config.model.fit
+    shown = displayed_boxes(boxes, images, pixels.size, fit, pixels.crop_ratio)
+    truth = [record.boxes[record.box_labels == record.label] for record in images]
+    overlaps = best_iou(shown, np.concatenate(truth), np.array([len(one) for one in truth]), "continuous")
+    overlaps = overlaps[~np.isnan(overlaps)]
+    if not len(overlaps):
+        return {}
+    seed = found.config.seed
+    hits = at_least(overlaps, DELTAS).sum(1)
+    return {"gt_known_loc": proportions(hits, len(overlaps), DELTAS, seed), "mean_iou": mean(overlaps, seed)}
+
+
 def _predictions(
-    found: Inputs, ids: np.ndarray, targets: Tensor, logits: Tensor
+    found: Inputs, images: Sequence[ImageRecord], targets: Tensor, logits: Tensor
 ) -> list[tuple[int, int, int, float, bool]]:
-    label_of = {record.image_id: record.label for record in found.records}
     probabilities = logits.softmax(1) if found.exclusive else logits.sigmoid()
     best = logits.argmax(1)
     columns = zip(
-        ids.tolist(),
+        [record.image_id for record in images],
+        [record.label for record in images],
         best.tolist(),
         probabilities.gather(1, best[:, None])[:, 0].tolist(),
         (targets.gather(1, best[:, None])[:, 0] > 0).tolist(),
         strict=True,
     )
-    return [(one, label_of[one], top, probability, right) for one, top, probability, right in columns]
+    return list(columns)
 
 
 def _last_states(directory: TrainDir, origin: str) -> tuple[State | None, State | None]:
@@ -133,48 +163,7 @@ def _settings(found: Inputs) -> Settings:
 def _first_head(found: Inputs) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(found.config.seed, 0))
-        return make_head(found.config.model.head, found.shape)
-
-
-def _examples(
-    directory: TrainDir, found: Inputs, info: RunInfo
-) -> tuple[dict[str, Examples], dict[str, np.ndarray], int]:
-    """The features and targets of each split, the ids of its images, and the number of images that failed."""
-    ids, splits, labels = read_splits(directory)
-    pooled = found.config.model.head == "gap"  # It sees their mean alone, a share of the memory.
-    features: dict[str, list[Tensor]] = {name: [] for name in SPLITS}
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-    failed = 0
-    for of_part, values, missing in directory.features(info):
-        failed += missing
-        at = np.searchsorted(ids, of_part)
-        # As the trunk gives them: means over another layout differ in the last bit.
-        tensors = torch.tensor(values).to(memory_format=torch.channels_last)
-        tensors = nn.functional.adaptive_avg_pool2d(tensors, 1) if pooled else tensors
-        for name in SPLITS:
-            own = splits[at] == name
-            features[name].append(tensors[torch.from_numpy(own)])
-            rows[name].append(at[own])
-    examples, of_split = {}, {}
-    for name in SPLITS:
-        places = np.concatenate(rows[name]).tolist()
-        if not places:
-            raise DataError(f"data: no image of the {name} split can be used: {directory.where('errors')} says why")
-        targets = _targets([labels[at] for at in places], found)
-        if name == TRAIN and (bare := (targets.sum(0) == 0).nonzero().flatten().tolist()):
-            raise DataError(
-                f"data: no image to train on that could be read shows {found.classes[bare[0]].name}: "
-                f"{directory.where('errors')} says why"
-            )
-        examples[name], of_split[name] = Examples(torch.cat(features.pop(name)), {"classes": targets}), ids[places]
-    return examples, of_split, failed
-
-
-def _targets(shown: list[list[int]], found: Inputs) -> Tensor:
-    targets = torch.zeros(len(shown), len(found.classes))
-    for row, classes in enumerate(shown):
-        targets[row, classes[:1] if found.exclusive else classes] = 1.0
-    return targets
+        return make_head(found.config.model.head, found.shape, found.config.model.box)
 
 
 def _model_bytes(found: Inputs, head: nn.Module) -> bytes:
@@ -187,6 +176,7 @@ def _model_bytes(found: Inputs, head: nn.Module) -> bytes:
         arch=found.arch,
         layer=found.layer,
         head=model.head,
+        boxed=model.box,
         shape=found.shape,
         classes=tuple(found.classes),
         outputs="softmax" if found.exclusive else "sigmoid",

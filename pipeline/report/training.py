@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from pipeline.report.scores import Column, cell
+from pipeline.report.scores import Cell, Column, cell
 from pipeline.report.templates import template
 from pipeline.store.training import TrainDir, read_splits
 from stages.printable import printable
 from stages.train.splits import SPLITS
 
-_TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
+_OF_BOXES = (Column("gt_known_loc", "0.5"), Column("mean_iou"))
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "iou": "Mean IoU with the largest object, in the input"}
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,28 @@ def write_page(directory: TrainDir, metrics: dict[str, Any], curves: Sequence[Se
     """
     config, origins = directory.config(), directory.info()
     text = yaml.safe_dump(config.model_dump(exclude={"runtime"}), sort_keys=False, allow_unicode=True)
-    found = metrics["classification"] | {"guess": metrics["baselines"]["most_frequent_class"]["top1"]}
-    titles = {key: Column(key).title for key in metrics["classification"]} | {"guess": "Always the most frequent class"}
     page = template("training.html.jinja").render(
         config=config,
         config_text=text,
         metrics=metrics,
         training=metrics["training"],
         origins=origins,
-        tiles=[(titles[key], cell(Column("top1"), {"top1": score}, {})) for key, score in found.items()],
+        tiles=_tiles(metrics),
         panels=panels(curves, metrics["training"]["best_epoch"]),
         splits=SPLITS,
         classes=_classes(directory, list(origins.dataset_classes)),
     )
     directory.write("report/index.html", printable(page).encode())
+
+
+def _tiles(metrics: dict[str, Any]) -> list[tuple[str, str, Cell | None]]:
+    """Title, unit and value of the headline numbers."""
+    share = Column("top1")
+    guess = metrics["baselines"]["most_frequent_class"]["top1"]
+    found = [(Column(key).title, "%", cell(share, {"top1": one}, {})) for key, one in metrics["classification"].items()]
+    boxes = metrics["methods"].get("box", {})
+    found += [(f"{one.title} of its boxes", one.unit, cell(one, boxes, {})) for one in _OF_BOXES if boxes]
+    return [*found, ("Always the most frequent class", "%", cell(share, {"top1": guess}, {}))]
 
 
 def panels(curves: Sequence[Sequence[Any]], best: int) -> list[Panel]:
@@ -98,6 +107,8 @@ def panels(curves: Sequence[Sequence[Any]], best: int) -> list[Panel]:
             split: [(epoch, value) for epoch, one, name, value, _ in curves if (one, name) == (split, metric)]
             for split in SPLITS
         }
+        if not any(values.values()):
+            continue
         share = metric != "loss"
         top = 1.0 if share else _rounded_up(max(value for _, value in chain(*values.values())))
         lines = [

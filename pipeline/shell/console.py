@@ -145,6 +145,9 @@ def show_training(metrics: dict[str, Any], out: str, fit: str) -> None:
     )
     for name, score in metrics["classification"].items():
         console.print(f"{OF_CLASSES[name].short}  {_cell(score)} of {score['n']} test images")
+    if boxes := metrics["methods"].get("box"):
+        console.print(f"GT-known at IoU 0.5  {_cell(boxes['gt_known_loc']['0.5'])}")
+        console.print(f"mean IoU  {_cell(boxes['mean_iou'])}")
     guess = metrics["baselines"]["most_frequent_class"]["top1"]
     console.print(f"always the most frequent class  {_cell(guess)}")
     console.print(f"page: {join(out, 'report/index.html')}", soft_wrap=True)

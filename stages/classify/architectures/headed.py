@@ -65,14 +65,39 @@ def trunk_of(module: nn.Module, layer: str) -> fx.GraphModule:
     return fx.GraphModule(found, found.eval_graph)
 
 
-def make_head(name: str, shape: HeadShape) -> nn.Sequential:
+def make_head(name: str, shape: HeadShape, boxed: bool = False) -> nn.Module:
     """A head with random weights; draws from PyTorch's global generator.
 
     Args:
         name: One of :data:`HEADS`.
         shape: What it is made for.
+        boxed: Whether it gives boxes, too: a :class:`Boxed`.
     """
-    return nn.Sequential(*HEADS[name](shape))
+    named = nn.Sequential(*HEADS[name](shape))
+    return Boxed(named, shape) if boxed else named
+
+
+class Boxed(nn.Module):
+    """A head whose part ``box`` maps (N, K, h, w) to boxes (N, 4): centre, width and height as shares of the input.
+
+    It sees where things are: behind a pooling, a box would not depend on that.
+
+    Args:
+        named: Maps (N, K, h, w) to (N, C) logits.
+        shape: What it is made for.
+    """
+
+    def __init__(self, named: nn.Module, shape: HeadShape) -> None:
+        super().__init__()
+        self.named = named
+        self.box = nn.Sequential(
+            *(nn.Conv2d(shape.inputs, 64, 1), nn.ReLU(), nn.Flatten()),
+            *(nn.Linear(64 * shape.side**2, 256), nn.ReLU(), nn.Linear(256, 4), nn.Sigmoid()),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        logits: Tensor = self.named(maps)
+        return logits
 
 
 def _gap(shape: HeadShape) -> list[nn.Module]:

@@ -38,6 +38,7 @@ class Description:
         arch: Architecture of the trunk, as :func:`stages.classify.sources.untrained.untrained` takes it.
         layer: Its last layer.
         head: Name of the head.
+        boxed: Whether the head gives boxes, too.
         shape: What the head is made for.
         classes: The classes, in output order.
         outputs: What the outputs stand for: ``softmax`` or ``sigmoid``.
@@ -49,6 +50,7 @@ class Description:
     arch: str
     layer: str
     head: str
+    boxed: bool
     shape: HeadShape
     classes: tuple[ClassInfo, ...]
     outputs: str
@@ -58,7 +60,7 @@ class Description:
 
     def network(self, trunk: nn.Module) -> Headed:
         """The network with a trunk and a head of random weights."""
-        return Headed(trunk, make_head(self.head, self.shape))
+        return Headed(trunk, make_head(self.head, self.shape, self.boxed))
 
     def untrained(self) -> Headed:
         """The network with random weights.
@@ -145,7 +147,17 @@ def _parsed(plain: Mapping[str, Any]) -> Description:
         raise ValueError("an unknown head, kind of outputs or fit")
     arch, layer, head = (_text(plain[name]) for name in ("arch", "layer", "head"))
     return Description(
-        *(arch, layer, head, shape, classes, plain["outputs"], _preprocess(plain["preprocess"]), plain["fit"]),
+        *(
+            arch,
+            layer,
+            head,
+            bool(plain["boxed"]),
+            shape,
+            classes,
+            plain["outputs"],
+            _preprocess(plain["preprocess"]),
+            plain["fit"],
+        ),
         trained_on=dict(plain["trained_on"]),
     )
 

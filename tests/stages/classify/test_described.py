@@ -24,6 +24,7 @@ DESCRIPTION = Description(
     arch="torchvision:resnet18",
     layer="layer4",
     head="gap",
+    boxed=False,
     shape=HeadShape(inputs=512, side=2, classes=3, channels=4, kernel=3),
     classes=(ClassInfo("cat"), ClassInfo("dog", "n02084071"), ClassInfo("Zebra é")),
     outputs="sigmoid",
