@@ -91,6 +91,8 @@ class OptimizerConfig(Section):
     """Images a step."""
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3
     """Learning rate of AdamW."""
+    flip: bool = False
+    """Whether half of the training images are mirrored, others in every epoch, with their boxes."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the classes' loss S where boxes are learnt, too: alpha S + (1 - alpha) R."""
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-4

@@ -157,6 +157,7 @@ def _settings(found: Inputs) -> Settings:
         learning_rate=optimizer.learning_rate,
         weight_decay=optimizer.weight_decay,
         seed=found.config.seed,
+        flip=optimizer.flip,
     )
 
 

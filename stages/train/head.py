@@ -63,7 +63,9 @@ class Settings:
         batch_size: Images a step.
         learning_rate: Learning rate of AdamW (Loshchilov & Hutter 2019).
         weight_decay: Its weight decay.
-        seed: Seed of the order of the images and of dropout.
+        seed: Seed of the order of the images, of dropout and of what is mirrored.
+        flip: Whether half of the images, others in every epoch, are mirrored: their maps, which those of mirrored
+            images resemble.
     """
 
     epochs: int
@@ -72,6 +74,7 @@ class Settings:
     learning_rate: float
     weight_decay: float
     seed: int
+    flip: bool = False
 
 
 @dataclass
@@ -202,6 +205,7 @@ def _pass(
         torch.manual_seed(seed_of(settings.seed, epoch))
         for rows in torch.split(torch.randperm(len(train)), settings.batch_size):
             part = train.rows(rows)
+            part = _half_mirrored(part, task) if settings.flip else part
             loss = task.loss(task.outputs(head, part.features), part.targets)
             steps += 1
             if not math.isfinite(loss.item()):
@@ -217,6 +221,18 @@ def seed_of(seed: int, epoch: int) -> int:
     """A seed for PyTorch, of 63 bits, for each epoch of a training; 0 stands for its beginning."""
     drawn = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     return int(drawn) >> 1
+
+
+def _half_mirrored(examples: Examples, task: Task) -> Examples:
+    """The same images, each mirrored or not, by chance."""
+    chosen = torch.rand(len(examples)) < 0.5
+
+    def where(mirrored: Tensor, plain: Tensor) -> Tensor:
+        return torch.where(chosen.view(-1, *[1] * (plain.ndim - 1)), mirrored, plain)
+
+    turned = task.mirrored(examples.targets)
+    targets = {name: where(turned[name], plain) for name, plain in examples.targets.items()}
+    return Examples(where(examples.features.flip(3), examples.features), targets)
 
 
 def _not_finite(epoch: int, where: str) -> ConfigurationError:

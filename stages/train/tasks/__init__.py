@@ -20,5 +20,8 @@ class Task(Protocol):
     def loss(self, outputs: Tensors, targets: Tensors) -> Tensor:
         """The loss that is minimised, a mean over the images."""
 
+    def mirrored(self, targets: Tensors) -> Tensors:
+        """The targets of images that are mirrored, left for right."""
+
     def metrics(self, outputs: Tensors, targets: Tensors) -> dict[str, float]:
         """How good the outputs are, by name; shares are in [0, 1], and higher is better."""

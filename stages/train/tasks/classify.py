@@ -30,6 +30,10 @@ class Classify:
             return F.cross_entropy(outputs["logits"], targets["classes"])
         return F.binary_cross_entropy_with_logits(outputs["logits"], targets["classes"])
 
+    def mirrored(self, targets: Tensors) -> Tensors:
+        """The same: classes have no sides."""
+        return targets
+
     def metrics(self, outputs: Tensors, targets: Tensors) -> dict[str, float]:
         """``accuracy``: the share of the images whose most probable class is one that they show."""
         best = outputs["logits"].argmax(1, keepdim=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,6 +40,11 @@ class Localize:
         boxed = targets["boxed"]
         mean = (of_boxes * boxed).sum() / boxed.sum().clamp(min=1)
         return self.alpha * self.classify.loss(outputs, targets) + (1 - self.alpha) * mean
+
+    def mirrored(self, targets: Tensors) -> Tensors:
+        """The boxes on the other side."""
+        x, *others = targets["boxes"].unbind(1)
+        return {**targets, "boxes": torch.stack([1 - x, *others], dim=1)}
 
     def metrics(self, outputs: Tensors, targets: Tensors) -> dict[str, float]:
         """``accuracy`` and, of the images with a box, ``iou``, the mean overlap with it in the input's frame."""
