@@ -84,9 +84,9 @@ def test_boxes_are_learnt_with_the_classes(flip):
     train, others = examples(300), examples(60)
     torch.manual_seed(0)
     head = make_head("gap", HeadShape(4, 6, 2, 8, 1), boxed=True)
-    settings = Settings(40, 40, 32, 0.01, 0.0, seed=1, flip=flip)
+    settings = Settings(12, 12, 32, 0.003, 0.0, seed=1, flip=flip)
     *_, last = train_head(head, TASK, train, others, settings)
     head.load_state_dict(last.head)
     found = measure(head, TASK, others)
-    assert found["accuracy"] >= 0.95 and found["iou"] >= 0.45
+    assert found["accuracy"] >= 0.95 and found["iou"] >= 0.8
     assert outputs_of(head, TASK, others.features)["boxes"].shape == (60, 4)
