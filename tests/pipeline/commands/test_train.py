@@ -367,6 +367,33 @@ def test_several_classes_an_image(config, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_head_names_and_boxes(config, tmp_path):
+    names = ["red", "blue"]
+    coco(tmp_path / "data", "train", [["red"], ["blue"]] * 8, names)
+    coco(tmp_path / "data", "test", [["red"], ["blue"]] * 3, names)
+    document = json.loads((tmp_path / "data" / "train.json").read_text())
+    document["annotations"].append({**document["annotations"][0], "id": 999, "category_id": 2, "bbox": [0, 0, 5, 5]})
+    (tmp_path / "data" / "train.json").write_text(json.dumps(document))
+    given = [
+        f"data.root={tmp_path}/data",
+        "data.format=coco",
+        "data.test=test",
+        "data.validation=0.3",
+        "model.box=true",
+    ]
+    metrics = train(config(*given, "model.outputs=softmax", "optimizer.epochs=30"), tmp_path / "out")
+    scores = metrics["methods"]["box"]
+    assert scores["mean_iou"]["n"] == 6 and scores["mean_iou"]["value"] > 0.5
+    assert set(scores["gt_known_loc"]) == {"0.3", "0.5", "0.7"}
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "of its boxes" in page and "Mean IoU with the largest object" in page
+    network = load_network(f"{tmp_path}/out/model.pt")
+    assert network.module.head.box(torch.zeros(1, 256, 4, 4)).shape == (1, 4)
+    with pytest.raises(DataError, match="no image to train on has a box of its class"):
+        train(config("model.box=true"), tmp_path / "without")
+
+
+@pytest.mark.slow
 def test_classes_of_a_named_split_are_found_by_name(config, tmp_path):
     coco(tmp_path / "data", "train", [["red"], ["blue"]] * 6, ["red", "blue"])
     coco(tmp_path / "data", "test", [["blue"], ["red"]] * 2, ["idle", "blue", "red"])
