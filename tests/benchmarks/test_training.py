@@ -35,7 +35,7 @@ def test_a_head_on_eight_classes_names_and_finds_them(tmp_path: Path) -> None:
             explained = [
                 f"model.spec={one['run_dir']}/model.pt",
                 "explain.methods=[gradcam]",
-                "explain.targets=[label]",
+                "explain.targets=[label,top1]",
             ]
             config = load_config("coco", [*data[1:], "data.split=test", *explained, "runtime.executor=inline"])[1]
             metrics = run(config, tmp_path / one["variant"])

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.commands.run import run
 from pipeline.commands.train import preview, train
 from pipeline.config.load import load_config
 from pipeline.config.training import TrainConfig, load_training
+from pipeline.store import atomic
 from pipeline.store.training import TrainDir
 from stages.classify.sources import load_network
 from stages.classify.sources.untrained import untrained
@@ -155,17 +156,18 @@ def test_wherever_it_stops_the_model_is_the_same(config, tmp_path, monkeypatch, 
         pass
 
     written: list[str] = []
-    write = TrainDir.write
+    write = atomic.write
 
-    def dying(self: TrainDir, name: str, data: bytes) -> None:
+    def dying(uri: str, chunks: Iterable[bytes]) -> None:
         """Die after the first writing of every file."""
+        name = uri.removeprefix(f"{tmp_path}/killed/")
         new = name not in written
         written.append(name)
-        write(self, name, data)
+        write(uri, chunks)
         if new:
             raise Killed
 
-    monkeypatch.setattr(TrainDir, "write", dying)
+    monkeypatch.setattr(atomic, "write", dying)
     while not (tmp_path / "killed" / "_SUCCESS").exists():
         with contextlib.suppress(Killed):
             train(chosen, tmp_path / "killed")
@@ -381,7 +383,10 @@ def test_a_head_names_and_boxes(config, tmp_path):
         "data.validation=0.3",
         "model.box=true",
     ]
-    metrics = train(config(*given, "model.outputs=softmax", "optimizer.epochs=30"), tmp_path / "out")
+    metrics = train(
+        config(*given, "model.outputs=softmax", "optimizer.epochs=30", "optimizer.learning_rate=0.002"),
+        tmp_path / "out",
+    )
     scores = metrics["methods"]["box"]
     assert scores["mean_iou"]["n"] == 6 and scores["mean_iou"]["value"] > 0.5
     assert set(scores["gt_known_loc"]) == {"0.3", "0.5", "0.7"}
