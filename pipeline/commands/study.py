@@ -15,10 +15,11 @@ from pipeline.engine.progress import Progress
 from pipeline.report.study import write_study_page
 from pipeline.store import atomic as storage
 from pipeline.store.files import Files
-from pipeline.store.training import TrainDir
+from pipeline.store.training import TrainDir, remove_files
 from stages.errors import ConfigurationError
 from stages.evaluate.statistics.bootstrap import DECIMALS
 from stages.evaluate.statistics.paired import share_difference
+from stages.ingest.paths import join
 from stages.ingest.uris import list_folder
 
 ANY_KEY = ""
@@ -58,9 +59,9 @@ def study(
     stems, configs = zip(*(load_training(name, one.overrides) for one in chosen), strict=True)
     out = out or f"{default_directory(stems[0], configs[0])}-study"
     folder = Files(out)
+    _check_empty(folder, [one.name for one in chosen])
     for place in (folder.uri, folder.where("report")):
         storage.make_folder(place)
-    _check_empty(folder, [one.name for one in chosen])
     with folder.locked():
         places = [one.folder(folder.uri) for one in chosen]
         shared = folder.where("features")
@@ -74,8 +75,8 @@ def study(
         }
         folder.write_json("study.json", found)
         write_study_page(folder, found)
-        for file in list_folder(shared)[1]:
-            storage.remove(folder.where(f"features/{file}"))
+        for digest in list_folder(shared)[0]:
+            remove_files(join(shared, digest))
         storage.remove_folder(shared)
     return found | {"run_dir": out}
 

@@ -43,7 +43,7 @@ class TrainDir(Directory[TrainConfig]):
     """The files of one training.
 
     Attributes:
-        shared: Local path or uri of a folder of features that trainings of one trunk share; None where this one has
+        shared: Local path or uri of a folder in which trainings of one trunk share features; None where this one has
             its own.
     """
 
@@ -71,7 +71,7 @@ class TrainDir(Directory[TrainConfig]):
         if errors:
             self.write(f"errors/{name}", sealed := seal(error_table(errors), facts))
             if self.shared:
-                storage.write(join(self.shared, f"errors-{name}"), [sealed])
+                storage.write(join(self._features(info), f"errors-{name}"), [sealed])
         else:  # An earlier attempt may have left some.
             storage.remove(self.where(f"errors/{name}"))
         flat = pa.array(np.ascontiguousarray(features, np.float32).reshape(-1))
@@ -79,14 +79,14 @@ class TrainDir(Directory[TrainConfig]):
         table = pa.table({"image_id": ids, "features": values})
         table = table.replace_schema_metadata({_SHAPE: ",".join(map(str, features.shape[1:]))})
         own = {FAILED: str(len(errors)), MACHINE.decode(): machine}
-        storage.write(join(self._features, name), [seal(table, self._feature_facts(info, part) | own)])
+        storage.write(join(self._features(info), name), [seal(table, self._feature_facts(info, part) | own)])
 
     def committed(self, info: RunInfo) -> set[int]:
         """Numbers of the parts whose features are stored; damaged ones are set aside as ``*.bad``."""
-        storage.make_folder(self._features)
+        storage.make_folder(self._features(info))
         found = set()
         for part in _parts(info):
-            uri = join(self._features, part_name(part.index))
+            uri = join(self._features(info), part_name(part.index))
             if is_file(uri):
                 try:
                     table = read_sealed(uri, ["image_id"], self._feature_facts(info, part.index))
@@ -94,14 +94,15 @@ class TrainDir(Directory[TrainConfig]):
                     log.warning("%s; it is set aside as *.bad, and computed again", error)
                     storage.set_aside(uri)
                 else:
-                    self._take_errors(part_name(part.index))
+                    self._take_errors(info, part_name(part.index))
                     self.machines[part.index] = table.schema.metadata[MACHINE].decode()
                     found.add(part.index)
         return found
 
-    def _take_errors(self, name: str) -> None:
+    def _take_errors(self, info: RunInfo, name: str) -> None:
         """Store the errors of a part that another training computed."""
-        if self.shared and is_file(uri := join(self.shared, f"errors-{name}")) and not self.exists(f"errors/{name}"):
+        uri = join(self._features(info), f"errors-{name}")
+        if self.shared and is_file(uri) and not self.exists(f"errors/{name}"):
             self.write(f"errors/{name}", read_bytes(uri))
 
     def features(self, info: RunInfo) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -112,7 +113,7 @@ class TrainDir(Directory[TrainConfig]):
             StorageError: It cannot be read.
         """
         for part in _parts(info):
-            uri = join(self._features, part_name(part.index))
+            uri = join(self._features(info), part_name(part.index))
             try:
                 table = read_sealed(uri, ["image_id", "features"], self._feature_facts(info, part.index))
             except SealError as error:
@@ -124,9 +125,7 @@ class TrainDir(Directory[TrainConfig]):
 
     def remove_features(self) -> None:
         """Remove the stored features, which the model replaces: an image may have a quarter of a megabyte."""
-        for name in list_folder(self._features)[1]:
-            storage.remove(join(self._features, name))
-        storage.remove_folder(self._features)
+        remove_files(self.where(_FEATURES))
 
     def save(self, epoch: int, best: int, data: bytes) -> None:
         """Store the checkpoint of an epoch, and remove those that are neither among the last nor the best."""
@@ -179,9 +178,10 @@ class TrainDir(Directory[TrainConfig]):
         for name in ("", *self.folders, _FEATURES):
             storage.clean(self.where(name) if name else self.uri)
 
-    @property
-    def _features(self) -> str:
-        return self.shared or self.where(_FEATURES)
+    def _features(self, info: RunInfo) -> str:
+        """The folder of the features, which no others are in."""
+        digest = self._feature_facts(info, 0)["wsl_pipeline.origin"]
+        return join(self.shared, digest[:16]) if self.shared else self.where(_FEATURES)
 
     def _feature_facts(self, info: RunInfo, part: int) -> dict[str, str]:
         """Entries of the footer of features: of all that they follow from, which is not the head."""
@@ -192,6 +192,13 @@ class TrainDir(Directory[TrainConfig]):
 
     def _facts(self, info: RunInfo, part: int) -> dict[str, str]:
         return {"wsl_pipeline.origin": hashlib.sha256(f"{info.origin()} features {part}".encode()).hexdigest()}
+
+
+def remove_files(folder: str) -> None:
+    """Remove a folder that has files alone, if it is there."""
+    for name in list_folder(folder)[1]:
+        storage.remove(join(folder, name))
+    storage.remove_folder(folder)
 
 
 def manifest_bytes(records: list[ImageRecord], splits: list[str]) -> bytes:

@@ -75,6 +75,14 @@ def test_images_that_fail_are_told_of_every_training(given, pictures, tmp_path):
 
 
 @pytest.mark.slow
+def test_features_of_another_layer_are_others(given, tmp_path, caplog):
+    overrides = [one for one in given() if not one.startswith("model.layer=")]
+    found = study("head", choices([*overrides, "model.layer=[layer2,layer3]"]), str(tmp_path / "study"))
+    assert [one["training"]["parameters"] for one in found["trainings"]] == [3 * 129, 3 * 257]
+    assert "damaged" not in caplog.text and not (tmp_path / "study" / "features").exists()
+
+
+@pytest.mark.slow
 def test_trainings_with_other_test_images_are_not_compared(given, tmp_path):
     found = study("head", choices(given("seed=[0,1]")), str(tmp_path / "study"))
     assert len(found["trainings"]) == 2 and found["differences"] == {}
@@ -84,8 +92,10 @@ def test_mistakes(given, tmp_path):
     with pytest.raises(ConfigurationError, match="each once"):
         choices(given("model.head=[gap,gap]"))
     (tmp_path / "mine.txt").write_text("")
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(ConfigurationError, match=r"--out: .* holds mine\.txt, which is not of this study"):
         study("head", choices(given("model.head=[gap,fc]")), str(tmp_path))
+    assert sorted(tmp_path.iterdir()) == before
     said = wsl_here("train", "head", *given("model.head=[gap,brain]"), "--out", tmp_path / "none")
     assert said.returncode == 2 and "model.head" in said.stderr and not (tmp_path / "none").exists()
     shown = wsl_here("train", "head", *given("model.head=[gap,fc]"), "--dry-run", "--json")
